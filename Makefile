@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: ISC
+# Settings: override on the command line, e.g. make CC=clang CFLAGS=-g PREFIX=/usr.
+CFLAGS   = -O2 -g
+PREFIX   = /usr/local
+BINDIR   = $(PREFIX)/bin
+MANDIR   = $(PREFIX)/share/man
+SANITIZE =
+BUILD    = $(if $(SANITIZE),build-sanitized,build)
+BATS     = bats
+TESTS    = test
+
+# What the code needs whatever CFLAGS say.
+STD      = -std=c11 -D_GNU_SOURCE
+WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+ifneq ($(SANITIZE),)
+SANFLAGS = -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+endif
+COMPILE  = $(CC) $(STD) $(WARN) $(WERROR) -Ilib $(CPPFLAGS) $(CFLAGS) $(SANFLAGS)
+
+TOOLS = fdsend fdrecv fdserve fdexec
+PAGES = $(TOOLS:=.1) fdkit.7
+LIB   = $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(wildcard lib/*.c))
+BIN   = $(TOOLS:%=$(BUILD)/bin/%)
+MAN   = $(PAGES:%=$(BUILD)/man/%)
+
+all: $(BIN)
+
+$(BUILD)/bin/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/cli.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/%.o: %.c lib/fdkit.h cmd/cli.h Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -c -o $@ $<
+
+man: $(MAN)
+
+# scdoc takes the date from SOURCE_DATE_EPOCH where it is set.
+$(BUILD)/man/%: man/%.scd
+	@mkdir -p $(@D)
+	scdoc <$< >$@
+
+check: all
+	PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" SANITIZE=$(SANITIZE) $(BATS) $(BATSFLAGS) $(TESTS)
+
+demo: all
+	PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" sh test/demo.sh
+
+install: all man
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
+	install $(BIN) $(DESTDIR)$(BINDIR)
+	install -m 644 $(filter %.1,$(MAN)) $(DESTDIR)$(MANDIR)/man1
+	install -m 644 $(filter %.7,$(MAN)) $(DESTDIR)$(MANDIR)/man7
+
+uninstall:
+	cd $(DESTDIR)$(BINDIR) && rm -f $(TOOLS)
+	cd $(DESTDIR)$(MANDIR) && rm -f $(TOOLS:%=man1/%.1) man7/fdkit.7
+
+# Warnings are errors here, and only here.
+lint: man
+	$(MAKE) --no-print-directory BUILD=build-gcc CC=gcc WERROR=-Werror
+	$(MAKE) --no-print-directory BUILD=build-clang CC=clang WERROR=-Werror
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
+		--inline-suppr -D_GNU_SOURCE -Ilib cmd lib
+	clang-tidy --quiet $(wildcard cmd/*.c lib/*.c) -- $(STD) -Ilib
+	shellcheck -x .ci/run test/*.sh test/*.bash test/*.bats
+	sh test/lint-pages.sh $(MAN)
+
+# What builds, tests and documents; only what is missing is installed.
+DEPS = gcc libc6-dev make scdoc bats
+DEPS_LINT = clang clang-tidy cppcheck mandoc shellcheck
+DEPS_TEST = bsdextrautils busybox curl git iproute2 jq libio-fdpass-perl lsof netcat-openbsd openssh-client \
+	openssh-server perl procps python3 ruby strace telnet util-linux valgrind
+deps:
+	@sh test/deps.sh $(DEPS) $(DEPS_LINT) $(DEPS_TEST)
+
+clean:
+	rm -rf $(BUILD) build-*
+
+.PHONY: all man check demo install uninstall lint deps clean
+.SECONDARY:

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: ISC */
+#include "cli.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Every option of every command: same letter, same meaning. An upper-case letter that is also the
+ * value of an OPT_ constant stands for a long option without a short form. */
+static const struct {
+	char letter;
+	const char *name, *value, *help;
+} options[] = {
+	{'a', "allow", "WHO,...", "deal with these peers too: a user name or uid, :GROUP, any"},
+	{'b', "backlog", "N", "listen(2) backlog, SOMAXCONN unless given"},
+	{'c', "connect", NULL, "connect to SOCKET instead of listening there"},
+	{'e', "err", NULL, "put the descriptor at standard error"},
+	{'f', "fds", "LIST", "the descriptors: 0,1,5 and ranges 3-9"},
+	{'i', "in", NULL, "put the descriptor at standard input"},
+	{'j', "jobs", "N", "at most N commands at once, 64 unless given"},
+	{'k', "keep", NULL, "serve every peer that connects, not only the first"},
+	{'l', "listen", NULL, "listen at SOCKET instead of connecting"},
+	{'m', "message", "TEXT", "the bytes to send along"},
+	{OPT_MESSAGE_FILE, "message-file", "FILE", "the bytes to send along are FILE's"},
+	{'n', "no-wait", NULL, "end when the kernel has it, not when the receiver took it"},
+	{'o', "out", NULL, "put the descriptor at standard output"},
+	{'p', "pid", "PID", "descriptors count in process PID"},
+	{'q', "quiet", NULL, "errors only"},
+	{'t', "timeout", "TIME", "give up after TIME with status 124"},
+	{'v', "verbose", NULL, "tell of every event, a line each"},
+	{'w', "wait", "TIME", "SOCKET need not be there yet: wait up to TIME"},
+	{'1', "one-each", NULL, "one descriptor a message"},
+	{'A', "address-file", "FILE", "write the addresses really bound to FILE"},
+	{'B', "blocking", NULL, "clear O_NONBLOCK on what came"},
+	{'M', "mode", "MODE", "permission bits of the socket file, 0600 unless given"},
+	{'N', "number", "N", "gather N descriptors over as many messages as it takes"},
+	{'R', "ready-fd", "N", "write a newline to descriptor N and close it when ready"},
+	{'S', "socketpair", "FD", "run COMMAND with one end of a socketpair at FD"},
+	{'T', "type", "TYPE", "stream, dgram or seqpacket; stream unless given"},
+	{OPT_NO_PID, "no-pid", NULL, "leave LISTEN_PID out, for a COMMAND behind a wrapper"},
+	{'h', "help", NULL, "show this help"},
+	{'V', "version", NULL, "show the version"},
+};
+enum { OPTIONS = sizeof options / sizeof *options };
+
+static bool long_only(char letter)
+{
+	return letter == OPT_MESSAGE_FILE || letter == OPT_NO_PID;
+}
+
+void cli_start(struct cli *c, char *argv[], const char *synopsis, const char *letters)
+{
+	*c = (struct cli){.synopsis = synopsis, .letters = letters, .mode = 0600, .timeout = NEVER,
+	                  .type = SOCK_STREAM, .backlog = SOMAXCONN, .ready = -1};
+	argv[0] = program_invocation_short_name; /* getopt_long names its caller by it */
+}
+
+static _Noreturn void help(const struct cli *c)
+{
+	printf("usage: %s\n\n", c->synopsis);
+	for (size_t i = 0; i < OPTIONS; i++) {
+		if (!strchr(c->letters, options[i].letter))
+			continue;
+		char left[40];
+		const char *value = options[i].value;
+		snprintf(left, sizeof left, "--%s%s%s", options[i].name, value ? " " : "", value ? value : "");
+		if (long_only(options[i].letter))
+			printf("      %-24s %s\n", left, options[i].help);
+		else
+			printf("  -%c, %-24s %s\n", options[i].letter, left, options[i].help);
+	}
+	exit(fflush(stdout) == 0 ? 0 : FAILED);
+}
+
+/* What getopt_long is to know of the options that the command takes. */
+static int take_option(const struct cli *c, int argc, char *argv[])
+{
+	struct option longs[OPTIONS + 1] = {{0}};
+	char shorts[2 * OPTIONS + 2] = "+", *s = shorts + 1;
+	size_t n = 0;
+	for (size_t i = 0; i < OPTIONS; i++) {
+		if (!strchr(c->letters, options[i].letter))
+			continue;
+		longs[n++] = (struct option){options[i].name, options[i].value ? required_argument : no_argument,
+		                             NULL, options[i].letter};
+		if (long_only(options[i].letter))
+			continue;
+		*s++ = options[i].letter;
+		if (options[i].value)
+			*s++ = ':';
+	}
+	*s = '\0';
+	return getopt_long(argc, argv, shorts, longs, NULL);
+}
+
+void check(const char *word, const char *value, const char *why)
+{
+	if (why)
+		errx(FAILED, "%s%s%s: %s", word, *word ? " " : "", value, why);
+}
+
+/* False: the option is the command's own. */
+static bool common(struct cli *c, int letter)
+{
+	long n;
+	switch (letter) {
+	case 'a': check("-a", optarg, allow_parse(&c->allow, optarg)); return true;
+	case 'b': check("-b", optarg, parse_number(&n, optarg, 1, INT32_MAX)); c->backlog = (int)n; return true;
+	case 'M': check("-M", optarg, parse_mode(&c->mode, optarg)); return true;
+	case 'q': c->loud = -1; return true;
+	case 'R':
+		check("-R", optarg, parse_number(&n, optarg, 0, INT32_MAX));
+		if (fcntl((int)n, F_SETFD, FD_CLOEXEC) == -1)
+			err(FAILED, "-R %s", optarg);
+		c->ready = (int)n;
+		return true;
+	case 't': check("-t", optarg, parse_time(&c->timeout, optarg)); return true;
+	case 'T': check("-T", optarg, parse_type(&c->type, optarg)); return true;
+	case 'v': c->loud = 1; return true;
+	case 'w': check("-w", optarg, parse_time(&c->wait, optarg)); return true;
+	default: return false;
+	}
+}
+
+int cli_option(struct cli *c, int argc, char *argv[])
+{
+	int letter;
+	do {
+		letter = take_option(c, argc, argv);
+		if (letter == 'h')
+			help(c);
+		if (letter == 'V') {
+			printf("%s (fdkit) %s\n", program_invocation_short_name, FDKIT_VERSION);
+			exit(fflush(stdout) == 0 ? 0 : FAILED);
+		}
+		if (letter == '?') /* getopt_long has said why */
+			exit(FAILED);
+	} while (letter != -1 && common(c, letter));
+	return letter;
+}
+
+char *operand(int argc, char *argv[], const char *name)
+{
+	if (optind >= argc)
+		errx(FAILED, "%s is missing (--help shows how to call it)", name);
+	return argv[optind++];
+}
+
+void no_more(int argc, char *argv[])
+{
+	if (optind < argc)
+		errx(FAILED, "%s: one operand too many (--help shows how to call it)", argv[optind]);
+}
+
+const char *reason(int error)
+{
+	switch (error) {
+	case EADDRINUSE: return "Address already in use (somebody is there)";
+	case ENOTSOCK: return "is there, but is no socket";
+	case EPROTOTYPE: return "another type of socket is there (-T)";
+	case EAFNOSUPPORT: return "is no Unix socket";
+	case ETIMEDOUT: return "timed out";
+	default: return strerror(error);
+	}
+}
+
+void fail(const char *object)
+{
+	errx(errno == ETIMEDOUT ? TIMED_OUT : FAILED, "%s: %s", object, reason(errno));
+}
+
+void fail_connect(const char *object)
+{
+	const char *hint = errno == ECONNREFUSED ? " (nobody listens there; -w TIME waits)"
+	                   : errno == ENOENT     ? " (-w TIME waits)"
+	                   : errno == ETIMEDOUT  ? " (nobody listens there)"
+	                   : errno == EINVAL     ? " (it is a listening socket)"
+	                                         : "";
+	errx(errno == ETIMEDOUT ? TIMED_OUT : FAILED, "%s: %s%s", object, reason(errno), hint);
+}
+
+void say(const struct cli *c, const char *format, ...)
+{
+	va_list ap;
+	va_start(ap, format);
+	if (c->loud >= 0)
+		vwarnx(format, ap);
+	va_end(ap);
+}
+
+void note(const struct cli *c, const char *format, ...)
+{
+	va_list ap;
+	va_start(ap, format);
+	if (c->loud > 0)
+		vwarnx(format, ap);
+	va_end(ap);
+}
+
+void say_refused(const struct cli *c, const char *object, const struct peer *peer)
+{
+	say(c, "%s: refused uid %lu (-a %lu lets it in)", object, (unsigned long)peer->uid,
+	    (unsigned long)peer->uid);
+}
+
+void check_peer(const struct cli *c, const struct endpoint *at)
+{
+	struct peer peer;
+	if (endpoint_given(at) || at->type == SOCK_DGRAM)
+		return;
+	if (peer_of(at->fd, &peer) == -1)
+		fail(at->arg);
+	if (!peer_allowed(&c->allow, &peer, at->fd))
+		errx(FAILED, "%s: belongs to uid %lu, refused (-a %lu allows it)", at->arg,
+		     (unsigned long)peer.uid, (unsigned long)peer.uid);
+}
+
+int64_t wait_deadline(const struct cli *c)
+{
+	return c->wait ? deadline_in(c->wait) : 0;
+}
+
+void tell_ready(const struct cli *c, bool service)
+{
+	if (ready_fd(c->ready) == -1)
+		err(FAILED, "-R %d", c->ready);
+	if (service && ready_notify("READY=1") == -1)
+		warn("NOTIFY_SOCKET %s", getenv("NOTIFY_SOCKET"));
+}
+
+const char *signal_name(int sig)
+{
+	return sig == SIGHUP ? "SIGHUP" : sig == SIGINT ? "SIGINT" : "SIGTERM";
+}
+
+void guard_standard(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
+			_exit(FAILED);
+}
+
+void die_of(int sig)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	signal(sig, SIG_DFL);
+	raise(sig);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	exit(128 + sig); /* not reached */
+}
+
+struct text message_text(const char *text)
+{
+	struct text t = {.data = strdup(text), .len = strlen(text)};
+	if (!t.data)
+		err(FAILED, "-m");
+	if (!t.len)
+		errx(FAILED, "-m: an empty message carries no descriptor");
+	if (t.len > MESSAGE_MAX)
+		errx(FAILED, "-m: a message longer than %d bytes", MESSAGE_MAX);
+	return t;
+}
+
+struct text message_file(const char *path)
+{
+	struct text t = {.data = malloc(MESSAGE_MAX + 1)};
+	int fd = strcmp(path, "-") == 0 ? 0 : open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = -1;
+	while (fd != -1 && t.data && t.len <= MESSAGE_MAX &&
+	       (n = read(fd, t.data + t.len, MESSAGE_MAX + 1 - t.len)) > 0)
+		t.len += (size_t)n;
+	if (n == -1)
+		err(FAILED, "--message-file %s", path);
+	if (!t.len)
+		errx(FAILED, "--message-file %s: an empty message carries no descriptor", path);
+	if (t.len > MESSAGE_MAX)
+		errx(FAILED, "--message-file %s: a message longer than %d bytes", path, MESSAGE_MAX);
+	if (fd)
+		close(fd);
+	return t;
+}
+
+bool command_option(struct command *c, int letter)
+{
+	switch (letter) {
+	case 'i': return c->in = true;
+	case 'o': return c->out = true;
+	case 'e': return c->err = true;
+	case 'B': return c->blocking = true;
+	default: return false;
+	}
+}
+
+int exit_status(int wstatus)
+{
+	return WIFSIGNALED(wstatus) ? 128 + WTERMSIG(wstatus) : WEXITSTATUS(wstatus);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: ISC */
+/* What the commands share of their command lines: options, messages, exit statuses. */
+#ifndef CLI_H
+#define CLI_H
+
+#include "fdkit.h"
+
+enum { TIMED_OUT = 124, FAILED = 125 };
+
+/* Options that have no short form; next_option returns these. */
+enum { OPT_MESSAGE_FILE = 'F', OPT_NO_PID = 'I' };
+
+/* A command's line: what it takes, and the values of the options that mean the same everywhere. */
+struct cli {
+	const char *synopsis;   /* the lines of --help that say how it is called */
+	const char *letters;    /* the options it takes, in the order of --help */
+	struct allow allow;     /* -a */
+	mode_t mode;            /* -M */
+	int64_t timeout;        /* -t: milliseconds or NEVER */
+	int64_t wait;           /* -w: milliseconds, 0 not to wait */
+	int type;               /* -T */
+	int backlog;            /* -b */
+	int ready;              /* -R: descriptor or -1 */
+	int loud;               /* -1 for -q, 1 for -v */
+};
+
+void cli_start(struct cli *c, char *argv[], const char *synopsis, const char *letters);
+
+/* The next option that is not one of those above, with its value in optarg; -1 before the first
+ * operand. Ends the process for --help, --version and for what is wrong. */
+int cli_option(struct cli *c, int argc, char *argv[]);
+
+/* 125, naming option or operand WORD, if WHY is not NULL. */
+void check(const char *word, const char *value, const char *why);
+
+/* The operand at optind, or 125 saying that NAME is missing. */
+char *operand(int argc, char *argv[], const char *name);
+
+/* 125 if anything is left at optind. */
+void no_more(int argc, char *argv[]);
+
+/* End with OBJECT and errno's reason: 124 for ETIMEDOUT, else 125. */
+_Noreturn void fail(const char *object);
+
+/* The same for a SOCKET that could not be connected to. */
+_Noreturn void fail_connect(const char *object);
+
+/* errno's reason, in fdkit's words where it has better ones. */
+const char *reason(int error);
+
+/* One line of what happened, unless -q. */
+void say(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* One line of an event, with -v. */
+void note(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Say of a peer on the object's other side that it was not let in. */
+void say_refused(const struct cli *c, const char *object, const struct peer *peer);
+
+/* 124 if the peer of a connected SOCKET, to which descriptors would go, may not have them. */
+void check_peer(const struct cli *c, const struct endpoint *at);
+
+/* The deadline of -w: never is 0, since nothing waits without it. */
+int64_t wait_deadline(const struct cli *c);
+
+/* -R, and READY=1 for a SERVICE; NOTIFY_SOCKET is COMMAND's to answer otherwise. */
+void tell_ready(const struct cli *c, bool service);
+
+/* HUP, INT, TERM with their SIG. */
+const char *signal_name(int sig);
+
+/* Open /dev/null, for us alone, where a standard stream was closed: no socket of ours is to be taken
+ * for one. */
+void guard_standard(void);
+
+/* Die of SIG, as if it had never been caught. */
+_Noreturn void die_of(int sig);
+
+/* The bytes of -m, or of the file of --message-file, at most MESSAGE_MAX and at least one. */
+struct text {
+	char *data;
+	size_t len;
+};
+struct text message_text(const char *text);
+struct text message_file(const char *path);
+
+/* The placement options -i -o -e -B; false if LETTER is none of them. */
+bool command_option(struct command *c, int letter);
+
+/* What became of a command, after wait(2): its status as the shell counts it. */
+int exit_status(int wstatus);
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: ISC */
+/* fdrecv: receive descriptors and become a command that has them, or copy them. */
+#include "cli.h"
+
+#include <err.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct options {
+	struct cli cli;
+	struct command command;
+	bool connect, no_pid;
+	long number;            /* -N */
+	struct fdlist list;     /* -f */
+	struct text message;
+	struct endpoint at;
+};
+
+static struct options parse_options(int argc, char *argv[])
+{
+	struct options o = {0};
+	int letter;
+	cli_start(&o.cli, argv, "fdrecv [options] SOCKET [COMMAND [ARG...]]", "acefimFoqtvwBMNRTIhV");
+	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
+		switch (letter) {
+		case 'c': o.connect = true; break;
+		case 'f': check("-f", optarg, parse_fdlist(&o.list, optarg, false)); break;
+		case 'm': o.message = message_text(optarg); break;
+		case OPT_MESSAGE_FILE: o.message = message_file(optarg); break;
+		case 'N': check("-N", optarg, parse_number(&o.number, optarg, 1, 1 << 20)); break;
+		case OPT_NO_PID: o.no_pid = true; break;
+		default: command_option(&o.command, letter);
+		}
+	const char *arg = operand(argc, argv, "SOCKET");
+	check("", arg, endpoint_parse(&o.at, arg));
+	/* util-linux's word, or --, may stand before COMMAND. */
+	if (optind < argc && (strcmp(argv[optind], "--run") == 0 || strcmp(argv[optind], "--") == 0) &&
+	    ++optind == argc)
+		errx(FAILED, "COMMAND is missing after %s", argv[optind - 1]);
+	o.command.argv = optind < argc ? argv + optind : NULL;
+	if (o.list.count && (o.command.in || o.command.out || o.command.err))
+		errx(FAILED, "-f says where, so -i, -o and -e cannot");
+	if (o.connect && o.cli.type == SOCK_DGRAM)
+		errx(FAILED, "-T dgram: with -c nobody can send a datagram to us");
+	if (o.message.data && !o.connect)
+		errx(FAILED, "-m goes with -c");
+	o.at.type = o.cli.type;
+	return o;
+}
+
+static void open_socket(struct options *o, int64_t deadline)
+{
+	if (!o->connect) {
+		if (endpoint_listen(&o->at, o->cli.mode, o->cli.backlog, false) == -1)
+			fail(o->at.arg);
+		return;
+	}
+	if (endpoint_connect(&o->at, wait_deadline(&o->cli), deadline) == -1)
+		fail_connect(o->at.arg);
+	check_peer(&o->cli, &o->at);
+	if (o->message.data && rights_send_all(o->at.fd, NULL, 0, o->message.data, o->message.len, deadline) == -1)
+		fail(o->at.arg);
+}
+
+/* Say what went wrong with one peer, and end unless others can still come. */
+static void peer_failed(struct options *o, enum inbox_event event, const struct delivery *d)
+{
+	bool fatal = !o->at.listens && o->at.type != SOCK_DGRAM;
+	const char *what = event == INBOX_SHORT ? "too few descriptors came" : "closed without a descriptor";
+	if (event == INBOX_FAILED)
+		what = d->error == EMFILE ? "descriptors did not fit: Too many open files" : strerror(d->error);
+	if (event == INBOX_FAILED || event == INBOX_SHORT || fatal) {
+		endpoint_close(&o->at);
+		errx(FAILED, "%s: %s", o->at.arg, what);
+	}
+	say(&o->cli, "%s: uid %lu %s", o->at.arg, (unsigned long)d->peer.uid, what);
+}
+
+/* Wait for what was asked for; only that is left open. */
+static struct delivery receive(struct options *o, int64_t deadline)
+{
+	struct inbox in;
+	struct delivery d;
+	int sigfd = o->at.bound ? signals_open(false) : -1;
+	if ((o->at.bound && sigfd == -1) || inbox_open(&in, &o->at, &o->cli.allow, sigfd) == -1)
+		fail(o->at.arg);
+	in.gather = (size_t)o->number;
+	for (;;) {
+		enum inbox_event event = inbox_next(&in, &d, false, deadline);
+		int sig = event == INBOX_SIGNAL ? signals_next(sigfd) : 0;
+		if (event == INBOX_DELIVERY || sig)
+			endpoint_close(&o->at);
+		if (event == INBOX_DELIVERY)
+			break;
+		if (sig)
+			die_of(sig);
+		if (event == INBOX_TIMEOUT) {
+			endpoint_close(&o->at);
+			errx(TIMED_OUT, "%s: timed out: no descriptor came in time", o->at.arg);
+		}
+		if (event == INBOX_REFUSED)
+			say_refused(&o->cli, o->at.arg, &d.peer);
+		else if (event != INBOX_SIGNAL)
+			peer_failed(o, event, &d);
+	}
+	note(&o->cli, "%s: %zu descriptors from pid %ld, uid %lu", o->at.arg, d.fds.count, (long)d.peer.pid,
+	     (unsigned long)d.peer.uid);
+	inbox_close(&in);
+	if (sigfd != -1)
+		close(sigfd);
+	return d;
+}
+
+/* -f and -N: exactly so many; the rest is closed. */
+static void count_exactly(const struct options *o, struct delivery *d)
+{
+	size_t wanted = o->list.count ? o->list.count : (size_t)o->number;
+	if (d->fds.count < wanted)
+		errx(FAILED, "%s: too few descriptors came (%zu of %zu)", o->at.arg, d->fds.count, wanted);
+	if (wanted)
+		fds_trim(&d->fds, wanted);
+}
+
+static int copy_all(const struct options *o, const struct delivery *d)
+{
+	int side;
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < d->fds.count; i++) {
+		if (copy_by_kind(d->fds.fd[i], 0, 1, &side) == 0)
+			continue;
+		if (side == 1 && errno == EPIPE)
+			die_of(SIGPIPE);
+		fail(side == 0 ? "standard input" : side == 1 ? "standard output" : o->at.arg);
+	}
+	return 0;
+}
+
+static int become(const struct options *o, struct delivery *d)
+{
+	struct env env;
+	size_t count = d->fds.count + 3;
+	int *from = calloc(count, sizeof *from), *to = calloc(count, sizeof *to);
+	if (!from || !to || env_open(&env) == -1)
+		fail(o->command.argv[0]);
+	count = command_places(&o->command, &d->fds, from, to);
+	for (size_t i = 0; i < o->list.count; i++)
+		to[i] = o->list.word[i].fd;
+	if (o->command.blocking)
+		make_blocking(&d->fds);
+	int connection = connection_placed(from, to, count);
+	if (env_fds(&env, to, count) == -1 || env_listen(&env, to, count, o->no_pid) == -1 ||
+	    env_delivery(&env, d) == -1 || env_connection(&env, connection) == -1)
+		fail(o->command.argv[0]);
+	command_exec(&o->command, from, to, count, env.var);
+	warn("%s", o->command.argv[0]);
+	return exec_status(errno);
+}
+
+int main(int argc, char *argv[])
+{
+	struct options o = parse_options(argc, argv);
+	int64_t deadline = deadline_in(o.cli.timeout);
+	guard_standard();
+	command_prepare(&o.command);
+	open_socket(&o, deadline);
+	tell_ready(&o.cli, false);
+	struct delivery d = receive(&o, deadline);
+	count_exactly(&o, &d);
+	return o.command.argv ? become(&o, &d) : copy_all(&o, &d);
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: ISC */
+/* ADDRESS: a word of the command line to a listening socket. */
+#include "fdkit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static const char *resolve(struct listener *l, const char *host, const char *port)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+	int error = getaddrinfo(host, port, &hints, &l->found);
+	if (error)
+		return error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
+	l->wildcard = !host;
+	return NULL;
+}
+
+/* HOST:PORT, with HOST in brackets where it has colons itself; empty or * for every address. */
+static const char *parse_tcp(struct listener *l, char *arg)
+{
+	char *colon = strrchr(arg, ':'), *host = arg;
+	long port;
+	if (!colon || !colon[1])
+		return "not an address (HOST:PORT, unix:PATH or fd:N)";
+	*colon = '\0';
+	if (*host == '[') {
+		if (colon[-1] != ']')
+			return "a bracket is missing ([::1]:PORT)";
+		host++;
+		colon[-1] = '\0';
+	} else if (strchr(host, ':')) {
+		return "an IPv6 address stands in brackets ([::1]:PORT)";
+	}
+	if (colon[1] >= '0' && colon[1] <= '9' && parse_number(&port, colon + 1, 0, 65535))
+		return "not a port (0 to 65535)";
+	return resolve(l, *host && strcmp(host, "*") != 0 ? host : NULL, colon + 1);
+}
+
+const char *listener_parse(struct listener *l, const char *arg)
+{
+	*l = (struct listener){.arg = arg, .at = {.fd = -1}};
+	if (strncmp(arg, "fd:", 3) == 0)
+		return endpoint_parse(&l->at, arg);
+	bool named = strncmp(arg, "unix:", 5) == 0;
+	if (named || strchr(arg, '/')) {
+		l->local = true;
+		const char *path = named ? arg + 5 : arg;
+		if (*path == '@')
+			return endpoint_parse(&l->at, path);
+		l->at = (struct endpoint){.kind = END_PATH, .arg = arg, .text = path, .type = SOCK_STREAM, .fd = -1};
+		return *path ? NULL : "empty";
+	}
+	char *copy = strdup(arg);
+	if (!copy)
+		return "out of memory";
+	const char *why = parse_tcp(l, copy);
+	free(copy);
+	return why;
+}
+
+static int open_tcp(const struct listener *l, const struct addrinfo *a, int backlog)
+{
+	int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+	if (fd == -1)
+		return -1;
+	int only = !l->wildcard;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+	    (a->ai_family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only) == 0) &&
+	    bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, backlog) == 0)
+		return fd;
+	int error = errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+static const char *open_inherited(struct listener *l)
+{
+	int listens = 0, type = 0, flags = fcntl(l->at.fd, F_GETFL);
+	socklen_t len = sizeof listens;
+	if (flags == -1)
+		return strerror(errno);
+	if (getsockopt(l->at.fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == -1 || !listens ||
+	    getsockopt(l->at.fd, SOL_SOCKET, SO_TYPE, &type, &len) == -1 || type != SOCK_STREAM)
+		return "not a listening stream socket";
+	l->blocking = !(flags & O_NONBLOCK);
+	int domain = 0;
+	l->local = getsockopt(l->at.fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
+	return l->at.fd > 2 && fcntl(l->at.fd, F_SETFD, FD_CLOEXEC) == -1 ? strerror(errno) : NULL;
+}
+
+const char *listener_open(struct listener *l, mode_t mode, int backlog)
+{
+	if (l->at.kind == END_FD)
+		return open_inherited(l);
+	if (l->local)
+		return endpoint_listen(&l->at, mode, backlog, false) == -1 ? strerror(errno) : NULL;
+	/* Every address: one IPv6 socket takes IPv4 as well; IPv4 alone where there is no IPv6. */
+	int families[] = {l->wildcard ? AF_INET6 : AF_UNSPEC, l->wildcard ? AF_INET : AF_UNSPEC};
+	for (size_t f = 0; f < 2 && l->at.fd == -1; f++) {
+		for (const struct addrinfo *a = l->found; a && l->at.fd == -1; a = a->ai_next)
+			if (families[f] == AF_UNSPEC || a->ai_family == families[f])
+				l->at.fd = open_tcp(l, a, backlog);
+		if (l->at.fd == -1 && (!l->wildcard || errno != EAFNOSUPPORT))
+			break;
+	}
+	return l->at.fd == -1 ? strerror(errno) : NULL;
+}
+
+int listener_name(const struct listener *l, char *buf, size_t len)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in6 in6;
+		struct sockaddr_un un;
+		struct sockaddr_storage storage;
+	} a;
+	socklen_t size = sizeof a;
+	char host[NI_MAXHOST], port[NI_MAXSERV];
+	if (l->local && l->at.kind == END_PATH)
+		return snprintf(buf, len, "unix:%s", l->at.text) < (int)len ? 0 : -1;
+	if (getsockname(l->at.fd, &a.any, &size) == -1)
+		return -1;
+	if (a.any.sa_family == AF_UNIX) {
+		int n = (int)(size - offsetof(struct sockaddr_un, sun_path));
+		bool abstract = n > 0 && !a.un.sun_path[0];
+		return snprintf(buf, len, "unix:%s%.*s", abstract ? "@" : "", n - abstract,
+		                a.un.sun_path + abstract) < (int)len ? 0 : -1;
+	}
+	if (getnameinfo(&a.any, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV)) {
+		errno = EAFNOSUPPORT;
+		return -1;
+	}
+	int only = 1;
+	size = sizeof only;
+	bool in6 = a.any.sa_family == AF_INET6;
+	if (in6 && IN6_IS_ADDR_UNSPECIFIED(&a.in6.sin6_addr) &&
+	    getsockopt(l->at.fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &size) == 0 && !only)
+		return snprintf(buf, len, "*:%s", port) < (int)len ? 0 : -1;
+	return snprintf(buf, len, in6 ? "[%s]:%s" : "%s:%s", host, port) < (int)len ? 0 : -1;
+}
+
+static void wake(int sig)
+{
+	(void)sig;
+}
+
+/* The listening socket is not ours alone, and blocking, which must stay so: whoever shares it may
+ * take the connection that poll(2) showed, and accept would wait for the next one, deaf to signals.
+ * A timer that goes on until it is stopped ends such an accept with EINTR. */
+static int accept_briefly(int listening)
+{
+	const struct itimerval soon = {.it_value.tv_usec = 10000, .it_interval.tv_usec = 10000}, never = {0};
+	struct sigaction sa = {.sa_handler = wake}, before;
+	sigaction(SIGALRM, &sa, &before);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+	int error = fd == -1 && errno == EINTR ? EAGAIN : errno;
+	setitimer(ITIMER_REAL, &never, NULL);
+	sigaction(SIGALRM, &before, NULL);
+	errno = error;
+	return fd;
+}
+
+int listener_accept(const struct listener *l)
+{
+	int fd;
+	if (l->blocking)
+		return accept_briefly(l->at.fd);
+	do
+		fd = accept4(l->at.fd, NULL, NULL, SOCK_CLOEXEC);
+	while (fd == -1 && errno == EINTR);
+	return fd;
+}
+
+void listener_close(struct listener *l)
+{
+	endpoint_close(&l->at);
+	if (l->found)
+		freeaddrinfo(l->found);
+	l->found = NULL;
+}

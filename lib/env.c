@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: ISC */
+/* The environment of COMMAND. */
+#include "fdkit.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* Variables that say something of descriptors or a connection: what fdkit does not set itself would
+ * be somebody else's truth. */
+static bool in_family(const char *var)
+{
+	static const char *const families[] = {
+		"LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=", "LISTEN_PIDFDID=", "FDKIT_", "PROTO=",
+		"TCPREMOTE", "TCPLOCAL", "UNIXREMOTE", "UNIXLOCAL", "REMOTE_ADDR=", "REMOTE_PORT=",
+	};
+	for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+		if (strncmp(var, families[i], strlen(families[i])) == 0)
+			return true;
+	return false;
+}
+
+static int append(struct env *env, char *var)
+{
+	if (env->count + 1 >= env->room) {
+		size_t room = env->room ? 2 * env->room : 64;
+		char **grown = realloc(env->var, room * sizeof *grown);
+		if (!grown)
+			return -1;
+		env->var = grown;
+		env->room = room;
+	}
+	env->var[env->count++] = var;
+	env->var[env->count] = NULL;
+	return 0;
+}
+
+int env_open(struct env *env)
+{
+	*env = (struct env){0};
+	for (char **var = environ; *var; var++)
+		if (!in_family(*var) && append(env, *var) == -1)
+			return -1;
+	env->base = env->count;
+	return 0;
+}
+
+void env_unset(struct env *env, const char *name)
+{
+	size_t len = strlen(name), kept = 0;
+	for (size_t i = 0; i < env->count; i++)
+		if (strncmp(env->var[i], name, len) != 0 || env->var[i][len] != '=')
+			env->var[kept++] = env->var[i];
+	env->base -= env->count - kept;
+	env->count = kept;
+	if (env->var)
+		env->var[kept] = NULL;
+}
+
+int env_set(struct env *env, const char *format, ...)
+{
+	char *var;
+	va_list ap;
+	va_start(ap, format);
+	int n = vasprintf(&var, format, ap);
+	va_end(ap);
+	if (n == -1)
+		return -1;
+	if (append(env, var) == -1) {
+		free(var);
+		return -1;
+	}
+	return 0;
+}
+
+void env_reset(struct env *env)
+{
+	while (env->count > env->base)
+		free(env->var[--env->count]);
+	if (env->var)
+		env->var[env->count] = NULL;
+}
+
+/* The numbers of descriptors, space separated. */
+static int set_numbers(struct env *env, const int *to, size_t count)
+{
+	enum { DIGITS = 12 };
+	char *text = malloc(count * DIGITS + 1);
+	if (!text)
+		return -1;
+	size_t len = 0;
+	text[0] = '\0';
+	for (size_t i = 0; i < count; i++)
+		len += (size_t)snprintf(text + len, DIGITS, "%s%d", i ? " " : "", to[i]);
+	int result = env_set(env, "FDKIT_FDS=%s", text);
+	free(text);
+	return result;
+}
+
+/* systemd's word for a descriptor without a name, COUNT times, colons between. */
+static int set_names(struct env *env, size_t count)
+{
+	static const char unknown[] = "unknown:";
+	const size_t each = sizeof unknown - 1;
+	char *text = malloc(count * each + 1);
+	if (!text)
+		return -1;
+	for (size_t i = 0; i < count; i++)
+		memcpy(text + i * each, unknown, each);
+	text[count * each - 1] = '\0';
+	int result = env_set(env, "LISTEN_FDNAMES=%s", text);
+	free(text);
+	return result;
+}
+
+int env_fds(struct env *env, const int *to, size_t count)
+{
+	return set_numbers(env, to, count);
+}
+
+int env_listen(struct env *env, const int *to, size_t count, bool no_pid)
+{
+	for (size_t i = 0; i < count; i++)
+		if (to[i] != 3 + (int)i)
+			return 0;
+	if (!count)
+		return 0;
+	if (!no_pid && env_set(env, "LISTEN_PID=%d", (int)getpid()) == -1)
+		return -1;
+	return env_set(env, "LISTEN_FDS=%zu", count) == -1 ? -1 : set_names(env, count);
+}
+
+/* Length of the UTF-8 sequence at P, 0 if it is none (RFC 3629: no overlong forms, no surrogates). */
+static size_t utf8(const unsigned char *p, size_t left)
+{
+	size_t n = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
+	if (!n || n > left)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
+	    (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+/* Valid UTF-8 without control characters other than tab and newline. */
+static bool is_text(const char *data, size_t len)
+{
+	const unsigned char *p = (const unsigned char *)data;
+	for (size_t i = 0, n; i < len; i += n) {
+		n = utf8(p + i, len - i);
+		bool control = p[i] < ' ' || p[i] == 0x7f || (p[i] == 0xc2 && p[i + 1] < 0xa0);
+		if (!n || (control && p[i] != '\t' && p[i] != '\n'))
+			return false;
+	}
+	return len > 0;
+}
+
+int env_delivery(struct env *env, const struct delivery *d)
+{
+	if (d->peer.pid && (env_set(env, "FDKIT_PEER_PID=%ld", (long)d->peer.pid) == -1 ||
+	                    env_set(env, "FDKIT_PEER_UID=%lu", (unsigned long)d->peer.uid) == -1 ||
+	                    env_set(env, "FDKIT_PEER_GID=%lu", (unsigned long)d->peer.gid) == -1))
+		return -1;
+	return is_text(d->text, d->len) ? env_set(env, "FDKIT_MESSAGE=%.*s", (int)d->len, d->text) : 0;
+}
+
+union sockname {
+	struct sockaddr any;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+	struct sockaddr_un un;
+};
+
+/* IPv4 that came to an IPv6 socket is shown as what it is. */
+static unsigned ip(const union sockname *s, char text[INET6_ADDRSTRLEN])
+{
+	bool in6 = s->any.sa_family == AF_INET6;
+	if (in6 && IN6_IS_ADDR_V4MAPPED(&s->in6.sin6_addr))
+		inet_ntop(AF_INET, &s->in6.sin6_addr.s6_addr[12], text, INET6_ADDRSTRLEN);
+	else if (in6)
+		inet_ntop(AF_INET6, &s->in6.sin6_addr, text, INET6_ADDRSTRLEN);
+	else
+		inet_ntop(AF_INET, &s->in.sin_addr, text, INET6_ADDRSTRLEN);
+	return ntohs(in6 ? s->in6.sin6_port : s->in.sin_port);
+}
+
+static int tcp_variables(struct env *env, const union sockname *local, const union sockname *remote)
+{
+	char text[INET6_ADDRSTRLEN];
+	unsigned port = ip(remote, text);
+	if (env_set(env, "PROTO=TCP") == -1 || env_set(env, "TCPREMOTEIP=%s", text) == -1 ||
+	    env_set(env, "REMOTE_ADDR=%s", text) == -1 || env_set(env, "TCPREMOTEPORT=%u", port) == -1 ||
+	    env_set(env, "REMOTE_PORT=%u", port) == -1)
+		return -1;
+	port = ip(local, text);
+	return env_set(env, "TCPLOCALIP=%s", text) == -1 ? -1 : env_set(env, "TCPLOCALPORT=%u", port);
+}
+
+static int unix_variables(struct env *env, int fd, const union sockname *local, socklen_t len)
+{
+	struct peer peer;
+	if (env_set(env, "PROTO=UNIX") == -1)
+		return -1;
+	if (peer_of(fd, &peer) == 0 && (env_set(env, "UNIXREMOTEPID=%ld", (long)peer.pid) == -1 ||
+	    env_set(env, "UNIXREMOTEEUID=%lu", (unsigned long)peer.uid) == -1 ||
+	    env_set(env, "UNIXREMOTEEGID=%lu", (unsigned long)peer.gid) == -1))
+		return -1;
+	/* An environment cannot hold an abstract name's NUL: it is shown as @. */
+	int n = (int)len - (int)offsetof(struct sockaddr_un, sun_path);
+	bool abstract = n > 0 && !local->un.sun_path[0];
+	if (n <= 0)
+		return 0;
+	return env_set(env, "UNIXLOCALPATH=%s%.*s", abstract ? "@" : "", n - abstract,
+	               local->un.sun_path + abstract);
+}
+
+int env_connection(struct env *env, int fd)
+{
+	union sockname local, remote;
+	socklen_t local_len = sizeof local, remote_len = sizeof remote;
+	if (getsockname(fd, &local.any, &local_len) == -1)
+		return 0;
+	/* A TCP client that is gone already has no name any more, nor has a listening socket. */
+	if (local.any.sa_family == AF_UNIX)
+		return unix_variables(env, fd, &local, local_len);
+	if (getpeername(fd, &remote.any, &remote_len) == -1)
+		return 0;
+	if (local.any.sa_family == AF_INET || local.any.sa_family == AF_INET6)
+		return tcp_variables(env, &local, &remote);
+	return 0;
+}

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * fdkit's library: what its commands share. It never prints and never exits.
+ * Functions return -1 and errno, parsers return NULL or the reason as a
+ * constant string. "Kernel:" marks a fact of Linux that the code leans on, with
+ * its source.
+ */
+#ifndef FDKIT_H
+#define FDKIT_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#define FDKIT_VERSION "0.1"
+
+/* ---- rights.c: descriptors as ancillary data ---- */
+
+enum {
+	FDS_PER_MESSAGE = 253,  /* Kernel: SCM_MAX_FD, include/net/scm.h; one more is EINVAL */
+	MESSAGE_MAX = 32768,    /* bytes beside descriptors: Kernel: one skb, so it arrives whole
+	                           (unix_stream_sendmsg splits above 48 KiB, measured on 6.18) */
+};
+
+/* A growing set of descriptors that its holder owns. All zero is the empty set. */
+struct fds {
+	int *fd;
+	size_t count, room;
+};
+
+/* Who sent: pid 0 stands for unknown. */
+struct peer {
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
+};
+
+/* Append FD. On -1 (ENOMEM) FD is still the caller's. */
+int fds_add(struct fds *set, int fd);
+
+/* Close all but the first KEEP descriptors. */
+void fds_trim(struct fds *set, size_t keep);
+
+/* Close all and free the memory; the set is empty afterwards. */
+void fds_free(struct fds *set);
+
+/* Send COUNT (at most FDS_PER_MESSAGE) descriptors of the caller's, which stay the
+ * caller's, with LEN > 0 bytes in one message, without waiting. Returns the number of
+ * bytes sent: on a stream it can be less than LEN, and then the descriptors went with
+ * the first part. errno as sendmsg(2): EAGAIN a full queue, ETOOMANYREFS too many
+ * descriptors in flight (backpressure too), EPIPE the peer is gone; never EINTR, no SIGPIPE. */
+ssize_t rights_send(int sock, const int *fd, size_t count, const void *data, size_t len);
+
+/* The same, waiting until all is sent. errno ETIMEDOUT: not by DEADLINE. */
+int rights_send_all(int sock, const int *fd, size_t count, const void *data, size_t len,
+                    int64_t deadline);
+
+/* Receive one message without waiting: up to LEN bytes into DATA, its descriptors appended
+ * to SET, close-on-exec from the first instant. Returns the number of bytes, 0 at end of
+ * file. FROM, where not NULL, is overwritten if the message carries credentials (SO_PASSCRED).
+ * On -1 nothing that came stays open: EAGAIN nothing there; EMFILE some descriptors did not
+ * fit this process (Kernel: MSG_CTRUNC, net/core/scm.c; a security module's refusal looks the
+ * same); never EINTR. */
+ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct peer *from);
+
+/* ---- wait.c: deadlines, waiting, signals ---- */
+
+/* Deadlines are CLOCK_MONOTONIC milliseconds; NEVER is none. */
+#define NEVER ((int64_t)-1)
+
+int64_t now(void);
+
+/* TIMEOUT milliseconds from now; NEVER for NEVER. */
+int64_t deadline_in(int64_t timeout);
+
+/* Milliseconds left, as poll(2) takes them: 0 when past, -1 for NEVER. */
+int time_left(int64_t deadline);
+
+/* Wait for EVENTS on FD. Returns what poll(2) saw. errno ETIMEDOUT; never EINTR. */
+int await(int fd, short events, int64_t deadline);
+
+/* Sleep for MS milliseconds, not beyond DEADLINE. */
+void nap(int ms, int64_t deadline);
+
+/* Block HUP, INT and TERM, and for a SERVICE CHLD and USR1 also, and return a descriptor
+ * (signalfd(2)) that reads them; the caller closes it. A one-shot tool leaves alone what was
+ * ignored when it started; a service takes INT and TERM whatever a shell's & made of them,
+ * and leaves only an ignored HUP (nohup) alone. */
+int signals_open(bool service);
+
+/* The next pending signal, 0 when there is none. */
+int signals_next(int sigfd);
+
+/* ---- peer.c: who is on the other side, and may they ---- */
+
+/* Whom to deal with besides root and the own effective uid. All zero: nobody. */
+struct allow {
+	bool any;
+	uid_t *uid;
+	gid_t *gid;
+	size_t uids, gids;
+};
+
+/* Add what the list WHO,... names. */
+const char *allow_parse(struct allow *allow, const char *list);
+
+/* Who connected, or who listens (Kernel: unix(7) SO_PEERCRED, fixed at connect and listen). */
+int peer_of(int sock, struct peer *peer);
+
+/* May we deal with PEER? SOCK, where not -1, tells its supplementary groups (SO_PEERGROUPS). */
+bool peer_allowed(const struct allow *allow, const struct peer *peer, int sock);
+
+/* ---- parse.c: the words in arguments ---- */
+
+/* A descriptor, a name, or both: N is -1 where only the name is given. NAME is NULL or owned. */
+struct fdword {
+	char *name;
+	int fd;
+};
+struct fdlist {
+	struct fdword *word;
+	size_t count, room;
+};
+
+const char *parse_number(long *out, const char *arg, long min, long max);
+const char *parse_time(int64_t *ms, const char *arg);   /* TIME, rounded up to milliseconds */
+const char *parse_mode(mode_t *mode, const char *arg);  /* octal, 0 to 0777 */
+const char *parse_type(int *type, const char *arg);     /* stream, dgram, seqpacket: SOCK_... */
+
+/* Append N, N-M, NAME=N or, where BARE, NAME: a comma separates several. */
+const char *parse_fdlist(struct fdlist *list, const char *arg, bool bare);
+
+/* ---- socket.c: SOCKET ---- */
+
+struct endpoint {
+	enum { END_PATH, END_ABSTRACT, END_FD, END_EXEC } kind;
+	const char *arg;        /* as the user wrote it, for messages */
+	const char *text;       /* the path, the abstract name without @, the shell command */
+	int type;               /* SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET */
+	int fd;                 /* the open socket, -1 before; ours to close (fd:N as well) */
+	bool listens;           /* fd is a listening socket; else connected, or a bound datagram one */
+	bool bound;             /* we made the file at the path: */
+	dev_t dev;
+	ino_t ino;
+	pid_t child;            /* exec: in a service, our child; else 0 */
+};
+
+const char *endpoint_parse(struct endpoint *at, const char *arg);
+
+/* Open AT for connections or datagrams to come. The file has exactly MODE from the instant
+ * that it exists; a stale socket file is replaced. fd:N and exec: may give a connected socket
+ * instead. SERVICE: an exec: child is ours, to be ended by endpoint_close; else it is nobody's.
+ * errno EADDRINUSE: somebody has the socket there; ENOTSOCK: the file there, or fd:N, is no
+ * socket; ENAMETOOLONG: the path's last part is too long. On -1 nothing is left behind. */
+int endpoint_listen(struct endpoint *at, mode_t mode, int backlog, bool service);
+
+/* Try once to connect, without waiting. errno ENOENT, ECONNREFUSED: nobody there yet;
+ * EAGAIN: the backlog is full; ENOTSOCK; EPROTOTYPE: another type of socket. */
+int endpoint_dial(struct endpoint *at, bool service);
+
+/* Connect, trying again until WAIT while nobody is there, until DEADLINE while the backlog
+ * is full. errno as above, ETIMEDOUT. */
+int endpoint_connect(struct endpoint *at, int64_t wait, int64_t deadline);
+
+/* Close the socket, and remove its file if that is still the one that we made. */
+void endpoint_close(struct endpoint *at);
+
+/* Was the socket given by the caller, so that its peer need not be checked? */
+bool endpoint_given(const struct endpoint *at);
+
+/* ---- address.c: ADDRESS ---- */
+
+/* A listening socket for connections from the network, or on a Unix socket. */
+struct addrinfo;
+
+struct listener {
+	const char *arg;        /* as the user wrote it */
+	struct endpoint at;     /* .fd is the socket in every case; the rest for unix: and fd: */
+	bool local;             /* a Unix socket: its peers can be checked */
+	bool wildcard;          /* every address of the machine */
+	bool blocking;          /* inherited, and so not ours to change */
+	struct addrinfo *found; /* what HOST:PORT resolved to */
+};
+
+/* Parse, and resolve names: nothing is bound yet. */
+const char *listener_parse(struct listener *l, const char *arg);
+
+/* Bind and listen. On failure returns the reason (a constant string: from getaddrinfo or errno). */
+const char *listener_open(struct listener *l, mode_t mode, int backlog);
+
+/* The address really bound, as -A writes it: HOST:PORT, [::1]:PORT, *:PORT, unix:PATH. */
+int listener_name(const struct listener *l, char *buf, size_t len);
+
+/* Accept without waiting, not blocking even where an inherited listening socket is. The
+ * connection is the caller's, close-on-exec, blocking. errno EAGAIN: none there. */
+int listener_accept(const struct listener *l);
+
+void listener_close(struct listener *l);
+
+/* ---- inbox.c: messages from whoever connects to a SOCKET ---- */
+
+struct connection;
+
+struct inbox {
+	struct endpoint *at;            /* open */
+	const struct allow *allow;
+	size_t gather;                  /* descriptors that make one delivery; 0: one message's */
+	int sigfd;                      /* -1 for none */
+	struct connection *connection;
+	size_t count, room;
+	size_t turn;                    /* whom to look at first */
+	int64_t resting;                /* do not accept before: out of descriptors or memory */
+	char *data;                     /* where messages are read */
+};
+
+/* What arrived; whoever receives it owns it, and ends it with delivery_free. */
+struct delivery {
+	struct fds fds;
+	char *text;                     /* the bytes that came with the first message, LEN of them */
+	size_t len;
+	struct peer peer;               /* who sent; pid 0: not known (exec:) */
+	int error;                      /* INBOX_FAILED: errno */
+};
+
+enum inbox_event {
+	INBOX_DELIVERY,  /* .fds, .text, .len, .peer */
+	INBOX_SIGNAL,    /* the signal descriptor is readable */
+	INBOX_TIMEOUT,   /* DEADLINE came */
+	INBOX_REFUSED,   /* .peer was not allowed and is closed */
+	INBOX_EMPTY,     /* .peer closed without a descriptor */
+	INBOX_SHORT,     /* .peer closed before it had sent `gather` descriptors */
+	INBOX_ENDED,     /* a connection that had delivered was closed */
+	INBOX_FAILED,    /* .peer's connection failed: .error; EMFILE: descriptors did not fit */
+};
+
+int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, int sigfd);
+
+/* The next event, waiting until DEADLINE. HOLD: take no messages, only signals. */
+enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int64_t deadline);
+
+void delivery_free(struct delivery *d);
+
+/* Can nothing come any more: a connected socket has reached end of file? */
+bool inbox_over(const struct inbox *in);
+
+/* Close every connection; the endpoint stays the caller's. */
+void inbox_close(struct inbox *in);
+
+/* ---- env.c: the environment of COMMAND ---- */
+
+struct env {
+	char **var;             /* NULL-terminated, for exec */
+	size_t count, room;
+	size_t base;            /* the first BASE are borrowed from the caller's environment */
+};
+
+/* The caller's environment without the families of variables that fdkit sets. */
+int env_open(struct env *env);
+
+/* Set NAME=value by a printf format that is the whole assignment. */
+int env_set(struct env *env, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Remove NAME. */
+void env_unset(struct env *env, const char *name);
+
+/* FDKIT_FDS: the numbers where descriptors were placed. */
+int env_fds(struct env *env, const int *to, size_t count);
+
+/* LISTEN_FDS, LISTEN_FDNAMES and, unless NO_PID, LISTEN_PID as this process's own; nothing where the
+ * descriptors do not lie at 3, 4, 5... */
+int env_listen(struct env *env, const int *to, size_t count, bool no_pid);
+
+/* FDKIT_PEER_PID, _UID, _GID and, if it is text, FDKIT_MESSAGE. */
+int env_delivery(struct env *env, const struct delivery *d);
+
+/* PROTO, TCPREMOTEIP and the rest, from the connection FD itself; nothing if it is none. */
+int env_connection(struct env *env, int fd);
+
+/* Forget all that was set since env_open. */
+void env_reset(struct env *env);
+
+/* ---- place.c: descriptors to their numbers, COMMAND begun ---- */
+
+/* COMMAND, and what the tool was started with, which COMMAND gets back. */
+struct command {
+	char **argv;
+	bool in, out, err;      /* -i -o -e */
+	bool blocking;          /* -B */
+	struct rlimit nofile;
+	bool child_ignored;     /* SIGCHLD was ignored */
+};
+
+/* Note what the tool was started with; raise its own limit of open descriptors. */
+void command_prepare(struct command *c);
+
+/* How many placements COUNT descriptors make, and (where not NULL) from which and to which
+ * numbers: one goes to every one of -i -o -e; of more, each takes the next, the rest go on from 3. */
+size_t command_places(const struct command *c, const struct fds *fds, int *from, int *to);
+
+/* The descriptor that goes to 0, or else to 1; -1 if none does. */
+int connection_placed(const int *from, const int *to, size_t count);
+
+/* Clear O_NONBLOCK on what came. */
+void make_blocking(const struct fds *fds);
+
+/* Make each FROM appear at TO, without close-on-exec, whatever the order; FROM is used up.
+ * Only system calls: safe after vfork. On -1 the table is half done: exit. */
+int place(int *from, const int *to, size_t count);
+
+/* Place, restore, execute. Returns only on failure, with errno. Safe after vfork. */
+void command_exec(const struct command *c, int *from, const int *to, size_t count, char **env);
+
+/* 127 for a command that is not there, 126 for one that cannot be run: as env(1). */
+int exec_status(int error);
+
+/* The same in a new process. Returns its pid, which the caller reaps. *ERROR is 0, or why the
+ * command did not begin (the process exits with exec_status). On -1 (fork) *ERROR is errno. */
+pid_t command_spawn(const struct command *c, int *from, const int *to, size_t count, char **env,
+                    int *error);
+
+/* ---- jobs.c: commands that run ---- */
+
+struct jobs {
+	pid_t *pid;             /* 0: a free place */
+	size_t limit, running;
+	uint64_t started;
+};
+
+int jobs_open(struct jobs *j, size_t limit);
+void jobs_add(struct jobs *j, pid_t pid);
+
+/* Run C with the descriptors of D, which stay the caller's, in a new process: its places, its
+ * environment on top of ENV, its place among the jobs. Returns 0; or errno's value: with a job
+ * started, COMMAND could not be executed; with none, there was no process or no memory, and it
+ * is worth another try. */
+int jobs_start(struct jobs *j, const struct command *c, struct env *env, const struct delivery *d);
+
+/* Reap a child that has ended, a job or not: its pid and wait(2) status; 0 when none has. */
+pid_t jobs_reap(struct jobs *j, int *status);
+
+void jobs_kill(const struct jobs *j, int sig);
+
+/* ---- copy.c: bytes at the kernel's speed ---- */
+
+/* All of these: 0 at end of file; -1, errno, and in *SIDE the descriptor that failed. They wait where
+ * one is non-blocking, and leave that as it is. SIGPIPE is to be ignored, so that EPIPE is seen. */
+
+/* From IN to OUT until end of file. */
+int copy(int in, int out, int *side);
+
+/* Between BOTH, a connected socket or a pseudo-terminal's master, and the pair IN, OUT, until both
+ * directions have ended or BOTH has hung up. End of file on IN is passed on by shutdown(2). */
+int copy_both(int both, int in, int out, int *side);
+
+/* As FD's kind says: a socket and a pseudo-terminal's master both ways, a terminal and a write-only
+ * descriptor from IN, everything else to OUT. errno EISDIR, EINVAL (a listening socket), EBADF (O_PATH). */
+int copy_by_kind(int fd, int in, int out, int *side);
+
+/* ---- ready.c: telling that we are ready ---- */
+
+/* s6's convention: a newline to FD, which is closed. FD -1: nothing to do. */
+int ready_fd(int fd);
+
+/* sd_notify(3): send STATE to NOTIFY_SOCKET where that is set. */
+int ready_notify(const char *state);
+
+/* Remove an old address file at PATH, if it is a regular file. */
+int address_file_remove(const char *path);
+
+/* Write TEXT to the address file PATH: a regular or absent one aside, then renamed;
+ * anything else in place. */
+int address_file_write(const char *path, const char *text);
+
+#endif

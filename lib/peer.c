@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: ISC */
+/* Who is on the other side, and may they. */
+#include "fdkit.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Appends ID to an array of COUNT; uid_t and gid_t are the same type on Linux. */
+static const char *append(uid_t **array, size_t *count, uid_t id)
+{
+	uid_t *grown = realloc(*array, (*count + 1) * sizeof *grown);
+	if (!grown)
+		return "out of memory";
+	grown[(*count)++] = id;
+	*array = grown;
+	return NULL;
+}
+
+static const char *allow_one(struct allow *allow, const char *who)
+{
+	const char *name = *who == ':' ? who + 1 : who;
+	long id;
+	if (strcmp(who, "any") == 0) {
+		allow->any = true;
+		return NULL;
+	}
+	bool numeric = isdigit((unsigned char)*name);
+	if (numeric && parse_number(&id, name, 0, (long)UINT32_MAX - 1))
+		return "not a user or group id";
+	if (*who == ':') {
+		const struct group *g = numeric ? NULL : getgrnam(name);
+		if (!numeric && !g)
+			return "no such group";
+		return append(&allow->gid, &allow->gids, numeric ? (gid_t)id : g->gr_gid);
+	}
+	const struct passwd *p = numeric ? NULL : getpwnam(name);
+	if (!numeric && !p)
+		return "no such user";
+	return append(&allow->uid, &allow->uids, numeric ? (uid_t)id : p->pw_uid);
+}
+
+const char *allow_parse(struct allow *allow, const char *list)
+{
+	char *copy = strdup(list), *rest = copy, *who;
+	const char *why = copy ? NULL : "out of memory";
+	while (!why && (who = strsep(&rest, ",")))
+		why = *who ? allow_one(allow, who) : "an empty name";
+	free(copy);
+	return why;
+}
+
+int peer_of(int sock, struct peer *peer)
+{
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) == -1)
+		return -1;
+	*peer = (struct peer){.pid = cred.pid, .uid = cred.uid, .gid = cred.gid};
+	return 0;
+}
+
+static bool group_listed(const struct allow *allow, gid_t gid)
+{
+	for (size_t i = 0; i < allow->gids; i++)
+		if (allow->gid[i] == gid)
+			return true;
+	return false;
+}
+
+static bool supplementary_listed(const struct allow *allow, int sock)
+{
+	/* Kernel: socket(7) SO_PEERGROUPS, since 4.13; ERANGE sets len to what it takes. */
+	socklen_t len = 0;
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) == 0 || errno != ERANGE)
+		return false;
+	gid_t *gid = malloc(len);
+	bool listed = false;
+	if (gid && getsockopt(sock, SOL_SOCKET, SO_PEERGROUPS, gid, &len) == 0)
+		for (size_t i = 0; i < len / sizeof *gid && !listed; i++)
+			listed = group_listed(allow, gid[i]);
+	free(gid);
+	return listed;
+}
+
+bool peer_allowed(const struct allow *allow, const struct peer *peer, int sock)
+{
+	if (allow->any || peer->uid == geteuid() || peer->uid == 0)
+		return true;
+	for (size_t i = 0; i < allow->uids; i++)
+		if (allow->uid[i] == peer->uid)
+			return true;
+	if (!allow->gids)
+		return false;
+	return group_listed(allow, peer->gid) || (sock != -1 && supplementary_listed(allow, sock));
+}

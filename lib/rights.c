@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: ISC */
+/* Descriptors as ancillary data: the only file that knows cmsghdr. */
+#include "fdkit.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int fds_add(struct fds *set, int fd)
+{
+	if (set->count == set->room) {
+		size_t room = set->room ? 2 * set->room : 8;
+		int *grown = realloc(set->fd, room * sizeof *grown);
+		if (!grown)
+			return -1;
+		set->fd = grown;
+		set->room = room;
+	}
+	set->fd[set->count++] = fd;
+	return 0;
+}
+
+void fds_trim(struct fds *set, size_t keep)
+{
+	while (set->count > keep)
+		close(set->fd[--set->count]);
+}
+
+void fds_free(struct fds *set)
+{
+	fds_trim(set, 0);
+	free(set->fd);
+	*set = (struct fds){0};
+}
+
+/* Room for every descriptor that a message can bring and for the headers that may come with
+ * them: credentials, and a pidfd or a label where somebody switched those on. */
+union control {
+	struct cmsghdr align;
+	char data[CMSG_SPACE(FDS_PER_MESSAGE * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred)) + 512];
+};
+
+ssize_t rights_send(int sock, const int *fd, size_t count, const void *data, size_t len)
+{
+	union control control;
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	if (count > FDS_PER_MESSAGE) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (count) {
+		size_t size = count * sizeof *fd;
+		memset(&control, 0, CMSG_SPACE(size));
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(size);
+		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(size);
+		memcpy(CMSG_DATA(c), fd, size);
+	}
+	ssize_t n;
+	do
+		n = sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n == -1 && errno == EINTR);
+	return n;
+}
+
+int rights_send_all(int sock, const int *fd, size_t count, const void *data, size_t len,
+                    int64_t deadline)
+{
+	const char *p = data;
+	while (len) {
+		ssize_t n = rights_send(sock, fd, count, p, len);
+		if (n >= 0) {
+			p += n;
+			len -= (size_t)n;
+			count = 0;
+		} else if (errno == EAGAIN) {
+			if (await(sock, POLLOUT, deadline) == -1)
+				return -1;
+		} else if (errno == ETOOMANYREFS || errno == ENOBUFS) {
+			/* No event tells when others have received theirs. */
+			if (!time_left(deadline)) {
+				errno = ETIMEDOUT;
+				return -1;
+			}
+			nap(10, deadline);
+		} else {
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* Append the descriptors of one header. They are ours from the moment of recvmsg, so each is
+ * added or closed. */
+static int take(const struct cmsghdr *c, struct fds *set)
+{
+	size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	int result = 0;
+	for (size_t i = 0; i < count; i++) {
+		int fd;
+		memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+		if (fds_add(set, fd) == -1) {
+			close(fd);
+			result = -1;
+		}
+	}
+	return result;
+}
+
+ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct peer *from)
+{
+	union control control;
+	struct iovec iov = {.iov_base = data, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	                     .msg_controllen = sizeof control};
+	size_t before = set->count;
+	ssize_t n;
+	do
+		n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (n == -1 && errno == EINTR);
+	if (n == -1)
+		return -1;
+	int error = 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET)
+			continue;
+		if (c->cmsg_type == SCM_RIGHTS && take(c, set) == -1)
+			error = ENOMEM;
+		struct ucred cred;
+		if (c->cmsg_type == SCM_CREDENTIALS && from && c->cmsg_len >= CMSG_LEN(sizeof cred)) {
+			memcpy(&cred, CMSG_DATA(c), sizeof cred);
+			*from = (struct peer){.pid = cred.pid, .uid = cred.uid, .gid = cred.gid};
+		}
+	}
+	if (msg.msg_flags & MSG_CTRUNC)
+		error = EMFILE;
+	if (error) {
+		fds_trim(set, before);
+		errno = error;
+		return -1;
+	}
+	return n;
+}

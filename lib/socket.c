@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: ISC */
+/* SOCKET: a word of the command line to a socket that listens or is connected. */
+#include "fdkit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+const char *endpoint_parse(struct endpoint *at, const char *arg)
+{
+	*at = (struct endpoint){.kind = END_PATH, .arg = arg, .text = arg, .type = SOCK_STREAM, .fd = -1};
+	long fd;
+	const char *why;
+	if (strncmp(arg, "fd:", 3) == 0) {
+		if ((why = parse_number(&fd, arg + 3, 0, INT32_MAX)))
+			return why;
+		at->kind = END_FD;
+		at->fd = (int)fd;
+	} else if (strncmp(arg, "exec:", 5) == 0) {
+		at->kind = END_EXEC;
+		at->text = arg + 5;
+	} else if (*arg == '@') {
+		at->kind = END_ABSTRACT;
+		at->text = arg + 1;
+		if (strlen(at->text) > sizeof((struct sockaddr_un *)0)->sun_path - 1)
+			return "an abstract name longer than 107 bytes";
+	}
+	return *at->text ? NULL : "empty";
+}
+
+bool endpoint_given(const struct endpoint *at)
+{
+	return at->kind == END_EXEC || (at->kind == END_FD && !at->listens);
+}
+
+/* ---- addresses ---- */
+
+struct address {
+	struct sockaddr_un un;
+	socklen_t len;
+	int dir;                /* what a long path leans on, or -1; close it after use */
+};
+
+static void address_abstract(struct address *a, const char *name)
+{
+	size_t len = strlen(name);
+	*a = (struct address){.un.sun_family = AF_UNIX, .dir = -1};
+	memcpy(a->un.sun_path + 1, name, len);
+	a->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
+}
+
+/* A path that sun_path does not hold is reached through /proc/self/fd: to connect, by an O_PATH
+ * descriptor of the socket file; to bind, by one of its directory. */
+static int address_path(struct address *a, const char *path, bool to_bind)
+{
+	*a = (struct address){.un.sun_family = AF_UNIX, .len = sizeof a->un, .dir = -1};
+	int len = -1;
+	if (strlen(path) < sizeof a->un.sun_path) {
+		len = snprintf(a->un.sun_path, sizeof a->un.sun_path, "%s", path);
+	} else if (!to_bind) {
+		a->dir = open(path, O_PATH | O_CLOEXEC);
+		len = snprintf(a->un.sun_path, sizeof a->un.sun_path, "/proc/self/fd/%d", a->dir);
+	} else {
+		const char *slash = strrchr(path, '/');
+		char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+		if (!dir)
+			return -1;
+		a->dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		len = snprintf(a->un.sun_path, sizeof a->un.sun_path, "/proc/self/fd/%d/%s", a->dir,
+		               slash ? slash + 1 : path);
+		free(dir);
+	}
+	if (a->dir == -1 && strlen(path) >= sizeof a->un.sun_path)
+		return -1;
+	if (len >= (int)sizeof a->un.sun_path) {
+		close(a->dir);
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	return 0;
+}
+
+/* Closes what ADDRESS leans on; errno stays. */
+static void address_done(const struct address *a)
+{
+	int error = errno;
+	if (a->dir != -1)
+		close(a->dir);
+	errno = error;
+}
+
+/* ---- exec: ---- */
+
+/* Start COMMAND with one end of a socketpair as its standard input and output. In a SERVICE it
+ * stays our child, which we end; else it is nobody's, so that COMMAND has no child it never made. */
+static int exec_open(struct endpoint *at, bool service)
+{
+	int pair[2], status = -1;
+	if (socketpair(AF_UNIX, at->type | SOCK_CLOEXEC, 0, pair) == -1)
+		return -1;
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (!service && fork() != 0)
+			_exit(0);
+		sigset_t none;
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		int from[] = {pair[1], pair[1]};
+		if (place(from, (const int[]){0, 1}, 2) == 0)
+			execl("/bin/sh", "sh", "-c", at->text, (char *)NULL);
+		_exit(127);
+	}
+	close(pair[1]);
+	if (pid == -1) {
+		close(pair[0]);
+		return -1;
+	}
+	if (service)
+		at->child = pid;
+	else
+		while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
+			;
+	return at->fd = pair[0];
+}
+
+/* ---- fd:N ---- */
+
+static int option(int fd, int name)
+{
+	int value = 0;
+	socklen_t len = sizeof value;
+	return getsockopt(fd, SOL_SOCKET, name, &value, &len) == -1 ? -1 : value;
+}
+
+static int fd_open(struct endpoint *at)
+{
+	int domain = option(at->fd, SO_DOMAIN);
+	if (domain == -1)
+		return -1;
+	if (domain != AF_UNIX) {
+		errno = EAFNOSUPPORT;
+		return -1;
+	}
+	at->type = option(at->fd, SO_TYPE);
+	at->listens = option(at->fd, SO_ACCEPTCONN) == 1;
+	/* COMMAND does not get the socket that its descriptors came by, so that its peer sees end of
+	 * file; standard streams are COMMAND's in any case. */
+	return at->fd > 2 ? fcntl(at->fd, F_SETFD, FD_CLOEXEC) : 0;
+}
+
+/* ---- listening ---- */
+
+static int socket_file(const char *path)
+{
+	struct stat st;
+	if (stat(path, &st) == -1)
+		return -1;
+	if (!S_ISSOCK(st.st_mode)) {
+		errno = ENOTSOCK;
+		return -1;
+	}
+	return 0;
+}
+
+/* Is a socket bound to the file at PATH? Kernel: connect finds a socket by the file's inode before
+ * it looks at anything else (unix_find_bsd, net/unix/af_unix.c): ECONNREFUSED says that there is
+ * none, EPROTOTYPE that there is one, even where it is bound and does not listen yet. A datagram
+ * socket asks without a listening one noticing. */
+static int bound(const char *path)
+{
+	struct address a;
+	int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (probe == -1 || address_path(&a, path, false) == -1) {
+		if (probe != -1)
+			close(probe);
+		return -1;
+	}
+	bool refused = connect(probe, (struct sockaddr *)&a.un, a.len) == -1 && errno == ECONNREFUSED;
+	address_done(&a);
+	close(probe);
+	return !refused;
+}
+
+/* Remove the file at PATH if it is a socket file that belongs to no socket. Who removes holds a lock
+ * on the directory meanwhile: a file seen stale by two could be the first one's new one when the
+ * second removes it. */
+static int replace_stale(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *name = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	if (!name)
+		return -1;
+	int dir = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int error = dir == -1 ? errno : EADDRINUSE;
+	free(name);
+	for (int tries = 0; dir != -1 && tries < 100; tries++, nap(10, NEVER)) {
+		if (flock(dir, LOCK_EX | LOCK_NB) == -1)
+			continue;
+		if (socket_file(path) == -1)
+			error = errno == ENOENT ? 0 : errno;
+		else if (bound(path) == 0)
+			error = unlink(path) == -1 ? errno : 0;
+		break;
+	}
+	if (dir != -1 && error)
+		close(dir);
+	errno = error;
+	return error ? -1 : dir;
+}
+
+static int bind_path(struct endpoint *at, int sock, mode_t mode)
+{
+	struct address a;
+	struct stat st;
+	if (address_path(&a, at->text, true) == -1)
+		return -1;
+	/* Kernel: a socket file is born with the socket's own mode, less the umask; fchmod(2) after
+	 * bind(2) would not change the file (net/unix/af_unix.c, unix_bind_bsd). */
+	mode_t umask_before = umask(0);
+	int result = fchmod(sock, mode), lock = -1;
+	if (result == 0)
+		result = bind(sock, (struct sockaddr *)&a.un, a.len);
+	if (result == -1 && errno == EADDRINUSE && (lock = replace_stale(at->text)) != -1)
+		result = bind(sock, (struct sockaddr *)&a.un, a.len);
+	umask(umask_before);
+	address_done(&a);
+	if (lock != -1)
+		close(lock);
+	if (result == 0 && lstat(at->text, &st) == 0) {
+		at->bound = true;
+		at->dev = st.st_dev;
+		at->ino = st.st_ino;
+	}
+	return result;
+}
+
+static int bind_abstract(const struct endpoint *at, int sock)
+{
+	struct address a;
+	address_abstract(&a, at->text);
+	return bind(sock, (struct sockaddr *)&a.un, a.len);
+}
+
+int endpoint_listen(struct endpoint *at, mode_t mode, int backlog, bool service)
+{
+	if (at->kind == END_EXEC)
+		return exec_open(at, service);
+	if (at->kind == END_FD)
+		return fd_open(at);
+	int sock = socket(AF_UNIX, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+	if (sock == -1)
+		return -1;
+	at->fd = sock;
+	/* A datagram brings its sender's credentials with it, from the first one on. */
+	int result = at->type == SOCK_DGRAM ? setsockopt(sock, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) : 0;
+	if (result == 0)
+		result = at->kind == END_PATH ? bind_path(at, sock, mode) : bind_abstract(at, sock);
+	at->listens = at->type != SOCK_DGRAM;
+	if (result == 0 && at->listens)
+		result = listen(sock, backlog);
+	if (result == -1)
+		endpoint_close(at);
+	return result;
+}
+
+/* ---- connecting ---- */
+
+int endpoint_dial(struct endpoint *at, bool service)
+{
+	if (at->kind == END_EXEC)
+		return exec_open(at, service);
+	if (at->kind == END_FD) {
+		if (fd_open(at) == -1)
+			return -1;
+		errno = EINVAL;
+		return at->listens ? -1 : 0;
+	}
+	struct address a;
+	if (at->kind == END_ABSTRACT)
+		address_abstract(&a, at->text);
+	else if (socket_file(at->text) == -1 || address_path(&a, at->text, false) == -1)
+		return -1;
+	int sock = socket(AF_UNIX, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int result = sock;
+	if (sock != -1)
+		do
+			result = connect(sock, (struct sockaddr *)&a.un, a.len);
+		while (result == -1 && errno == EINTR);
+	address_done(&a);
+	if (result == -1) {
+		int error = errno;
+		if (sock != -1)
+			close(sock);
+		errno = error;
+		return -1;
+	}
+	at->fd = sock;
+	return 0;
+}
+
+int endpoint_connect(struct endpoint *at, int64_t wait, int64_t deadline)
+{
+	/* No event tells that a bound socket begins to listen, so it is asked for, less and less
+	 * often; what counts is the connection, never the file. */
+	for (int pause = 1;; pause = pause < 32 ? 2 * pause : 50) {
+		if (endpoint_dial(at, false) != -1)
+			return 0;
+		int64_t until = deadline;
+		if (errno == ENOENT || errno == ECONNREFUSED) {
+			if (wait == 0)
+				return -1;
+			if (until == NEVER || (wait != NEVER && wait < until))
+				until = wait;
+		} else if (errno != EAGAIN) {
+			return -1;
+		}
+		if (time_left(until) == 0) {
+			errno = ETIMEDOUT;
+			return -1;
+		}
+		nap(pause, until);
+	}
+}
+
+void endpoint_close(struct endpoint *at)
+{
+	int error = errno;
+	struct stat st;
+	if (at->bound && lstat(at->text, &st) == 0 && st.st_dev == at->dev && st.st_ino == at->ino)
+		unlink(at->text);
+	at->bound = false;
+	if (at->fd > 2 || at->kind != END_FD)
+		close(at->fd);
+	at->fd = -1;
+	if (at->child) {
+		kill(at->child, SIGTERM);
+		while (waitpid(at->child, NULL, 0) == -1 && errno == EINTR)
+			;
+	}
+	at->child = 0;
+	errno = error;
+}

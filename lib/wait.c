@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: ISC */
+/* Deadlines, waiting, signals. */
+#include "fdkit.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+int64_t now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t deadline_in(int64_t timeout)
+{
+	return timeout == NEVER ? NEVER : now() + timeout;
+}
+
+int time_left(int64_t deadline)
+{
+	if (deadline == NEVER)
+		return -1;
+	int64_t left = deadline - now();
+	return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+int await(int fd, short events, int64_t deadline)
+{
+	struct pollfd p = {.fd = fd, .events = events};
+	for (;;) {
+		int left = time_left(deadline);
+		int n = poll(&p, 1, left);
+		if (n > 0)
+			return p.revents;
+		if (n == 0 && left == 0) {
+			errno = ETIMEDOUT;
+			return -1;
+		}
+		if (n == -1 && errno != EINTR)
+			return -1;
+	}
+}
+
+void nap(int ms, int64_t deadline)
+{
+	int left = time_left(deadline);
+	poll(NULL, 0, left == -1 || left > ms ? ms : left);
+}
+
+static bool ignored(int sig)
+{
+	struct sigaction sa;
+	return sigaction(sig, NULL, &sa) == 0 && !(sa.sa_flags & SA_SIGINFO) && sa.sa_handler == SIG_IGN;
+}
+
+int signals_open(bool service)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	if (!ignored(SIGHUP))
+		sigaddset(&set, SIGHUP);
+	if (service || !ignored(SIGINT))
+		sigaddset(&set, SIGINT);
+	if (service || !ignored(SIGTERM))
+		sigaddset(&set, SIGTERM);
+	if (service) {
+		sigaddset(&set, SIGCHLD);
+		sigaddset(&set, SIGUSR1);
+	}
+	/* Kernel: a blocked signal is queued even where its disposition is to be ignored
+	 * (sig_ignored, kernel/signal.c), so signalfd sees a background job's SIGINT. */
+	if (sigprocmask(SIG_BLOCK, &set, NULL) == -1)
+		return -1;
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int signals_next(int sigfd)
+{
+	struct signalfd_siginfo info;
+	ssize_t n;
+	do
+		n = read(sigfd, &info, sizeof info);
+	while (n == -1 && errno == EINTR);
+	return n == (ssize_t)sizeof info ? (int)info.ssi_signo : 0;
+}

@@ -1,0 +1,596 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What stands in '...' is for the shell that COMMAND is; the helper sets pid and the like.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
+load helper
+
+RUDE=$BATS_TEST_DIRNAME/rude.py
+
+# COMMAND writes to the file "where" to what its descriptors N... lead, one a line.
+where='list=$(for n; do readlink /proc/$$/fd/$n; done); echo "$list" >where.new; mv where.new where'
+
+# COMMAND with messages already queued on a connected socket at 5 and the end of file after
+# them: MESSAGES of them, each with our standard input.
+queued='import os, socket, sys
+a, b = socket.socketpair()
+for _ in range(int(sys.argv[1])):
+    socket.send_fds(a, [b"\0"], [0])
+a.close()
+os.dup2(b.fileno(), 5)
+os.set_inheritable(5, True)     # it may have been 5 already
+os.execvp(sys.argv[2], sys.argv[2:])'
+
+# COMMAND with a listening socket PATH at 5.
+listening_at_5='import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen()
+os.dup2(s.fileno(), 5)
+os.set_inheritable(5, True)     # it may have been 5 already
+os.execvp(sys.argv[2], sys.argv[2:])'
+
+# value NAME FILE: what NAME is in the output of env(1).
+value() { sed -n "s/^$1=//p" "$2"; }
+
+# ---- where the descriptors go ----
+
+@test "one descriptor goes to 0, 1 and 2" {
+	spawn fdexec w sh -c "$where" - 0 1 2
+	fdsend -w 5 w 1 >file
+	printf '%s\n' "$PWD"/file "$PWD"/file "$PWD"/file >expected
+	eventually cmp expected where
+}
+
+@test "two go to 0 and 1, standard error stays fdexec's" {
+	echo pears >in
+	spawn fdexec w sh -c 'read -r what; echo "read $what"; echo diagnosis >&2' 2>err
+	fdsend -w 5 w 0 1 <in >out
+	eventually test -s err
+	[ "$(cat out)" = 'read pears' ]
+	[ "$(cat err)" = diagnosis ]
+}
+
+@test "three go to 0, 1 and 2" {
+	spawn fdexec w sh -c "$where" - 0 1 2
+	fdsend -w 5 w 5 6 7 5>a 6>b 7>c
+	printf '%s\n' "$PWD"/a "$PWD"/b "$PWD"/c >expected
+	eventually cmp expected where
+}
+
+@test "five go to 0, 1, 2, 3 and 4, in the order in which they were named" {
+	spawn fdexec w sh -c 'echo "$FDKIT_FDS" >fds; '"$where" - 0 1 2 3 4
+	fdsend -w 5 w 9 7 5 6 8 9>a 7>b 5>c 6>d 8>e
+	printf '%s\n' "$PWD"/a "$PWD"/b "$PWD"/c "$PWD"/d "$PWD"/e >expected
+	eventually cmp expected where
+	[ "$(cat fds)" = '0 1 2 3 4' ]
+}
+
+@test "COMMAND has what was received, what fdexec inherited, and nothing else" {
+	list='ls /proc/$$/fd'
+	spawn sh -c "$list" >before 7<&0
+	ended "$pid"
+	[ "$status" -eq 0 ]
+	spawn fdexec w sh -c "$list" 7<&0
+	await_socket w
+	spawn "$PYTHON" "$RUDE" connect w silent        # fdexec has a connection open besides
+	for _ in 1 2; do
+		rm -f after
+		fdsend -w 5 w 1 >after
+		eventually test -s after
+		diff before after
+	done
+}
+
+@test "-i, -o and -e choose where one descriptor goes, the rest stays fdexec's" {
+	local opt expected
+	: >std0
+	while read -r opt expected; do
+		rm -f where
+		spawn fdexec "$opt" w sh -c "$where" - 0 1 2 <std0 >std1 2>std2
+		fdsend -w 5 w 1 >sent
+		eventually test -s where
+		# shellcheck disable=SC2086
+		printf "$PWD/%s\n" $expected | diff - where
+		kill "$pid"
+		ended "$pid"
+	done <<-'END'
+		-i sent std1 std2
+		-o std0 sent std2
+		-e std0 std1 sent
+		-io sent sent std2
+		-ie sent std1 sent
+		-oe std0 sent sent
+		-ioe sent sent sent
+	END
+}
+
+@test "of several, each goes to the next number chosen, and what is left on from 3" {
+	spawn fdexec -eo w sh -c 'echo "$FDKIT_FDS" >fds; '"$where" - 1 2 3 4
+	fdsend -w 5 w 5 6 7 8 5>a 6>b 7>c 8>d
+	printf '%s\n' "$PWD"/a "$PWD"/b "$PWD"/c "$PWD"/d >expected
+	eventually cmp expected where
+	[ "$(cat fds)" = '1 2 3 4' ]
+}
+
+@test "every message of one sender runs COMMAND once" {
+	spawn fdexec w sh -c 'echo run >>log'
+	fdsend -1 -w 5 w 5 5 5 5 5 5</dev/null
+	eventually lines log 5
+	kill "$pid"
+	ended "$pid"
+	lines log 5
+}
+
+@test "-B clears O_NONBLOCK, without it the flag stays" {
+	mkfifo p
+	exec 5<>p
+	for opt in -v -B; do
+		spawn fdexec "$opt" w sh -c 'grep flags: /proc/$$/fdinfo/0 >flags.new; mv flags.new flags'
+		"$PYTHON" "$RUDE" nonblock 5 fdsend -w 5 w 5
+		eventually test -e flags
+		mv flags "flags$opt"
+		kill "$pid"
+		ended "$pid"
+	done
+	(($(awk '{ print "0" $2 }' flags-v) & 04000))
+	((!($(awk '{ print "0" $2 }' flags-B) & 04000)))
+}
+
+# ---- what else COMMAND starts with ----
+
+@test "COMMAND's signal mask is empty, SIGPIPE default, the others as the caller had them" {
+	spawn env --block-signal=USR2 --ignore-signal=PIPE --ignore-signal=USR1 --default-signal=HUP \
+		fdexec -i w sh -c 'env --list-signal-handling true 2>signals.new; mv signals.new signals'
+	fdsend -w 5 w 0 </dev/null
+	eventually test -e signals
+	cat signals
+	grep -q '^USR1.*IGNORE' signals
+	run ! grep -E '^(PIPE|HUP|TERM|CHLD) |BLOCK' signals
+}
+
+@test "COMMAND has the RLIMIT_NOFILE that fdexec was started with" {
+	limits='ulimit -Sn; ulimit -Hn'
+	spawn sh -c "ulimit -Sn 77; exec fdexec w sh -c '$limits'"
+	fdsend -w 5 w 1 >limits
+	{ echo 77; ulimit -Hn; } >expected
+	eventually cmp expected limits
+}
+
+@test "the message and its sender are in FDKIT_MESSAGE and FDKIT_PEER_" {
+	spawn fdexec w env
+	spawn fdsend -w 5 -m $'grüße\tand\nmore' w 1 >vars
+	eventually grep -q ^FDKIT_PEER_GID= vars
+	[ "$(grep -A 1 ^FDKIT_MESSAGE= vars)" = $'FDKIT_MESSAGE=grüße\tand\nmore' ]
+	[ "$(value FDKIT_PEER_PID vars)" = "$pid" ]
+	[ "$(value FDKIT_PEER_UID vars)" = "$(id -u)" ]
+	[ "$(value FDKIT_PEER_GID vars)" = "$(id -g)" ]
+	[ "$(value FDKIT_FDS vars)" = '0 1 2' ]
+}
+
+@test "FDKIT_MESSAGE is unset for the default NUL, for control characters and for what is no UTF-8" {
+	spawn env FDKIT_MESSAGE=stale fdexec w env
+	fdsend -w 5 w 1 >nul
+	fdsend -m $'bell\a' w 1 >control
+	fdsend -m $'\xff\xfe' w 1 >latin
+	for vars in nul control latin; do
+		eventually grep -q ^FDKIT_FDS= "$vars"
+		eventually childless "$pid"
+		run ! grep -a ^FDKIT_MESSAGE "$vars"
+	done
+}
+
+@test "a TCP connection's ends are in the peer variables" {
+	spawn fdserve -A addr 127.0.0.1:0 -- sh -c 'echo "$TCPREMOTEPORT"; read -r _'
+	port=$(bound addr | sed 's/.*://')
+	spawn fdexec w sh -c 'env >vars.new; mv vars.new vars'
+	exec 8<>"/dev/tcp/127.0.0.1/$port"
+	read -r own <&8
+	fdsend -w 5 w 8
+	eventually test -e vars
+	[ "$(value PROTO vars)" = TCP ]
+	[ "$(value TCPREMOTEIP vars)" = 127.0.0.1 ]
+	[ "$(value TCPREMOTEPORT vars)" = "$port" ]
+	[ "$(value TCPLOCALIP vars)" = 127.0.0.1 ]
+	[ "$(value TCPLOCALPORT vars)" = "$own" ]
+	[ "$(value REMOTE_ADDR vars)" = 127.0.0.1 ]
+	[ "$(value REMOTE_PORT vars)" = "$port" ]
+	run ! grep ^UNIX vars
+	exec 8>&-
+}
+
+@test "stale variables of the families that fdexec sets are removed, others stay" {
+	stale=(PROTO=x TCPREMOTEIP=x TCPREMOTEPORT=x TCPREMOTEHOST=x TCPREMOTEINFO=x TCPLOCALIP=x
+		TCPLOCALPORT=x TCPLOCALHOST=x UNIXREMOTEPID=x UNIXREMOTEEUID=x UNIXREMOTEEGID=x
+		UNIXLOCALPATH=x REMOTE_ADDR=x REMOTE_PORT=x LISTEN_FDS=1 LISTEN_PID=1 LISTEN_FDNAMES=x
+		FDKIT_MESSAGE=x)
+	spawn env "${stale[@]}" TCP=stays REMOTE_USER=stays FDK=stays fdexec w env
+	fdsend -w 5 w 1 >vars
+	eventually grep -q ^FDK=stays vars
+	eventually childless "$pid"
+	[ "$(grep -c '=stays$' vars)" -eq 3 ]
+	run ! grep -E '=x$|^LISTEN_' vars
+}
+
+@test "READY=1 goes to NOTIFY_SOCKET, which COMMAND does not have" {
+	spawn socat -u UNIX-RECV:notify CREATE:state
+	eventually test -S notify
+	NOTIFY_SOCKET=$PWD/notify spawn fdexec w env
+	eventually grep -q READY=1 state
+	listening w
+	fdsend w 1 >vars
+	eventually grep -q ^FDKIT_FDS vars
+	eventually childless "$pid"
+	run ! grep NOTIFY_SOCKET vars
+}
+
+@test "READY=1 goes to an abstract NOTIFY_SOCKET as well" {
+	spawn socat -u "ABSTRACT-RECV:fdkit-notify-$$" CREATE:state
+	eventually grep -q "@fdkit-notify-$$" /proc/net/unix
+	NOTIFY_SOCKET=@fdkit-notify-$$ spawn fdexec w true
+	eventually grep -q READY=1 state
+}
+
+@test "-R writes a newline when the socket accepts, closes the descriptor, COMMAND does not have it" {
+	mkfifo told
+	spawn cat told >ready
+	reader=$pid
+	spawn fdexec -R 7 w sh -c 'ls /proc/$$/fd >fds.new; mv fds.new fds' 7>told
+	ended "$reader"        # end of file
+	listening w
+	[ "$(od -An -c ready | tr -d ' ')" = '\n' ]
+	fdsend w 0 </dev/null
+	eventually test -e fds
+	run ! grep -x 7 fds
+}
+
+# ---- how many at once ----
+
+@test "-j runs at most so many at once, and everything in the end" {
+	mkdir running
+	mkfifo gate
+	exec 6<>gate
+	spawn fdexec -j 3 -i w sh -c ': >running/$$; ls running | wc -l >>log; read -r _; rm running/$$'
+	fdsend -w 5 -n -1 w 6 6 6 6 6 6 6 6 6 6
+	eventually lines log 3
+	for _ in {1..10}; do echo go >&6; done
+	eventually lines log 10
+	eventually childless "$pid"
+	cat log
+	[ "$(sort -n log | tail -n 1)" -eq 3 ]
+	exec 6>&-
+}
+
+@test "without -j at most 64 run at once" {
+	mkfifo gate
+	exec 6<>gate
+	spawn "$PYTHON" -c "$queued" 70 fdexec fd:5 sh -c 'echo run >>log; read -r _' <gate 2>err
+	eventually lines log 64
+	for _ in {1..70}; do echo go >&6; done
+	ended "$pid"
+	[ "$status" -eq 0 ]
+	lines log 70
+	exec 6>&-
+}
+
+# ---- a long-running process ----
+
+@test "200 messages leave no zombie and no descriptor open" {
+	spawn fdexec w sh -c 'echo run >>log'
+	fdsend -w 5 w 0 </dev/null
+	eventually childless "$pid"
+	before=$(open_fds "$pid")
+	for _ in {1..200}; do
+		fdsend w 0 </dev/null
+	done
+	eventually lines log 201
+	eventually childless "$pid"
+	[ "$(open_fds "$pid")" = "$before" ]
+}
+
+@test "peers that misbehave leave no descriptor open, and do not stop the others" {
+	spawn fdexec w true 2>err
+	await_socket w
+	before=$(open_fds "$pid")
+	spawn "$PYTHON" "$RUDE" connect w silent
+	worker=${PIDS[0]}
+	grown() { [ "$(open_fds "$worker")" != "$before" ]; }
+	eventually grown
+	"$PYTHON" "$RUDE" connect w nothing
+	"$PYTHON" "$RUDE" connect w words
+	"$PYTHON" "$RUDE" connect w give 253 3 </dev/null
+	fdsend w 0 </dev/null
+	kill "$pid"
+	same() { [ "$(open_fds "$worker")" = "$before" ]; }
+	eventually same
+	eventually childless "$worker"
+}
+
+@test "a COMMAND that is not there costs one line for each message, fdexec goes on" {
+	spawn fdexec -q w ./later 2>err
+	fdsend -w 5 w 0 </dev/null
+	eventually one_line err 'fdexec: ' './later' 'No such file'
+	printf '#!/bin/sh\necho here\n' >later
+	fdsend w 0 </dev/null           # not executable yet
+	eventually lines err 2
+	grep -q 'Permission denied' err
+	chmod +x later
+	fdsend w 1 >out
+	eventually grep -q here out
+	lines err 2
+}
+
+@test "a signal ends it gracefully: one line that says why, status 0, the socket file gone" {
+	for signal in HUP INT TERM; do
+		spawn env --default-signal=HUP fdexec ./w true 2>err
+		await_socket w
+		kill -"$signal" "$pid"
+		ended "$pid"
+		[ "$status" -eq 0 ]
+		one_line err 'fdexec: ' "SIG$signal"
+		[ ! -e w ]
+	done
+}
+
+@test "a HUP that was ignored at the start does not end it" {
+	spawn env --ignore-signal=HUP fdexec w sh -c 'echo alive'
+	await_socket w
+	kill -HUP "$pid"
+	fdsend w 1 >out
+	eventually grep -q alive out
+}
+
+@test "when it is to end it takes nothing more and lets running commands finish" {
+	mkfifo gate
+	spawn fdexec -i w sh -c 'echo begun >log; read -r _; echo finished >>log' 2>err
+	exec 6<>gate
+	fdsend -w 5 w 6
+	eventually test -s log
+	kill "$pid"
+	eventually test ! -e w
+	run -125 fdsend w 6
+	run ! gone "$pid"
+	echo go >&6
+	ended "$pid"
+	[ "$status" -eq 0 ]
+	grep -q finished log
+	one_line err SIGTERM
+	exec 6>&-
+}
+
+@test "a second signal ends the running commands with SIGTERM" {
+	mkfifo gate
+	exec 6<>gate
+	spawn fdexec -i w sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while :; do read -r _; done' 2>err
+	fdsend -w 5 w 6
+	eventually test -s log
+	kill -INT "$pid"
+	eventually test ! -e w
+	kill -INT "$pid"
+	eventually gone "$pid"
+	eventually grep -q terminated log
+	exec 6>&-
+}
+
+@test "at its end only a socket file that is still its own is removed" {
+	spawn fdexec w true
+	await_socket w
+	rm w
+	echo mine >w
+	kill "$pid"
+	ended "$pid"
+	[ "$(cat w)" = mine ]
+}
+
+# ---- options of everybody ----
+
+@test "the socket file has mode 0600, or exactly what -M says whatever the umask" {
+	(umask 0; spawn fdexec ./w0 true; echo "$pid" >pid0)
+	(umask 077; spawn fdexec -M 666 ./w1 true; echo "$pid" >pid1)
+	(umask 077; spawn fdexec --mode=0640 ./w2 true; echo "$pid" >pid2)
+	PIDS+=("$(cat pid0)" "$(cat pid1)" "$(cat pid2)")
+	await_socket w0 && await_socket w1 && await_socket w2
+	[ "$(stat -c %a w0 w1 w2 | paste -sd ' ')" = '600 666 640' ]
+}
+
+@test "another uid is refused by default: COMMAND does not run, a line names uid and -a" {
+	need_root
+	public
+	spawn fdexec -M 666 "$pub/w" sh -c 'echo ran >>log' 2>err
+	await_socket "$pub/w"
+	run -125 as_other fdsend "$pub/w" 0 </dev/null
+	one_line err 'fdexec: ' 65534 -a
+	fdsend "$pub/w" 0 </dev/null
+	eventually test -s log
+	lines log 1
+}
+
+@test "-a lets another uid in: by name, by number, by group, anybody" {
+	need_root
+	public
+	for who in nobody 65534 0,nobody :nogroup any; do
+		spawn fdexec -M 666 -a "$who" "$pub/w" echo ran
+		await_socket "$pub/w"
+		: >"$pub/out.$who" && chmod 666 "$pub/out.$who"
+		as_other sh -c 'fdsend "$0" 1 >"$1"' "$pub/w" "$pub/out.$who"
+		eventually grep -q ran "$pub/out.$who"
+		kill "$pid"
+		ended "$pid"
+	done
+}
+
+@test "-a for somebody else lets nobody more in" {
+	need_root
+	public
+	spawn fdexec -M 666 -a daemon,:daemon "$pub/w" echo ran
+	await_socket "$pub/w"
+	run -125 as_other fdsend "$pub/w" 0 </dev/null
+}
+
+@test "-v reports events in a line each, -q reports errors only" {
+	spawn fdexec w true 2>err
+	spawn fdexec -q wq true 2>err-q
+	spawn fdexec -v wv true 2>err-v
+	for w in w wq wv; do fdsend -w 5 "$w" 0 </dev/null; done
+	for p in "${PIDS[@]}"; do eventually childless "$p"; done
+	[ ! -s err ]
+	[ ! -s err-q ]
+	eventually grep -q '^fdexec: true: ' err-v
+	grep -q '^fdexec: wv: ' err-v
+	run ! grep -v '^fdexec: ' err-v
+	kill "${PIDS[@]}"
+	for p in "${PIDS[@]}"; do ended "$p"; done
+	[ ! -s err-q ]
+	one_line err SIGTERM
+	grep -q SIGTERM err-v
+}
+
+@test "-h names every option, -V the version" {
+	fdexec -h >help
+	for opt in --allow --mode --verbose --quiet --blocking --socketpair --jobs --ready-fd --help --version -a -M -v -q -i -o -e -B -S -j -R; do
+		grep -q -e "$opt" help || { echo "no $opt" >&2 && return 1; }
+	done
+	[ "$(fdexec --version)" = 'fdexec (fdkit) 0.1' ]
+}
+
+@test "a wrong call: one line that names what is wrong, 125, nothing created" {
+	: >file
+	wrong fdexec fdexec
+	wrong fdexec fdexec w
+	wrong z fdexec -z w true
+	wrong nonsense fdexec --nonsense w true
+	wrong x fdexec -j x w true
+	wrong 0 fdexec -j 0 w true
+	wrong -1 fdexec -j -1 w true
+	wrong 999 fdexec -M 999 w true
+	wrong 10666 fdexec -M 10666 w true
+	wrong rw fdexec -M rw w true
+	wrong x fdexec -R x w true
+	wrong 88 fdexec -R 88 w true
+	wrong no-such-user fdexec -a no-such-user w true
+	wrong :no-such-group fdexec -a :no-such-group w true
+	wrong no-such-dir/w fdexec no-such-dir/w true
+	wrong fd:88 fdexec fd:88 true
+	wrong fd:x fdexec fd:x true
+	wrong fd:0 fdexec fd:0 true
+	wrong file fdexec file true
+	wrong S fdexec -S
+	wrong fdexec fdexec -S 7
+	wrong x fdexec -S x true
+	wrong -1 fdexec -S -1 true
+}
+
+# ---- the words that stand for SOCKET ----
+
+@test "a live socket is not taken over, a stale one is" {
+	spawn fdexec w echo first
+	await_socket w
+	wrong 'w: ' fdexec w echo second
+	fdsend w 1 >out
+	eventually grep -q first out
+	kill -9 "$pid"
+	ended "$pid"
+	[ -S w ]
+	spawn fdexec w echo third
+	fdsend -w 5 w 1 >out
+	eventually grep -q third out
+}
+
+@test "@NAME is an abstract socket, that leaves no file" {
+	spawn fdexec "@fdkit-$$" echo abstract
+	fdsend -w 5 "@fdkit-$$" 1 >out
+	eventually grep -q abstract out
+	[ "$(ls)" = out ]
+}
+
+@test "fd:N takes from a connected socket, which COMMAND does not have, and ends with 0 at end of file" {
+	spawn "$PYTHON" -c "$queued" 4 fdexec fd:5 sh -c 'ls /proc/$$/fd >fds; echo run >>log' </dev/null 2>err
+	ended "$pid"
+	[ "$status" -eq 0 ]
+	lines log 4
+	run ! grep -x 5 fds
+}
+
+@test "fd:N accepts from a listening socket, whose file stays" {
+	spawn "$PYTHON" -c "$listening_at_5" w fdexec fd:5 sh -c 'echo "from $FDKIT_PEER_PID"'
+	fdsend -w 5 w 1 >out1
+	fdsend w 1 >out2
+	eventually grep -q 'from [0-9]' out1
+	eventually grep -q 'from [0-9]' out2
+	kill "$pid"
+	ended "$pid"
+	[ "$status" -eq 0 ]
+	[ -S w ]
+}
+
+@test "exec: takes what a program sends on its standard output; who it is stays unsaid" {
+	echo pears >in
+	spawn fdexec -i 'exec:fdsend -1 fd:1 5 5 5<in' sh -c 'env >vars; cat >>log'
+	ended "$pid"
+	[ "$status" -eq 0 ]
+	[ "$(cat log)" = pears ]        # they share one offset
+	run ! grep ^FDKIT_PEER_ vars
+}
+
+@test "the program of exec: is ended when fdexec ends" {
+	spawn fdexec 'exec:echo $$ >child; exec sleep 600' true
+	eventually test -s child
+	PIDS+=("$(cat child)")
+	kill "$pid"
+	ended "$pid"
+	[ "$status" -eq 0 ]
+	eventually gone "$(cat child)"
+}
+
+# ---- -S ----
+
+@test "-S copies both ways and exits as COMMAND does" {
+	run -5 fdexec -S 7 sh -c 'tr a-z A-Z <&7 >&7; exit 5' <<<hello
+	[ "$output" = HELLO ]
+	run -143 fdexec -S 7 sh -c 'kill -TERM $$' </dev/null
+	run -0 fdexec --socketpair=0 sh -c 'read -r x; echo "got $x" >&0' <<<zero
+	[ "$output" = 'got zero' ]
+}
+
+@test "-S: what COMMAND writes on its own standard output and error goes there" {
+	fdexec -S 7 sh -c 'echo out; echo err >&2; echo sock >&7' </dev/null >out 2>err
+	[ "$(sort out | paste -sd ' ')" = 'out sock' ]
+	[ "$(cat err)" = err ]
+}
+
+@test "-S: COMMAND has /dev/null, the socketpair and what was inherited, and nothing else" {
+	list='ls /proc/$$/fd; readlink /proc/$$/fd/0'
+	spawn sh -c "$list" </dev/null >before 7<&1
+	ended "$pid"
+	spawn fdexec -S 7 sh -c "$list" >after </dev/zero
+	ended "$pid"
+	[ "$status" -eq 0 ]
+	diff before after
+}
+
+@test "-S carries a megabyte each way unharmed" {
+	head -c 1000000 /dev/urandom >data
+	fdexec -S 9 sh -c 'exec cat <&9 >&9' <data >back
+	cmp data back
+}
+
+@test "-S ends when COMMAND does, though standard input goes on" {
+	mkfifo hold
+	exec 6<>hold
+	run -3 timeout 5 fdexec -S 7 sh -c 'echo bye >&7; exit 3' <&6
+	[ "$output" = bye ]
+	exec 6>&-
+}
+
+@test "-S: standard output that breaks off ends COMMAND instead of hanging" {
+	timeout 5 fdexec -S 7 sh -c 'yes >&7; echo "$?" >yes.status' </dev/null | head -n 1 >line
+	[ "$(cat line)" = y ]
+	eventually test -s yes.status
+}
+
+@test "-S with a COMMAND that is not there or cannot be run: 127, 126 and a line" {
+	: >plain
+	run -127 --separate-stderr fdexec -S 7 ./nowhere </dev/null
+	[[ $stderr == 'fdexec: ./nowhere: No such file'* ]]
+	run -126 --separate-stderr fdexec -S 7 ./plain </dev/null
+	[[ $stderr == 'fdexec: ./plain: Permission denied'* ]]
+}

@@ -1,0 +1,816 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What stands in '...' is for the shell that COMMAND is; the helper sets pid and the like.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
+load helper
+
+RUDE=$BATS_TEST_DIRNAME/rude.py
+
+# COMMAND with a socket at 5 that listens at FAMILY ADDRESS (a path, or 127.0.0.1).
+listening_at_5='import os, socket, sys
+if sys.argv[1] == "unix":
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(sys.argv[2])
+else:
+    s = socket.socket()
+    s.bind((sys.argv[2], 0))
+s.listen()
+os.dup2(s.fileno(), 5)
+os.set_inheritable(5, True)     # it may have been 5 already
+os.execvp(sys.argv[3], sys.argv[3:])'
+
+# A client of an address as -A writes it that says who it is before it prints what comes.
+client='import os, socket, sys
+kind, _, rest = sys.argv[1].rpartition(":")
+if kind == "unix":
+    s = socket.socket(socket.AF_UNIX)
+    s.connect("\0" + rest[1:] if rest[0] == "@" else rest)
+else:
+    s = socket.create_connection((kind.strip("[]"), int(rest)))
+    print("OWN_PORT=%d" % s.getsockname()[1])
+print("OWN_PID=%d" % os.getpid(), flush=True)
+while data := s.recv(65536):
+    os.write(1, data)'
+
+need_ipv6() { grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null || skip "this machine has no IPv6 loopback"; }
+
+# value NAME FILE: what NAME is in the output of env(1).
+value() { sed -n "s/^$1=//p" "$2"; }
+
+# ---- the words that stand for ADDRESS ----
+
+@test "HOST:PORT in IPv4, port 0 is a free one" {
+	spawn fdserve -A addr 127.0.0.1:0 -- echo hello
+	bound addr | grep -xE '127\.0\.0\.1:[1-9][0-9]+'
+	[ "$(talk "$(cat addr)" </dev/null)" = hello ]
+}
+
+@test "a host name is bound, and shown as a number" {
+	spawn fdserve -A addr localhost:0 -- echo hello
+	bound addr | grep -xE '(127\.0\.0\.1|\[::1\]):[1-9][0-9]+'
+	[ "$(talk "$(cat addr)" </dev/null)" = hello ]
+}
+
+@test "[::1]:PORT is IPv6" {
+	need_ipv6
+	spawn fdserve -A addr '[::1]:0' -- echo hello
+	bound addr | grep -xE '\[::1\]:[1-9][0-9]+'
+	[ "$(talk "$(cat addr)" </dev/null)" = hello ]
+}
+
+@test ":PORT and *:PORT are every address, IPv4 and IPv6 both" {
+	need_ipv6
+	for wild in :0 '*:0'; do
+		spawn fdserve -A addr "$wild" -- echo hello
+		bound addr | grep -xE '\*:[1-9][0-9]+'
+		port=$(sed 's/.*://' addr)
+		[ "$(talk "127.0.0.1:$port" </dev/null)" = hello ]
+		[ "$(talk "[::1]:$port" </dev/null)" = hello ]
+		kill "$pid"
+		ended "$pid"
+		rm addr
+	done
+}
+
+@test ":PORT serves IPv4, whether there is IPv6 or not" {
+	spawn fdserve -A addr :0 -- echo hello
+	[ "$(talk "127.0.0.1:$(bound addr | sed 's/.*://')" </dev/null)" = hello ]
+}
+
+@test "PORT can be the name of a service" {
+	free_service() {
+		local name port _
+		while read -r name port _; do
+			port=${port%/tcp}
+			((port > 1024 && port < 32768)) && ! listening "$port" && echo "$name $port" && return
+		done < <(getent services | grep /tcp)
+	}
+	read -r name port < <(free_service) || skip "no TCP services in /etc/services (Debian: netbase)"
+	spawn fdserve -A addr "127.0.0.1:$name" -- echo hello
+	[ "$(bound addr)" = "127.0.0.1:$port" ]
+	[ "$(talk "127.0.0.1:$port" </dev/null)" = hello ]
+}
+
+@test "a fixed port can be bound again at once, though connections of the last server linger" {
+	spawn fdserve -A addr 127.0.0.1:0 -- echo hello
+	at=$(bound addr)
+	talk "$at" </dev/null
+	kill "$pid"
+	ended "$pid"
+	rm addr
+	spawn fdserve -A addr "$at" -- echo again
+	[ "$(bound addr)" = "$at" ]
+	[ "$(talk "$at" </dev/null)" = again ]
+}
+
+@test "unix:PATH, and anything with a slash, is a Unix socket" {
+	mkdir dir
+	spawn fdserve -A addr unix:s ./t dir/u "$PWD/v" -- echo hello
+	bound addr
+	printf 'unix:%s\n' s ./t dir/u "$PWD/v" | diff - addr
+	for s in s t dir/u v; do
+		[ "$(talk "unix:$s" </dev/null)" = hello ]
+	done
+	kill "$pid"
+	ended "$pid"
+	[ "$(find . -type s)" = '' ]
+}
+
+@test "unix:PATH may be longer than a socket address holds" {
+	long=$(printf 'x%.0s' {1..120})
+	mkdir "$long"
+	spawn fdserve -A addr "unix:$long/s" -- env
+	[ "$(bound addr)" = "unix:$long/s" ]
+	(cd "$long" && talk unix:s </dev/null) >vars
+	[ "$(value PROTO vars)" = UNIX ]
+	run ! grep '^UNIXLOCALPATH=.*/proc/' vars
+	kill "$pid"
+	ended "$pid"
+	[ ! -e "$long/s" ]
+}
+
+@test "unix:@NAME is an abstract socket" {
+	spawn fdserve -A addr "unix:@fdkit-$$" -- echo hello
+	[ "$(bound addr)" = "unix:@fdkit-$$" ]
+	[ "$(talk "unix:@fdkit-$$" </dev/null)" = hello ]
+	[ "$(ls)" = addr ]
+}
+
+@test "fd:N is an inherited listening socket, which COMMAND does not have" {
+	list='ls /proc/$$/fd'
+	spawn "$PYTHON" -c "$listening_at_5" tcp 127.0.0.1 fdserve -A addr fd:5 -- sh -c "$list"
+	bound addr | grep -xE '127\.0\.0\.1:[1-9][0-9]+'
+	talk "$(cat addr)" </dev/null >fds
+	grep -qx 0 fds
+	run ! grep -x 5 fds
+}
+
+@test "fd:N is an inherited Unix socket, whose file stays" {
+	spawn "$PYTHON" -c "$listening_at_5" unix s fdserve -A addr fd:5 -- echo hello
+	[ "$(bound addr)" = unix:s ]
+	[ "$(talk unix:s </dev/null)" = hello ]
+	kill "$pid"
+	ended "$pid"
+	[ -S s ]
+}
+
+@test "several addresses are served, and listed in their order" {
+	spawn fdserve -A addr 127.0.0.1:0 unix:s 127.0.0.1:0 -- sh -c 'echo "$PROTO $TCPLOCALPORT"'
+	bound addr
+	lines addr 3
+	one=$(sed -n 1p addr)
+	[ "$(sed -n 2p addr)" = unix:s ]
+	three=$(sed -n 3p addr)
+	[ "$(talk "$one" </dev/null)" = "TCP ${one#*:}" ]
+	[ "$(talk unix:s </dev/null)" = 'UNIX ' ]
+	[ "$(talk "$three" </dev/null)" = "TCP ${three#*:}" ]
+	[ "$one" != "$three" ]
+}
+
+# ---- telling that it is ready ----
+
+@test "-A writes a regular file aside and renames it, so that nobody reads half of it" {
+	echo old >addr
+	ln addr old-addr
+	spawn fdserve -A addr 127.0.0.1:0 -- cat addr
+	told() { grep -q 127.0.0.1: addr; }
+	eventually told
+	[ "$(cat old-addr)" = old ]
+	[ "$(ls)" = $'addr\nold-addr' ]
+	[ "$(talk "$(cat addr)" </dev/null)" = "$(cat addr)" ]
+}
+
+@test "an old -A file is removed before anything is bound, so that nobody reads a stale address" {
+	spawn fdserve -A first 127.0.0.1:0 -- true
+	echo 127.0.0.1:1 >addr
+	run -125 fdserve -A addr "$(bound first)" -- true
+	[ ! -e addr ]
+}
+
+@test "-A writes into a FIFO, which stays one" {
+	mkfifo addr
+	spawn cat addr >got
+	spawn fdserve --address-file=addr 127.0.0.1:0 unix:s -- echo hello
+	eventually lines got 2
+	[ -p addr ]
+	[ "$(talk "$(head -n 1 got)" </dev/null)" = hello ]
+}
+
+@test "-A /dev/stdout: a symbolic link is written through, to a pipe and to a file" {
+	ln -s /proc/self/fd/1 stdout        # as /dev/stdout is; that one we leave alone
+	spawn fdserve -A stdout 127.0.0.1:0 -- echo hello >to-file
+	spawn fdserve -A stdout 127.0.0.1:0 -- echo hello > >(cat >to-pipe)
+	[ "$(talk "$(bound to-file)" </dev/null)" = hello ]
+	[ "$(talk "$(bound to-pipe)" </dev/null)" = hello ]
+	[ -L stdout ]
+}
+
+@test "-A that cannot be written: a line that names it, 125, nothing bound" {
+	wrong no/addr fdserve -A no/addr unix:s -- true
+}
+
+@test "-R writes a newline when every address accepts and closes the descriptor, COMMAND does not have it" {
+	mkfifo told
+	spawn cat told >ready
+	reader=$pid
+	spawn fdserve -R 7 127.0.0.1:0 unix:s -- sh -c 'ls /proc/$$/fd' 7>told
+	ended "$reader"        # end of file
+	listening s
+	[ "$(od -An -c ready | tr -d ' ')" = '\n' ]
+	talk unix:s </dev/null >fds
+	grep -qx 0 fds
+	run ! grep -x 7 fds
+}
+
+@test "READY=1 goes to NOTIFY_SOCKET, which COMMAND does not have" {
+	spawn socat -u UNIX-RECV:notify CREATE:state
+	eventually test -S notify
+	NOTIFY_SOCKET=$PWD/notify spawn fdserve -A addr unix:s -- env
+	eventually grep -q READY=1 state
+	listening s
+	talk unix:s </dev/null >vars
+	grep -q ^PROTO= vars
+	run ! grep NOTIFY_SOCKET vars
+}
+
+@test "READY=1 is sent, and -A written, before any worker is there" {
+	spawn socat -u UNIX-RECV:notify CREATE:state
+	eventually test -S notify
+	NOTIFY_SOCKET=$PWD/notify spawn fdserve -A addr unix:s w
+	eventually grep -q READY=1 state
+	[ "$(cat addr)" = unix:s ]
+}
+
+# ---- the other options ----
+
+@test "-M is the exact mode of unix: addresses, 0600 unless given, whatever the umask" {
+	(umask 0; spawn fdserve unix:s0 -- true; echo "$pid" >pid0)
+	(umask 077; spawn fdserve -M 666 unix:s1 ./s2 -- true; echo "$pid" >pid1)
+	PIDS+=("$(cat pid0)" "$(cat pid1)")
+	await_socket s0 && await_socket s1 && await_socket s2
+	[ "$(stat -c %a s0 s1 s2 | paste -sd ' ')" = '600 666 666' ]
+}
+
+@test "-b is the backlog, SOMAXCONN unless given" {
+	cat >fill <<-'END'
+		import socket, sys
+		held = []
+		try:
+		    while len(held) < 20:
+		        s = socket.socket(socket.AF_UNIX)
+		        s.setblocking(False)
+		        s.connect(sys.argv[1])
+		        held.append(s)
+		except BlockingIOError:
+		    pass
+		print(len(held))
+	END
+	spawn fdserve -b 4 unix:few -- true
+	spawn fdserve unix:many -- true
+	await_socket few && await_socket many
+	kill -STOP "${PIDS[@]}"
+	[ "$("$PYTHON" fill few)" -eq 5 ]        # Kernel: one more than the backlog
+	[ "$("$PYTHON" fill many)" -eq 20 ]
+	kill -CONT "${PIDS[@]}"
+}
+
+@test "-j runs at most so many at once, and everything in the end" {
+	local fd clients=()
+	mkdir running
+	spawn fdserve -j 2 -A addr 127.0.0.1:0 -- \
+		sh -c ': >running/$$; ls running | wc -l >>log; read -r _; rm running/$$'
+	port=$(bound addr | sed 's/.*://')
+	for _ in {1..6}; do
+		exec {fd}<>"/dev/tcp/127.0.0.1/$port"
+		clients+=("$fd")
+	done
+	eventually lines log 2
+	for fd in "${clients[@]}"; do
+		exec {fd}>&-
+	done
+	eventually lines log 6
+	eventually childless "$pid"
+	[ "$(sort -n log | tail -n 1)" -eq 2 ]
+}
+
+@test "-B clears O_NONBLOCK on a connection; what fdserve accepts is blocking anyway" {
+	for opt in -q -B; do
+		spawn fdserve "$opt" unix:s -- sh -c 'grep flags: /proc/$$/fdinfo/0'
+		await_socket s
+		talk unix:s </dev/null >flags
+		((!($(awk '{ print "0" $2 }' flags) & 04000)))
+		kill "$pid"
+		ended "$pid"
+	done
+}
+
+@test "-io leaves standard error alone, without it the client has all three" {
+	spawn fdserve -io unix:s -- sh -c 'echo out; echo err >&2' 2>err
+	spawn fdserve unix:t -- sh -c 'echo out; echo err >&2' 2>err-t
+	await_socket s && await_socket t
+	[ "$(talk unix:s </dev/null)" = out ]
+	[ "$(cat err)" = err ]
+	[ "$(talk unix:t </dev/null)" = $'out\nerr' ]
+	[ ! -s err-t ]
+}
+
+@test "-a lets clients of another uid in at a unix: address, by default they are closed" {
+	need_root
+	public
+	spawn fdserve -M 666 "unix:$pub/s" -- echo hello 2>err
+	spawn fdserve -M 666 -a nobody "unix:$pub/t" -- echo hello
+	await_socket "$pub/s" && await_socket "$pub/t"
+	as_other "$PYTHON" -c "$client" "unix:$pub/s" >out
+	run ! grep hello out
+	one_line err 'fdserve: ' 65534 -a
+	as_other "$PYTHON" -c "$client" "unix:$pub/t" | grep -x hello
+	"$PYTHON" -c "$client" "unix:$pub/s" | grep -x hello
+}
+
+@test "-v reports events in a line each, -q reports errors only" {
+	spawn fdserve -A a unix:s -- true 2>err
+	spawn fdserve -q -A q unix:sq -- true 2>err-q
+	spawn fdserve -v -A v unix:sv -- true 2>err-v
+	for a in a q v; do talk "$(bound "$a")" </dev/null; done
+	for p in "${PIDS[@]}"; do eventually childless "$p"; done
+	[ ! -s err ]
+	[ ! -s err-q ]
+	eventually grep -q '^fdserve: true: ' err-v
+	grep -q '^fdserve: unix:sv: ' err-v
+	run ! grep -v '^fdserve: ' err-v
+	kill "${PIDS[@]}"
+	for p in "${PIDS[@]}"; do ended "$p"; done
+	[ ! -s err-q ]
+	one_line err SIGTERM
+	grep -q SIGTERM err-v
+}
+
+@test "-h names every option, -V the version" {
+	fdserve -h >help
+	for opt in --allow --mode --wait --verbose --quiet --blocking --jobs --backlog --address-file --ready-fd --help --version -a -M -w -v -q -i -o -e -B -j -b -A -R; do
+		grep -q -e "$opt" help || { echo "no $opt" >&2 && return 1; }
+	done
+	[ "$(fdserve --version)" = 'fdserve (fdkit) 0.1' ]
+}
+
+# ---- to a command ----
+
+@test "COMMAND has the connection, what fdserve inherited, and nothing else" {
+	list='ls /proc/$$/fd; read -r _'
+	spawn sh -c "$list" </dev/null >before 7<&0
+	ended "$pid"
+	spawn fdserve -A addr -R 8 unix:s 127.0.0.1:0 -- sh -c "$list" </dev/null 7<&0 8>/dev/null
+	bound addr
+	spawn "$PYTHON" "$RUDE" connect s silent        # another connection beside ours
+	busy() { ! childless "${PIDS[1]}"; }
+	eventually busy
+	for at in unix:s "$(tail -n 1 addr)"; do
+		talk "$at" </dev/null >after
+		diff before after
+	done
+}
+
+@test "COMMAND's signal mask is empty, SIGPIPE default, the others as the caller had them" {
+	spawn env --block-signal=USR2 --ignore-signal=PIPE --ignore-signal=USR1 --default-signal=HUP \
+		fdserve -A addr unix:s -- env --list-signal-handling true
+	talk "$(bound addr)" </dev/null >signals
+	cat signals
+	grep -q '^USR1.*IGNORE' signals
+	run ! grep -E '^(PIPE|HUP|TERM|CHLD) |BLOCK' signals
+}
+
+@test "COMMAND has the RLIMIT_NOFILE that fdserve was started with" {
+	spawn sh -c 'ulimit -Sn 77; exec fdserve -A addr unix:s -- sh -c "ulimit -Sn; ulimit -Hn"'
+	talk "$(bound addr)" </dev/null >limits
+	{ echo 77; ulimit -Hn; } | diff - limits
+}
+
+@test "peer variables of a TCP connection" {
+	spawn fdserve -A addr 127.0.0.1:0 -- env
+	at=$(bound addr)
+	"$PYTHON" -c "$client" "$at" >vars
+	[ "$(value PROTO vars)" = TCP ]
+	[ "$(value TCPREMOTEIP vars)" = 127.0.0.1 ]
+	[ "$(value TCPREMOTEPORT vars)" = "$(value OWN_PORT vars)" ]
+	[ "$(value TCPLOCALIP vars)" = 127.0.0.1 ]
+	[ "$(value TCPLOCALPORT vars)" = "${at#*:}" ]
+	[ "$(value REMOTE_ADDR vars)" = 127.0.0.1 ]
+	[ "$(value REMOTE_PORT vars)" = "$(value OWN_PORT vars)" ]
+	run ! grep ^UNIX vars
+}
+
+@test "peer variables through fdexec are the client's; FDKIT_PEER_ is fdserve" {
+	spawn fdexec w env
+	spawn fdserve -A addr 127.0.0.1:0 w
+	at=$(bound addr)
+	"$PYTHON" -c "$client" "$at" >vars
+	[ "$(value TCPREMOTEIP vars)" = 127.0.0.1 ]
+	[ "$(value TCPREMOTEPORT vars)" = "$(value OWN_PORT vars)" ]
+	[ "$(value TCPLOCALPORT vars)" = "${at#*:}" ]
+	[ "$(value REMOTE_PORT vars)" = "$(value OWN_PORT vars)" ]
+	[ "$(value FDKIT_PEER_PID vars)" = "$pid" ]
+	[ "$(value FDKIT_PEER_UID vars)" = "$(id -u)" ]
+}
+
+@test "IPv6 in the peer variables has no brackets, and IPv4 on a dual socket shows as IPv4" {
+	need_ipv6
+	spawn fdserve -A addr :0 -- env
+	port=$(bound addr | sed 's/.*://')
+	"$PYTHON" -c "$client" "127.0.0.1:$port" >vars4
+	"$PYTHON" -c "$client" "[::1]:$port" >vars6
+	[ "$(value TCPREMOTEIP vars4) $(value TCPLOCALIP vars4) $(value REMOTE_ADDR vars4)" = '127.0.0.1 127.0.0.1 127.0.0.1' ]
+	[ "$(value TCPREMOTEIP vars6) $(value TCPLOCALIP vars6) $(value REMOTE_ADDR vars6)" = '::1 ::1 ::1' ]
+	[ "$(value PROTO vars4) $(value PROTO vars6)" = 'TCP TCP' ]
+	[ "$(value TCPREMOTEPORT vars6)" = "$(value OWN_PORT vars6)" ]
+}
+
+@test "peer variables of a Unix connection, by path and abstract" {
+	spawn fdserve -A addr unix:s "unix:@fdkit-$$" -- env
+	bound addr
+	for s in s "@fdkit-$$"; do
+		"$PYTHON" -c "$client" "unix:$s" >vars
+		[ "$(value PROTO vars)" = UNIX ]
+		[ "$(value UNIXREMOTEPID vars)" = "$(value OWN_PID vars)" ]
+		[ "$(value UNIXREMOTEEUID vars)" = "$(id -u)" ]
+		[ "$(value UNIXREMOTEEGID vars)" = "$(id -g)" ]
+		[ "$(value UNIXLOCALPATH vars)" = "$s" ]
+		run ! grep ^TCP vars
+	done
+}
+
+@test "stale variables of the families that fdserve sets are removed, others stay" {
+	stale=(PROTO=x TCPREMOTEIP=x TCPREMOTEPORT=x TCPREMOTEHOST=x TCPREMOTEINFO=x TCPLOCALIP=x
+		TCPLOCALPORT=x TCPLOCALHOST=x UNIXREMOTEPID=x UNIXREMOTEEUID=x UNIXREMOTEEGID=x
+		UNIXLOCALPATH=x REMOTE_ADDR=x REMOTE_PORT=x LISTEN_FDS=1 LISTEN_PID=1 LISTEN_FDNAMES=x
+		FDKIT_MESSAGE=x FDKIT_FDS=x FDKIT_PEER_PID=x FDKIT_PEER_UID=x FDKIT_PEER_GID=x)
+	spawn env "${stale[@]}" TCP=stays REMOTE_USER=stays FDK=stays fdserve -A addr unix:s 127.0.0.1:0 -- env
+	bound addr
+	for at in unix:s "$(tail -n 1 addr)"; do
+		talk "$at" </dev/null >vars
+		[ "$(grep -c '=stays$' vars)" -eq 3 ]
+		run ! grep -E '=x$|^LISTEN_' vars
+	done
+}
+
+@test "a COMMAND that is not there costs one line for each connection, fdserve goes on" {
+	spawn fdserve -q -A addr 127.0.0.1:0 -- ./later 2>err
+	at=$(bound addr)
+	talk "$at" </dev/null
+	eventually one_line err 'fdserve: ' './later' 'No such file'
+	printf '#!/bin/sh\necho here\n' >later
+	chmod +x later
+	[ "$(talk "$at" </dev/null)" = here ]
+	lines err 1
+}
+
+@test "words after -- are COMMAND's own, whatever they look like" {
+	spawn fdserve -A addr unix:s -- echo -v -- --help
+	[ "$(talk "$(bound addr)" </dev/null)" = '-v -- --help' ]
+}
+
+@test "200 connections to a command leave no zombie and no descriptor open" {
+	spawn fdserve -A addr 127.0.0.1:0 -- echo served
+	port=$(bound addr | sed 's/.*://')
+	before=$(open_fds "$pid")
+	for _ in {1..200}; do
+		exec 8<>"/dev/tcp/127.0.0.1/$port"
+		read -r answer <&8
+		[ "$answer" = served ]
+	done
+	exec 8>&-
+	eventually childless "$pid"
+	[ "$(open_fds "$pid")" = "$before" ]
+}
+
+@test "when it is to end it takes nothing more and lets running commands finish" {
+	spawn fdserve -A addr unix:s -- sh -c 'echo begun >log; read -r _; echo finished' 2>err
+	bound addr
+	mkfifo gate
+	exec 6<>gate
+	spawn socat -t 10 - UNIX-CONNECT:s,shut-none <gate >out 6>&-
+	eventually test -s log
+	kill "${PIDS[0]}"
+	eventually test ! -e s
+	run ! gone "${PIDS[0]}"
+	echo go >&6
+	exec 6>&-
+	ended "${PIDS[0]}"
+	[ "$status" -eq 0 ]
+	eventually grep -q finished out
+	one_line err SIGTERM
+}
+
+@test "a second signal ends the running commands with SIGTERM" {
+	spawn fdserve -A addr unix:s -- \
+		sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while :; do read -r _; done' 2>err
+	bound addr
+	spawn "$PYTHON" "$RUDE" connect s silent
+	eventually test -s log
+	kill -HUP "${PIDS[0]}"
+	eventually test ! -e s
+	kill -INT "${PIDS[0]}"
+	eventually gone "${PIDS[0]}"
+	eventually grep -q terminated log
+}
+
+# ---- to a worker ----
+
+@test "a connection that comes before the worker is served when the worker comes" {
+	spawn fdserve -A addr 127.0.0.1:0 w 2>err
+	at=$(bound addr)
+	spawn talk "$at" </dev/null >out
+	asked=$pid
+	eventually one_line err 'fdserve: w: '
+	spawn fdexec w echo served
+	ended "$asked"
+	[ "$(cat out)" = served ]
+	lines err 1
+}
+
+@test "fdserve survives its worker's end and goes on when one returns" {
+	spawn fdserve -A addr 127.0.0.1:0 w 2>err
+	at=$(bound addr)
+	for signal in TERM KILL HUP; do
+		spawn env --default-signal=HUP fdexec w echo "before $signal"
+		worker=$pid
+		[ "$(talk "$at" </dev/null)" = "before $signal" ]
+		kill -"$signal" "$worker"
+		ended "$worker"
+		spawn talk "$at" </dev/null >out
+		asked=$pid
+		spawn fdexec w echo "after $signal"
+		worker=$pid
+		ended "$asked"
+		[ "$(cat out)" = "after $signal" ]
+		kill "$worker"
+		ended "$worker"
+	done
+	run ! gone "${PIDS[0]}"
+}
+
+@test "a connection that a worker closed without taking it goes to the next one, once" {
+	spawn "$PYTHON" "$RUDE" listen w close-unread
+	rude=$pid
+	await_socket w
+	spawn fdserve -A addr 127.0.0.1:0 w 2>err
+	at=$(bound addr)
+	spawn talk "$at" </dev/null >out
+	asked=$pid
+	ended "$rude"
+	spawn fdexec w sh -c 'echo served; echo run >>log'
+	ended "$asked"
+	[ "$(cat out)" = served ]
+	lines log 1
+}
+
+@test "connections queued to a worker that is killed go to the next one" {
+	spawn fdexec -j 1 w sh -c 'echo begun >log; read -r _; read -r _'
+	worker=$pid
+	spawn fdserve -A addr 127.0.0.1:0 w 2>err
+	server=$pid
+	port=$(bound addr | sed 's/.*://')
+	exec 8<>"/dev/tcp/127.0.0.1/$port"        # takes the only place
+	eventually test -s log
+	before=$(open_fds "$server")
+	clients=()
+	for i in 1 2 3; do
+		spawn talk "127.0.0.1:$port" <<<"$i" >"out$i"
+		clients+=("$pid")
+	done
+	sent() { [ "$(open_fds "$server")" != "$before" ]; }
+	eventually sent
+	kill -9 "$worker"
+	ended "$worker"
+	spawn fdexec w sh -c 'read -r i; echo "served $i"; echo run >>log2'
+	for i in 1 2 3; do
+		ended "${clients[i - 1]}"
+		[ "$(cat "out$i")" = "served $i" ]
+	done
+	lines log2 3
+	exec 8>&-
+}
+
+@test "200 connections through fdserve and fdexec leave no zombie and no descriptor open" {
+	spawn fdexec w echo served
+	worker=$pid
+	spawn fdserve -A addr 127.0.0.1:0 w
+	server=$pid
+	port=$(bound addr | sed 's/.*://')
+	talk "127.0.0.1:$port" </dev/null
+	eventually childless "$worker"
+	before="$(open_fds "$server"), $(open_fds "$worker")"
+	for _ in {1..200}; do
+		exec 8<>"/dev/tcp/127.0.0.1/$port"
+		read -r answer <&8
+		[ "$answer" = served ]
+	done
+	exec 8>&-
+	eventually childless "$worker"
+	childless "$server"
+	same() { [ "$(open_fds "$server"), $(open_fds "$worker")" = "$before" ]; }
+	eventually same
+}
+
+@test "the worker gets the connection as it was accepted: blocking, a message of one byte and it" {
+	spawn "$PYTHON" "$RUDE" listen w report >got
+	await_socket w
+	spawn fdserve -A addr unix:s w
+	bound addr
+	spawn talk unix:s </dev/null
+	eventually grep -qx '1 b.*' got
+	spawn fdexec x sh -c 'grep flags: /proc/$$/fdinfo/0'
+	spawn fdserve unix:t x
+	await_socket t
+	talk unix:t </dev/null >flags
+	((!($(awk '{ print "0" $2 }' flags) & 04000)))
+}
+
+@test "-w gives up with 124 when no worker is there in time, and leaves nothing" {
+	run -124 --separate-stderr timeout 5 fdserve -w 0.1 -A addr unix:s w
+	[[ $stderr == 'fdserve: w: '*timed\ out* ]]
+	[ ! -e s ]
+}
+
+@test "-w is only for the start" {
+	spawn fdexec w echo served
+	await_socket w
+	worker=$pid
+	spawn fdserve -w 0.1 -A addr unix:s w
+	bound addr
+	[ "$(talk unix:s </dev/null)" = served ]
+	kill "$worker"
+	ended "$worker"
+	spawn talk unix:s </dev/null >out
+	asked=$pid
+	sleep 0.2        # that a limit does not strike shows only when it is past
+	spawn fdexec w echo back
+	ended "$asked"
+	[ "$(cat out)" = back ]
+}
+
+@test "SOCKET can be abstract, fd:N, or exec:" {
+	spawn fdexec "@fdkit-$$" echo abstract
+	spawn fdserve -A 1 unix:a "@fdkit-$$"
+	bound 1
+	[ "$(talk unix:a </dev/null)" = abstract ]
+	spawn fdserve -A 2 unix:b 'exec:fdexec -io fd:0 echo executed'
+	bound 2
+	[ "$(talk unix:b </dev/null)" = executed ]
+	spawn "$PYTHON" "$RUDE" pair 5 6 sh -c 'fdexec fd:6 echo inherited 5>&- & exec fdserve -A 3 unix:c fd:5 6>&-'
+	bound 3
+	[ "$(talk unix:c </dev/null)" = inherited ]
+}
+
+@test "a worker of another uid is refused, with one line that names it and -a" {
+	need_root
+	public
+	spawn as_other fdexec -M 666 -a any "$pub/w" echo foreign
+	await_socket "$pub/w"
+	spawn fdserve -A addr 127.0.0.1:0 "$pub/w" 2>err
+	at=$(bound addr)
+	spawn talk "$at" </dev/null >out
+	asked=$pid
+	eventually one_line err "fdserve: $pub/w: " 65534 -a
+	rm "$pub/w"
+	spawn fdexec "$pub/w" echo ours
+	ended "$asked"
+	[ "$(cat out)" = ours ]
+	lines err 1
+}
+
+@test "-a lets a worker of another uid work" {
+	need_root
+	public
+	spawn as_other fdexec -M 666 -a 0 "$pub/w" id -u
+	await_socket "$pub/w"
+	spawn fdserve -a nobody -A addr 127.0.0.1:0 "$pub/w"
+	[ "$(talk "$(bound addr)" </dev/null)" = 65534 ]
+}
+
+@test "a worker that refuses our uid gets the connection when it comes back and allows it" {
+	need_root
+	public
+	spawn fdexec -M 666 "$pub/w" echo strict
+	strict=$pid
+	await_socket "$pub/w"
+	spawn as_other fdserve -A "$pub/addr" 127.0.0.1:0 "$pub/w" 2>err
+	at=$(bound "$pub/addr")
+	spawn talk "$at" </dev/null >out
+	asked=$pid
+	eventually grep -q -e 'uid 0.*-a' err
+	kill "$strict"
+	ended "$strict"
+	spawn fdexec -M 666 -a nobody "$pub/w" echo tolerant
+	ended "$asked"
+	[ "$(cat out)" = tolerant ]
+	[ "$(wc -l <err)" -le 5 ]        # once for each change, not for each try
+}
+
+# ---- its end ----
+
+@test "a signal ends it gracefully: one line that says why, status 0, socket files gone" {
+	for signal in HUP INT TERM; do
+		spawn env --default-signal=HUP fdserve -A addr 127.0.0.1:0 unix:s -- true 2>err
+		bound addr
+		kill -"$signal" "$pid"
+		ended "$pid"
+		[ "$status" -eq 0 ]
+		one_line err 'fdserve: ' "SIG$signal"
+		[ ! -e s ]
+		rm addr
+	done
+}
+
+@test "a signal ends fdserve and its fdexec gracefully, working or waiting for each other" {
+	for signal in HUP INT TERM; do
+		spawn env --default-signal=HUP fdexec ./w echo served 2>err-w
+		worker=$pid
+		spawn env --default-signal=HUP fdserve -A addr unix:s ./w 2>err
+		server=$pid
+		[ "$(talk "$(bound addr)" </dev/null)" = served ]
+		kill -"$signal" "$worker"
+		ended "$worker"
+		[ "$status" -eq 0 ]
+		one_line err-w 'fdexec: ' "SIG$signal"
+		[ ! -e w ]
+		kill -"$signal" "$server"
+		ended "$server"
+		[ "$status" -eq 0 ]
+		grep 'fdserve: ' err | tail -n 1 | grep "SIG$signal"
+		[ ! -e s ]
+		rm addr
+	done
+}
+
+@test "a HUP that was ignored at the start does not end it" {
+	spawn env --ignore-signal=HUP fdserve -A addr unix:s -- echo alive
+	bound addr
+	kill -HUP "$pid"
+	[ "$(talk unix:s </dev/null)" = alive ]
+}
+
+# ---- wrong calls ----
+
+@test "an address in use: the line names it, 125, nothing left behind" {
+	spawn fdserve -A first 127.0.0.1:0 unix:live -- echo first
+	bound first
+	at=$(head -n 1 first)
+	wrong "$at: Address already in use" fdserve "$at" -- true
+	wrong "$at: Address already in use" fdserve unix:other "$at" w
+	wrong 'live: ' fdserve unix:live -- true
+	[ "$(talk unix:live </dev/null)" = first ]
+}
+
+@test "a stale unix: address is replaced, a file that is no socket is not" {
+	spawn fdserve unix:s -- true
+	await_socket s
+	kill -9 "$pid"
+	ended "$pid"
+	[ -S s ]
+	spawn fdserve -A addr unix:s -- echo new
+	bound addr
+	[ "$(talk unix:s </dev/null)" = new ]
+	echo precious >file
+	wrong file fdserve unix:file -- true
+	[ "$(cat file)" = precious ]
+}
+
+@test "a wrong call: one line that names what is wrong, 125, nothing created" {
+	wrong fdserve fdserve
+	wrong fdserve fdserve unix:s
+	wrong fdserve fdserve unix:s --
+	wrong fdserve fdserve -- true
+	wrong z fdserve -z unix:s -- true
+	wrong nonsense fdserve --nonsense unix:s -- true
+	wrong x fdserve -j x unix:s -- true
+	wrong 0 fdserve -j 0 unix:s -- true
+	wrong x fdserve -b x unix:s -- true
+	wrong -1 fdserve -b -1 unix:s -- true
+	wrong 999 fdserve -M 999 unix:s -- true
+	wrong 10666 fdserve -M 10666 unix:s -- true
+	wrong x fdserve -R x unix:s -- true
+	wrong 88 fdserve -R 88 unix:s -- true
+	wrong 5x fdserve -w 5x unix:s w
+	wrong no-such-user fdserve -a no-such-user unix:s -- true
+}
+
+@test "a wrong ADDRESS: one line that names it, 125, nothing created" {
+	local long
+	long=$(printf 'x%.0s' {1..70})
+	for address in 127.0.0.1 s '' : 127.0.0.1: 127.0.0.1:65536 127.0.0.1:-1 127.0.0.1:0x50 \
+		127.0.0.1:no-such-service "$long:0" '[::1]' '[::1' '[::1:0' '[::g]:0' unix: unix:@ \
+		203.0.113.1:0 fd: fd:x fd:-1 fd:88 fd:0 no-such-dir/s "unix:$(printf 'x%.0s' {1..300})"; do
+		wrong "$address" fdserve unix:good "$address" -- true
+	done
+	for address in exec:true @name; do
+		wrong "$address" fdserve unix:good "$address" -- true
+	done
+}
+
+@test "a wrong SOCKET: one line that names it, 125, nothing created" {
+	: >file
+	wrong fd:88 fdserve unix:s fd:88
+	wrong fd:0 fdserve unix:s fd:0
+	wrong fd:x fdserve unix:s fd:x
+	wrong @ fdserve unix:s @
+}

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: ISC
+# Loaded by every .bats file: a scratch directory with short relative socket
+# names, background commands that are always ended, and waiting without sleeping
+# for a fixed time.
+bats_require_minimum_version 1.5.0
+
+# Debian keeps sshd, nginx and runuser in sbin; a version manager's python3 may
+# shadow the one that the peers are tested against.
+PATH=$PATH:/usr/sbin:/sbin
+PYTHON=/usr/bin/python3
+RUDE=$BATS_TEST_DIRNAME/rude.py
+PIDS=()
+
+setup() {
+	exec </dev/null
+	cd "$BATS_TEST_TMPDIR" || return
+	unset NOTIFY_SOCKET
+}
+
+# Ends what spawn started, by pid: TERM, and KILL for what is still there after 5 s.
+teardown() {
+	local p
+	for p in "${PIDS[@]}"; do
+		kill "$p" 2>/dev/null && eventually gone "$p" || kill -9 "$p" 2>/dev/null
+	done
+	wait
+	rm -rf "${pub:-}"
+}
+
+# spawn COMMAND [ARG...]: run it in the background without bats' own descriptor 3;
+# its pid is in $pid. Redirect on the spawn line: spawn fdrecv s >out 2>err
+spawn() {
+	"$@" <&0 3>&- &
+	pid=$!
+	PIDS+=("$pid")
+}
+
+# gone PID: it runs no more (a zombie that this shell has not reaped counts as gone).
+gone() {
+	local state
+	state=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) || return 0
+	[ "${state%% *}" = Z ]
+}
+
+# eventually COMMAND [ARG...]: try until it succeeds, 10 s at most. This waits for a
+# condition; it is not for hiding a command that only sometimes works.
+eventually() {
+	local end=$((SECONDS + 10))
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS < end)) || { echo "never came true: $*" >&2; return 1; }
+		sleep 0.02
+	done
+}
+
+# listening NAME: the Unix socket at that path, or abstract with an @, accepts connections
+# (flag 00010000; the kernel knows a long path by its end only), or, for a number, a TCP port does.
+listening() {
+	case $1 in
+	*[!0-9]*)
+		[ "${1#@}" != "$1" ] || [ -S "$1" ] || return
+		awk -v n="${1##*/}" '$4 == "00010000" && substr($8, length($8) - length(n) + 1) == n { f = 1 } END { exit !f }' /proc/net/unix
+		;;
+	*) awk -v p="$(printf ':%04X' "$1")" '$4 == "0A" && substr($2, length($2) - 4) == p { f = 1 } END { exit !f }' /proc/net/tcp /proc/net/tcp6 ;;
+	esac
+}
+await_socket() { eventually listening "$1"; }
+
+# open_fds PID: the numbers of its open descriptors, in order, on one line.
+open_fds() { (cd "/proc/$1/fd" && printf '%s\n' *) | sort -n | paste -sd ' '; }
+
+# one_line FILE [WORD...]: FILE holds exactly one line, and each WORD is in it.
+one_line() {
+	local file=$1 word
+	shift
+	[ "$(wc -l <"$file")" -eq 1 ] || { echo "not one line:" && cat "$file"; return 1; } >&2
+	for word; do
+		grep -qF -- "$word" "$file" || { echo "no '$word' in:" && cat "$file"; return 1; } >&2
+	done
+}
+
+# as_other COMMAND [ARG...]: as another uid (65534, nobody) with no groups but its own.
+as_other() { setpriv --reuid 65534 --regid 65534 --clear-groups -- "$@"; }
+
+# need_root: for tests with a second uid.
+need_root() { [ "$(id -u)" -eq 0 ] || skip "needs root, to become a second user"; }
+
+# public: a directory that every uid may enter and write ($pub), with the tools in it
+# where as_other finds them (bats' directories are 0700, and so may be the source tree).
+public() {
+	local tool
+	pub=$(mktemp -d /tmp/fdkit.XXXXXX) && chmod 1777 "$pub" && mkdir "$pub/bin" || return
+	for tool in fdsend fdrecv fdserve fdexec; do
+		cp "$(command -v "$tool")" "$pub/bin" || return
+	done
+	PATH=$pub/bin:$PATH
+}
+
+# bound FILE: wait until fdserve -A has written FILE, and print it.
+bound() { eventually test -s "$1" && cat "$1"; }
+
+# talk ADDRESS: connect to an address as -A writes it (*:PORT by IPv4), send standard
+# input, half-close, print what comes until end of file.
+talk() {
+	case $1 in
+	unix:@*) socat -t 10 - "ABSTRACT-CONNECT:${1#unix:@}" ;;
+	unix:*) socat -t 10 - "UNIX-CONNECT:${1#unix:}" ;;
+	*) socat -t 10 - "TCP:${1/#\*/127.0.0.1}" ;;
+	esac
+}
+
+# children PID: its children, zombies included.
+children() { cat "/proc/$1/task/$1/children"; }
+childless() { [ -z "$(children "$1")" ]; }
+
+# ended PID [STATUS]: wait until it is gone; its status is in $status (and must be STATUS).
+ended() {
+	eventually gone "$1" || return
+	status=0
+	wait "$1" || status=$?
+	[ "$status" -eq "${2:-$status}" ] || { echo "status $status, not $2" >&2; return 1; }
+}
+
+# exits STATUS COMMAND [ARG...]: it ends with STATUS, and within 20 s.
+exits() {
+	local want=$1
+	shift
+	status=0
+	timeout -k 1 20 "$@" || status=$?
+	[ "$status" -eq "$want" ] || { echo "status $status, not $want: $*" >&2; return 1; }
+}
+
+# asleep PID NAME: it has become the program NAME and waits for something in the kernel.
+asleep() {
+	local stat
+	stat=$(<"/proc/$1/stat") && [[ $stat == *"($2) S "* ]]
+}
+
+# need_strace: for tests that make system calls slow or fail. LeakSanitizer cannot run under it.
+need_strace() {
+	strace -o /dev/null true 2>/dev/null || skip "strace cannot trace here"
+	export ASAN_OPTIONS=detect_leaks=0:${ASAN_OPTIONS:-}
+}
+
+# wrong WORD COMMAND [ARG...]: a call that must be refused: status 125, nothing on standard
+# output, one line with WORD on standard error, and no file more or less than before.
+wrong() {
+	local word=$1 before
+	shift
+	: >out && : >err
+	before=$(ls -A)
+	status=0
+	timeout 5 "$@" </dev/null >out 2>err || status=$?
+	[ "$status" -eq 125 ] || { echo "status $status, not 125: $*" && cat err; return 1; } >&2
+	[ ! -s out ] && one_line err "${1##*/}: " "$word" || { echo "from: $*"; return 1; } >&2
+	[ "$(ls -A)" = "$before" ] || { echo "left something behind: $*" && ls -A; return 1; } >&2
+}
+
+# lines FILE N: FILE has N lines; for eventually.
+lines() { [ "$(wc -l <"$1")" -eq "$2" ]; }
