@@ -122,7 +122,7 @@ int listener_name(const struct listener *l, char *buf, size_t len)
 		struct sockaddr_in6 in6;
 		struct sockaddr_un un;
 		struct sockaddr_storage storage;
-	} a;
+	} a = {0};
 	socklen_t size = sizeof a;
 	char host[NI_MAXHOST], port[NI_MAXSERV];
 	if (l->local && l->at.kind == END_PATH)

@@ -227,7 +227,7 @@ static int unix_variables(struct env *env, int fd, const union sockname *local, 
 
 int env_connection(struct env *env, int fd)
 {
-	union sockname local, remote;
+	union sockname local = {0}, remote = {0};
 	socklen_t local_len = sizeof local, remote_len = sizeof remote;
 	if (getsockname(fd, &local.any, &local_len) == -1)
 		return 0;

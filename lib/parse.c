@@ -110,15 +110,15 @@ static const char *parse_named(struct fdlist *list, char *word, bool bare)
 {
 	char *equals = strchr(word, '=');
 	long fd = -1;
-	const char *why;
 	if (equals) {
 		*equals = '\0';
-		if ((why = parse_number(&fd, equals + 1, 0, INT_MAX)))
+		if (parse_number(&fd, equals + 1, 0, INT_MAX))
 			return "not a descriptor (NAME=N)";
 	} else if (!bare) {
 		return "not a descriptor";
 	}
-	if ((why = check_name(word)))
+	const char *why = check_name(word);
+	if (why)
 		return why;
 	char *name = strdup(word);
 	why = name ? fdlist_add(list, name, (int)fd) : "out of memory";

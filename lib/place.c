@@ -104,6 +104,8 @@ pid_t command_spawn(const struct command *c, int *from, const int *to, size_t co
 	volatile int failed = 0;
 	pid_t pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
 	if (pid == 0) {
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Vfork): system calls, and execvpe, which both libcs
+		 * implement with nothing but the stack */
 		command_exec(c, from, to, count, env);
 		failed = errno;
 		_exit(exec_status(failed));

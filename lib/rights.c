@@ -45,7 +45,7 @@ union control {
 ssize_t rights_send(int sock, const int *fd, size_t count, const void *data, size_t len)
 {
 	union control control;
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+	struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	if (count > FDS_PER_MESSAGE) {
 		errno = EINVAL;
