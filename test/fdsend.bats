@@ -634,29 +634,16 @@ report() {
 }
 
 @test "no descriptor is lost and no memory misused" {
-	command -v valgrind || skip "no valgrind"
-	if grep -qa __asan_init "$(type -P fdsend)"; then skip "built with a sanitizer"; fi
-	check() {
-		valgrind -q --track-fds=yes --leak-check=full --error-exitcode=99 --log-file=log "$@" 2>err || return
-		# Every descriptor that is still open at the end was inherited.
-		[ "$(grep -c 'Open file descriptor' log)" -eq "$(grep -c '<inherited from parent>' log)" ] || {
-			cat log
-			return 1
-		}
-	}
+	need_valgrind fdsend
 	spawn fdrecv s true
-	check fdsend -w 5 s 0 1 2
+	valgrinded fdsend -w 5 s 0 1 2
 	spawn fdrecv -N 300 s true
-	check fdsend -w 5 -m text -f "$(yes 0 | head -n 300 | paste -sd ,)" s
+	valgrinded fdsend -w 5 -m text -f "$(yes 0 | head -n 300 | paste -sd ,)" s
 	spawn fdrecv -c -w 5 s true
-	check fdsend -l s
-	check fdsend 'exec:fdrecv fd:0 true'
-	status=0
-	check fdsend s || status=$?
-	[ "$status" -eq 125 ]
+	valgrinded fdsend -l s
+	valgrinded fdsend 'exec:fdrecv fd:0 true'
+	valgrinded fdsend s || [ $? -eq 125 ]
 	spawn "$RUDE" listen s close-unread
 	await_socket s
-	status=0
-	check fdsend s || status=$?
-	[ "$status" -eq 125 ]
+	valgrinded fdsend s || [ $? -eq 125 ]
 }

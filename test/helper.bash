@@ -141,6 +141,22 @@ need_strace() {
 	export ASAN_OPTIONS=detect_leaks=0:${ASAN_OPTIONS:-}
 }
 
+# need_valgrind TOOL: for tests under valgrind, which cannot run what a sanitizer was built into.
+need_valgrind() {
+	command -v valgrind || skip "no valgrind"
+	if grep -qa __asan_init "$(type -P "$1")"; then skip "built with a sanitizer"; fi
+}
+
+# valgrinded COMMAND [ARG...]: no memory error, and whatever is open at the end was inherited;
+# else 99. Otherwise COMMAND's own status.
+valgrinded() {
+	local got=0
+	valgrind -q --track-fds=yes --error-exitcode=99 --log-file=valgrind.log "$@" || got=$?
+	awk '/^==[0-9]+== Open / { open++ } /<inherited from parent>/ { open-- } END { exit open }' valgrind.log || got=99
+	[ "$got" -ne 99 ] || cat valgrind.log >&2
+	return "$got"
+}
+
 # wrong WORD COMMAND [ARG...]: a call that must be refused: status 125, nothing on standard
 # output, one line with WORD on standard error, and no file more or less than before.
 wrong() {
