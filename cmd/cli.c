@@ -22,7 +22,7 @@ static const struct {
 	{'b', "backlog", "N", "listen(2) backlog, SOMAXCONN unless given"},
 	{'c', "connect", NULL, "connect to SOCKET instead of listening there"},
 	{'e', "err", NULL, "put the descriptor at standard error"},
-	{'f', "fds", "LIST", "the descriptors: 0,1,5 and ranges 3-9"},
+	{'f', "fds", "LIST", "the descriptors: 0,1,log=3 and ranges 3-9"},
 	{'i', "in", NULL, "put the descriptor at standard input"},
 	{'j', "jobs", "N", "at most N commands at once, 64 unless given"},
 	{'k', "keep", NULL, "serve every peer that connects, not only the first"},
@@ -37,10 +37,13 @@ static const struct {
 	{'v', "verbose", NULL, "tell of every event, a line each"},
 	{'w', "wait", "TIME", "SOCKET need not be there yet: wait up to TIME"},
 	{'1', "one-each", NULL, "one descriptor a message"},
+	{OPT_ACK_TIMEOUT, "ack-timeout", "TIME", "take back from a worker what it has not begun within TIME, 10s"},
 	{'A', "address-file", "FILE", "write the addresses really bound to FILE"},
 	{'B', "blocking", NULL, "clear O_NONBLOCK on what came"},
+	{'C', "per-source", "N", "at most N connections at once from one address"},
 	{'M', "mode", "MODE", "permission bits of the socket file, 0600 unless given"},
 	{'N', "number", "N", "gather N descriptors over as many messages as it takes"},
+	{'P', "plain", NULL, "the worker speaks only the plain form"},
 	{'R', "ready-fd", "N", "write a newline to descriptor N and close it when ready"},
 	{'S', "socketpair", "FD", "run COMMAND with one end of a socketpair at FD"},
 	{'T', "type", "TYPE", "stream, dgram or seqpacket; stream unless given"},
@@ -52,7 +55,7 @@ enum { OPTIONS = sizeof options / sizeof *options };
 
 static bool long_only(char letter)
 {
-	return letter == OPT_MESSAGE_FILE || letter == OPT_NO_PID;
+	return letter == OPT_MESSAGE_FILE || letter == OPT_NO_PID || letter == OPT_ACK_TIMEOUT;
 }
 
 void cli_start(struct cli *c, char *argv[], const char *synopsis, const char *letters)
@@ -210,16 +213,25 @@ void say_refused(const struct cli *c, const char *object, const struct peer *pee
 	    (unsigned long)peer->uid);
 }
 
-void check_peer(const struct cli *c, const struct endpoint *at)
+bool peer_fits(const struct cli *c, const struct endpoint *at, char *why, size_t size)
 {
 	struct peer peer;
 	if (endpoint_given(at) || at->type == SOCK_DGRAM)
-		return;
-	if (peer_of(at->fd, &peer) == -1)
-		fail(at->arg);
-	if (!peer_allowed(&c->allow, &peer, at->fd))
-		errx(FAILED, "%s: belongs to uid %lu, refused (-a %lu allows it)", at->arg,
-		     (unsigned long)peer.uid, (unsigned long)peer.uid);
+		return true;
+	if (peer_of(at->fd, &peer) == -1) {
+		snprintf(why, size, "%s", strerror(errno));
+		return false;
+	}
+	snprintf(why, size, "belongs to uid %lu, refused (-a %lu allows it)", (unsigned long)peer.uid,
+	         (unsigned long)peer.uid);
+	return peer_allowed(&c->allow, &peer, at->fd);
+}
+
+void check_peer(const struct cli *c, const struct endpoint *at)
+{
+	char why[120];
+	if (!peer_fits(c, at, why, sizeof why))
+		errx(FAILED, "%s: %s", at->arg, why);
 }
 
 int64_t wait_deadline(const struct cli *c)
@@ -233,6 +245,11 @@ void tell_ready(const struct cli *c, bool service)
 		err(FAILED, "-R %d", c->ready);
 	if (service && ready_notify("READY=1") == -1)
 		warn("NOTIFY_SOCKET %s", getenv("NOTIFY_SOCKET"));
+}
+
+bool ends(int sig)
+{
+	return sig == SIGHUP || sig == SIGINT || sig == SIGTERM;
 }
 
 const char *signal_name(int sig)

@@ -8,7 +8,7 @@
 enum { TIMED_OUT = 124, FAILED = 125 };
 
 /* Options that have no short form; next_option returns these. */
-enum { OPT_MESSAGE_FILE = 'F', OPT_NO_PID = 'I' };
+enum { OPT_MESSAGE_FILE = 'F', OPT_NO_PID = 'I', OPT_ACK_TIMEOUT = 'K' };
 
 /* A command's line: what it takes, and the values of the options that mean the same everywhere. */
 struct cli {
@@ -57,7 +57,10 @@ void note(const struct cli *c, const char *format, ...) __attribute__((format(pr
 /* Say of a peer on the object's other side that it was not let in. */
 void say_refused(const struct cli *c, const char *object, const struct peer *peer);
 
-/* 124 if the peer of a connected SOCKET, to which descriptors would go, may not have them. */
+/* May the peer of a connected SOCKET have our descriptors, or give us some? If not, WHY says so. */
+bool peer_fits(const struct cli *c, const struct endpoint *at, char *why, size_t size);
+
+/* 125 if not. */
 void check_peer(const struct cli *c, const struct endpoint *at);
 
 /* The deadline of -w: never is 0, since nothing waits without it. */
@@ -65,6 +68,9 @@ int64_t wait_deadline(const struct cli *c);
 
 /* -R, and READY=1 for a SERVICE; NOTIFY_SOCKET is COMMAND's to answer otherwise. */
 void tell_ready(const struct cli *c, bool service);
+
+/* Does SIG ask a service to end? */
+bool ends(int sig);
 
 /* HUP, INT, TERM with their SIG. */
 const char *signal_name(int sig);

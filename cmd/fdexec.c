@@ -16,19 +16,26 @@ struct options {
 	struct cli cli;
 	struct command command;
 	long jobs, pair;        /* -j; -S, -1 where it is not given */
+	bool connect;
 	struct endpoint at;
 };
 
-enum { RETRY_MS = 100 };
+enum {
+	RETRY_MS = 100,         /* for want of a process or memory */
+	DIAL_MS = 10,           /* to find a dispatcher again: at first, and at most */
+	DIAL_MOST_MS = 250,
+	SLOTS_MOST = 128,       /* offered to one dispatcher: so many answers, twice, fit its socket's queue */
+};
 
 static struct options parse_options(int argc, char *argv[])
 {
 	struct options o = {.jobs = 64, .pair = -1};
 	int letter;
 	cli_start(&o.cli, argv, "fdexec [options] SOCKET COMMAND [ARG...]\n"
-	          "       fdexec [-v|-q] -S FD COMMAND [ARG...]", "aeijoqvBMRShV");
+	          "       fdexec [-v|-q] -S FD COMMAND [ARG...]", "aceijoqvwBMRShV");
 	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
 		switch (letter) {
+		case 'c': o.connect = true; break;
 		case 'j': check("-j", optarg, parse_number(&o.jobs, optarg, 1, 1 << 20)); break;
 		case 'S': check("-S", optarg, parse_number(&o.pair, optarg, 0, INT32_MAX)); break;
 		default: command_option(&o.command, letter);
@@ -55,7 +62,7 @@ static int run_on_pair(const struct options *o)
 		err(FAILED, "-S %ld", o->pair);
 	/* Standard input is ours to copy: COMMAND, reading it too, would take away from it. */
 	int from[] = {pair[1], null}, to[] = {(int)o->pair, 0};
-	pid_t pid = command_spawn(&o->command, from, to, o->pair ? 2 : 1, env.var, &error);
+	pid_t pid = command_spawn(&o->command, from, to, o->pair ? 2 : 1, env.var, NULL, &error);
 	if (error)
 		warnx("%s: %s", o->command.argv[0], strerror(error));
 	if (pid == -1)
@@ -73,26 +80,52 @@ static int run_on_pair(const struct options *o)
 	return exit_status(status);
 }
 
-static void reap(const struct options *o, struct jobs *jobs, struct endpoint *at)
+/* What the loop knows. */
+struct worker {
+	struct options *o;
+	struct inbox in;
+	struct jobs jobs;
+	struct env env;
+	int sigfd;
+	struct delivery waiting; /* came, and could not be started yet */
+	int64_t dial, give_up;  /* -c: when to try to connect again, and to end for want of a dispatcher */
+	int pause;
+	bool told;              /* that there is none */
+};
+
+static void reap(struct worker *w)
 {
+	struct job ended;
 	int status;
-	pid_t pid;
-	while ((pid = jobs_reap(jobs, &status))) {
-		if (pid == at->child)
-			at->child = 0;
-		else
-			note(&o->cli, "%s: pid %ld ended with status %d", o->command.argv[0], (long)pid, exit_status(status));
+	while (jobs_reap(&w->jobs, &ended, &status)) {
+		if (ended.pid == w->o->at.child) {
+			w->o->at.child = 0;
+			continue;
+		}
+		note(&w->o->cli, "%s: pid %ld ended with status %d", w->o->command.argv[0], (long)ended.pid,
+		     exit_status(status));
+		if (ended.id)
+			inbox_answer(&w->in, ended.connection, RECORD_DONE, ended.id, NULL);
 	}
 }
 
-/* Start COMMAND for what came. False: not now, for want of a process or memory. */
-static bool start(const struct options *o, struct jobs *jobs, struct env *env, struct delivery *d)
+/* Start COMMAND for what came, and free that. False: not now, for want of a process or memory. */
+static bool start(struct worker *w, struct delivery *d)
 {
-	uint64_t before = jobs->started;
-	int error = jobs_start(jobs, &o->command, env, d);
+	const struct options *o = w->o;
+	uint64_t before = w->jobs.started;
+	bool there = !d->id || inbox_has(&w->in, d->connection);
+	int error = there ? jobs_start(&w->jobs, &o->command, &w->env, d) : ECANCELED;
+	if (error == ECANCELED) {
+		/* Whoever sent it has it still, and has given us up. */
+		say(&o->cli, "%s: pid %ld took a connection back", o->at.arg, (long)d->peer.pid);
+		inbox_drop(&w->in, d->connection);
+		delivery_free(d);
+		return true;
+	}
 	if (error)
 		warnx("%s: %s", o->command.argv[0], strerror(error));
-	if (jobs->started == before)
+	if (w->jobs.started == before)
 		return false;
 	note(&o->cli, "%s: started for uid %lu, pid %ld", o->command.argv[0], (unsigned long)d->peer.uid,
 	     (long)d->peer.pid);
@@ -106,72 +139,128 @@ static void tell(const struct options *o, enum inbox_event event, const struct d
 	switch (event) {
 	case INBOX_REFUSED: say_refused(&o->cli, o->at.arg, &d->peer); break;
 	case INBOX_EMPTY: say(&o->cli, "%s: uid %lu closed without a descriptor", o->at.arg, uid); break;
+	case INBOX_SHORT: say(&o->cli, "%s: uid %lu closed in the middle of a set", o->at.arg, uid); break;
 	case INBOX_ENDED: note(&o->cli, "%s: uid %lu, pid %ld closed", o->at.arg, uid, (long)d->peer.pid); break;
 	case INBOX_FAILED: say(&o->cli, "%s: uid %lu: %s", o->at.arg, uid, strerror(d->error)); break;
 	default: break;
 	}
 }
 
-/* Take messages until a signal or the end of an inherited socket. Returns the signal or 0. */
-static int work(struct options *o, struct inbox *in, struct jobs *jobs, struct env *env, int sigfd)
+static void tell_figures(const struct worker *w)
 {
-	struct delivery d, waiting = {0};
-	while (!inbox_over(in) || waiting.fds.count) {
-		if (waiting.fds.count && start(o, jobs, env, &waiting))
-			waiting = (struct delivery){0};
-		bool hold = waiting.fds.count || jobs->running == jobs->limit;
-		enum inbox_event event = inbox_next(in, &d, hold, waiting.fds.count ? deadline_in(RETRY_MS) : NEVER);
-		int sig = event == INBOX_SIGNAL ? signals_next(sigfd) : 0;
-		if (sig == SIGCHLD)
-			reap(o, jobs, &o->at);
-		else if (sig && sig != SIGUSR1)
-			return sig;
-		else if (event == INBOX_DELIVERY && !start(o, jobs, env, &d))
-			waiting = d;
-		else
-			tell(o, event, &d);
+	say(&w->o->cli, "%s: started %llu, running %zu, slots %zu", w->o->at.arg, (unsigned long long)w->jobs.started,
+	    w->jobs.running, w->jobs.limit - w->jobs.running);
+}
+
+/* -c: a dispatcher that is gone may come back; an inherited socket or a command does not. */
+static bool reconnects(const struct options *o)
+{
+	return o->connect && (o->at.kind == END_PATH || o->at.kind == END_ABSTRACT);
+}
+
+/* Try to reach the dispatcher; say once why not. */
+static void dial(struct worker *w)
+{
+	struct options *o = w->o;
+	char why[120] = "";
+	if (o->at.fd != -1)
+		endpoint_close(&o->at);
+	if (endpoint_dial(&o->at, true) == -1 || !peer_fits(&o->cli, &o->at, why, sizeof why) ||
+	    inbox_attach(&w->in) == -1) {
+		if (!w->told)
+			say(&o->cli, "%s: waiting: %s", o->at.arg, *why ? why : reason(errno));
+		w->told = true;
+		w->pause = w->pause < DIAL_MOST_MS / 2 ? 2 * w->pause : DIAL_MOST_MS;
+		w->dial = deadline_in(w->pause);
+		if (w->give_up == NEVER && o->cli.wait)
+			w->give_up = deadline_in(o->cli.wait);
+		return;
 	}
-	return 0;
+	note(&o->cli, "%s: connected", o->at.arg);
+	w->told = false;
+	w->pause = DIAL_MS;
+	w->dial = deadline_in(w->pause); /* not at once again, should we be turned away */
+	w->give_up = NEVER;
+}
+
+/* Take messages until a signal, which is returned, or 0 when no more can come. */
+static int work(struct worker *w)
+{
+	struct delivery d;
+	for (;;) {
+		bool absent = inbox_over(&w->in);
+		if (absent && !reconnects(w->o) && !w->waiting.fds.count)
+			return 0;
+		if (absent && w->give_up != NEVER && time_left(w->give_up) == 0)
+			errx(TIMED_OUT, "%s: timed out: nobody is there", w->o->at.arg);
+		if (absent && reconnects(w->o) && time_left(w->dial) == 0)
+			dial(w);
+		if (w->waiting.fds.count && start(w, &w->waiting))
+			w->waiting = (struct delivery){0};
+		bool waits = w->waiting.fds.count;
+		int64_t until = waits ? deadline_in(RETRY_MS) : NEVER;
+		if (inbox_over(&w->in) && reconnects(w->o))
+			until = sooner(until, sooner(w->dial, w->give_up));
+		enum inbox_event event = inbox_next(&w->in, &d, waits || w->jobs.running == w->jobs.limit, until);
+		int sig = event == INBOX_SIGNAL ? signals_next(w->sigfd) : 0;
+		if (ends(sig))
+			return sig;
+		if (sig == SIGCHLD)
+			reap(w);
+		else if (sig == SIGUSR1)
+			tell_figures(w);
+		else if (event == INBOX_DELIVERY && !start(w, &d))
+			w->waiting = d;
+		else
+			tell(w->o, event, &d);
+	}
 }
 
 /* Let running commands finish; a second signal ends them. */
-static void finish(struct options *o, struct jobs *jobs, int sigfd)
+static void finish(struct worker *w)
 {
-	while (jobs->running) {
-		await(sigfd, POLLIN, NEVER);
-		int sig = signals_next(sigfd);
-		if (sig == SIGHUP || sig == SIGINT || sig == SIGTERM) {
-			jobs_kill(jobs, SIGTERM);
+	while (w->jobs.running) {
+		await(w->sigfd, POLLIN, NEVER);
+		if (ends(signals_next(w->sigfd))) {
+			jobs_kill(&w->jobs, SIGTERM);
 			return;
 		}
-		reap(o, jobs, &o->at);
+		reap(w);
 	}
+}
+
+static void open_worker(struct worker *w)
+{
+	struct options *o = w->o;
+	w->sigfd = signals_open(true);
+	if (w->sigfd == -1 || jobs_open(&w->jobs, (size_t)o->jobs) == -1 || env_open(&w->env) == -1)
+		fail(o->command.argv[0]);
+	env_unset(&w->env, "NOTIFY_SOCKET");
+	bool opened = reconnects(o) || (o->connect ? endpoint_dial(&o->at, true)
+	                                           : endpoint_listen(&o->at, o->cli.mode, o->cli.backlog, true)) != -1;
+	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, w->sigfd) == -1)
+		fail(o->at.arg);
+	w->in.slots = w->jobs.limit < SLOTS_MOST ? w->jobs.limit : SLOTS_MOST;
 }
 
 int main(int argc, char *argv[])
 {
 	struct options o = parse_options(argc, argv);
-	struct inbox in;
-	struct jobs jobs;
-	struct env env;
+	struct worker w = {.o = &o, .pause = DIAL_MS, .give_up = NEVER};
 	guard_standard();
 	command_prepare(&o.command);
 	if (o.pair != -1)
 		return run_on_pair(&o);
-	int sigfd = signals_open(true);
-	if (sigfd == -1 || jobs_open(&jobs, (size_t)o.jobs) == -1 || env_open(&env) == -1)
-		fail(o.command.argv[0]);
-	env_unset(&env, "NOTIFY_SOCKET");
-	if (endpoint_listen(&o.at, o.cli.mode, o.cli.backlog, true) == -1 ||
-	    inbox_open(&in, &o.at, &o.cli.allow, sigfd) == -1)
-		fail(o.at.arg);
+	open_worker(&w);
 	tell_ready(&o.cli, true);
-	int sig = work(&o, &in, &jobs, &env, sigfd);
+	int sig = work(&w);
 	ready_notify("STOPPING=1");
-	inbox_close(&in);
+	/* What was sent to us and is not acknowledged stays with whoever sent it. */
+	delivery_free(&w.waiting);
+	inbox_close(&w.in);
 	endpoint_close(&o.at);
-	finish(&o, &jobs, sigfd);
+	finish(&w);
 	say(&o.cli, "%s: ended by %s, %llu commands run", o.at.arg, sig ? signal_name(sig) : "end of file",
-	    (unsigned long long)jobs.started);
+	    (unsigned long long)w.jobs.started);
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -79,24 +80,19 @@ static void peer_failed(struct options *o, enum inbox_event event, const struct 
 	say(&o->cli, "%s: uid %lu %s", o->at.arg, (unsigned long)d->peer.uid, what);
 }
 
-/* Wait for what was asked for; only that is left open. */
-static struct delivery receive(struct options *o, int64_t deadline)
+/* Wait for what was asked for. */
+static struct delivery receive(struct options *o, struct inbox *in, int64_t deadline)
 {
-	struct inbox in;
 	struct delivery d;
-	int sigfd = o->at.bound ? signals_open(false) : -1;
-	if ((o->at.bound && sigfd == -1) || inbox_open(&in, &o->at, &o->cli.allow, sigfd) == -1)
-		fail(o->at.arg);
-	in.gather = (size_t)o->number;
 	for (;;) {
-		enum inbox_event event = inbox_next(&in, &d, false, deadline);
-		int sig = event == INBOX_SIGNAL ? signals_next(sigfd) : 0;
-		if (event == INBOX_DELIVERY || sig)
-			endpoint_close(&o->at);
+		enum inbox_event event = inbox_next(in, &d, false, deadline);
+		int sig = event == INBOX_SIGNAL ? signals_next(in->sigfd) : 0;
 		if (event == INBOX_DELIVERY)
 			break;
-		if (sig)
+		if (sig) {
+			endpoint_close(&o->at);
 			die_of(sig);
+		}
 		if (event == INBOX_TIMEOUT) {
 			endpoint_close(&o->at);
 			errx(TIMED_OUT, "%s: timed out: no descriptor came in time", o->at.arg);
@@ -108,18 +104,79 @@ static struct delivery receive(struct options *o, int64_t deadline)
 	}
 	note(&o->cli, "%s: %zu descriptors from pid %ld, uid %lu", o->at.arg, d.fds.count, (long)d.peer.pid,
 	     (unsigned long)d.peer.uid);
-	inbox_close(&in);
-	if (sigfd != -1)
-		close(sigfd);
 	return d;
 }
 
-/* -f and -N: exactly so many; the rest is closed. */
-static void count_exactly(const struct options *o, struct delivery *d)
+/* The place in D of what WORD of -f wants: the descriptor of its name, or else the next that no word
+ * wants by name. Returns D's count if there is none. */
+static size_t wanted_by(const struct fdword *word, const struct delivery *d, const bool *used)
+{
+	size_t i = 0;
+	while (i < d->fds.count && (used[i] || (word->name && (!d->name || !d->name[i] ||
+	                                                       strcmp(d->name[i], word->name) != 0))))
+		i++;
+	return i;
+}
+
+/* Put the descriptors, and their names, into the order of -f; whatever it does not list comes last.
+ * Returns what is missing, or NULL. */
+static const char *order(const struct fdlist *list, struct delivery *d)
+{
+	size_t count = d->fds.count, n = 0;
+	int *fd = calloc(count, sizeof *fd);
+	char **name = calloc(count, sizeof *name);
+	bool *used = calloc(count, sizeof *used);
+	size_t *from = calloc(list->count, sizeof *from);
+	const char *missing = fd && name && used && from ? NULL : "memory";
+	/* Names first: a number takes what they leave. */
+	for (int by_name = 1; by_name >= 0; by_name--)
+		for (size_t i = 0; !missing && i < list->count; i++) {
+			if ((list->word[i].name != NULL) != by_name)
+				continue;
+			from[i] = wanted_by(&list->word[i], d, used);
+			if (from[i] == count)
+				missing = by_name ? list->word[i].name : "";
+			else
+				used[from[i]] = true;
+		}
+	for (size_t i = 0; !missing && i < list->count + count; i++) {
+		size_t at = i < list->count ? from[i] : i - list->count;
+		if (i >= list->count && used[at])
+			continue;
+		fd[n] = d->fds.fd[at];
+		name[n++] = d->name ? d->name[at] : NULL;
+	}
+	if (!missing) {
+		memcpy(d->fds.fd, fd, count * sizeof *fd);
+		if (d->name)
+			memcpy(d->name, name, count * sizeof *name);
+	}
+	free(fd);
+	free(name);
+	free(used);
+	free(from);
+	return missing;
+}
+
+/* -f and -N: exactly what they say; the rest is closed. The sender, if it wants to know, is told that it
+ * was not taken. */
+static void take_exactly(struct options *o, struct inbox *in, struct delivery *d)
 {
 	size_t wanted = o->list.count ? o->list.count : (size_t)o->number;
-	if (d->fds.count < wanted)
-		errx(FAILED, "%s: too few descriptors came (%zu of %zu)", o->at.arg, d->fds.count, wanted);
+	const char *missing = NULL;
+	if (d->fds.count >= wanted && o->list.count)
+		missing = order(&o->list, d);
+	if (d->fds.count < wanted || missing) {
+		char why[300];
+		if (missing && *missing)
+			snprintf(why, sizeof why, "no descriptor named %s came", missing);
+		else
+			snprintf(why, sizeof why, "too few descriptors came (%zu of %zu)", d->fds.count, wanted);
+		if (d->id)
+			inbox_answer(in, d->connection, RECORD_REFUSED, d->id, why);
+		endpoint_close(&o->at);
+		errx(FAILED, "%s: %s", o->at.arg, why);
+	}
 	if (wanted)
 		fds_trim(&d->fds, wanted);
 }
@@ -151,7 +208,7 @@ static int become(const struct options *o, struct delivery *d)
 	if (o->command.blocking)
 		make_blocking(&d->fds);
 	int connection = connection_placed(from, to, count);
-	if (env_fds(&env, to, count) == -1 || env_listen(&env, to, count, o->no_pid) == -1 ||
+	if (env_fds(&env, to, count) == -1 || env_listen(&env, to, d->name, count, o->no_pid) == -1 ||
 	    env_delivery(&env, d) == -1 || env_connection(&env, connection) == -1)
 		fail(o->command.argv[0]);
 	command_exec(&o->command, from, to, count, env.var);
@@ -162,12 +219,22 @@ static int become(const struct options *o, struct delivery *d)
 int main(int argc, char *argv[])
 {
 	struct options o = parse_options(argc, argv);
+	struct inbox in;
 	int64_t deadline = deadline_in(o.cli.timeout);
 	guard_standard();
 	command_prepare(&o.command);
 	open_socket(&o, deadline);
+	int sigfd = o.at.bound ? signals_open(false) : -1;
+	if ((o.at.bound && sigfd == -1) || inbox_open(&in, &o.at, &o.cli.allow, sigfd) == -1)
+		fail(o.at.arg);
+	in.gather = (size_t)o.number;
 	tell_ready(&o.cli, false);
-	struct delivery d = receive(&o, deadline);
-	count_exactly(&o, &d);
+	struct delivery d = receive(&o, &in, deadline);
+	take_exactly(&o, &in, &d);
+	if (d.id)
+		inbox_answer(&in, d.connection, RECORD_TAKEN, d.id, NULL);
+	inbox_close(&in);
+	endpoint_close(&o.at);
+	signals_close(sigfd);
 	return o.command.argv ? become(&o, &d) : copy_all(&o, &d);
 }

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 struct options {
 	struct cli cli;
 	bool listen, keep, one_each, no_wait;
+	bool records;           /* send the record form */
 	long pid;               /* -p, 0 for our own descriptors */
 	struct fdlist list;
 	struct text message;
@@ -24,7 +26,16 @@ struct options {
 	struct fds fds;         /* what is sent */
 };
 
-enum { SERVED_AT_ONCE = 64 };
+enum { SERVED_AT_ONCE = 64, RECORD_TEXT_MAX = 8192 };
+
+/* Names and sets of more than a message's worth need the record form; nothing else does. */
+static bool speaks_records(const struct options *o)
+{
+	for (size_t i = 0; i < o->list.count; i++)
+		if (o->list.word[i].name)
+			return true;
+	return o->list.count > FDS_PER_MESSAGE && !o->one_each;
+}
 
 static struct options parse_options(int argc, char *argv[])
 {
@@ -53,9 +64,17 @@ static struct options parse_options(int argc, char *argv[])
 		errx(FAILED, "-k goes with -l");
 	if (o.listen && o.cli.type == SOCK_DGRAM)
 		errx(FAILED, "-T dgram: with -l there is nobody to send a datagram to");
-	if (!o.message.data)
-		o.message = (struct text){.data = "", .len = 1};
 	o.at.type = o.cli.type;
+	o.records = speaks_records(&o);
+	if (o.records && o.one_each)
+		errx(FAILED, "-1: a receiver that takes no more than one takes no name either");
+	if (o.records && o.cli.type == SOCK_DGRAM && o.list.count > FDS_PER_MESSAGE)
+		errx(FAILED, "-T dgram: a datagram takes %d descriptors", FDS_PER_MESSAGE);
+	if (o.records && o.message.len > RECORD_TEXT_MAX)
+		errx(FAILED, "-m: beside names or more than %d descriptors, a message has at most %d bytes",
+		     FDS_PER_MESSAGE, RECORD_TEXT_MAX);
+	if (!o.records && !o.message.data)
+		o.message = (struct text){.data = "", .len = 1};
 	return o;
 }
 
@@ -89,32 +108,99 @@ static _Noreturn void not_taken(const struct endpoint *at)
 	errx(FAILED, "%s: closed without taking the descriptors", at->arg);
 }
 
-/* One message, or as many as 253 descriptors a message (or one, with -1) make of it. */
-static void send_all(const struct options *o, int64_t deadline)
+static void send_message(const struct options *o, size_t first, size_t count, const char *data, size_t len,
+                         int64_t deadline)
 {
-	size_t each = o->one_each ? 1 : FDS_PER_MESSAGE;
-	for (size_t sent = 0; sent < o->fds.count; sent += each) {
-		size_t count = o->fds.count - sent < each ? o->fds.count - sent : each;
-		bool whole = sent == 0 || o->one_each;
-		if (rights_send_all(o->at.fd, o->fds.fd + sent, count, whole ? o->message.data : "",
-		                    whole ? o->message.len : 1, deadline) == -1) {
-			if (errno == EPIPE || errno == ECONNRESET)
-				not_taken(&o->at);
-			fail(o->at.arg);
-		}
+	if (rights_send_all(o->at.fd, o->fds.fd + first, count, data, len, deadline) == 0)
+		return;
+	if (errno == EPIPE || errno == ECONNRESET)
+		not_taken(&o->at);
+	fail(o->at.arg);
+}
+
+/* The plain form: one message, or with -1 one for each descriptor. */
+static void send_plain(const struct options *o, int64_t deadline)
+{
+	size_t each = o->one_each ? 1 : o->fds.count;
+	for (size_t sent = 0; sent < o->fds.count; sent += each)
+		send_message(o, sent, each, o->message.data, o->message.len, deadline);
+}
+
+/* Join names from FIRST on, as many as a message takes and ROOM holds. Returns how many. */
+static size_t join_names(const struct options *o, size_t first, char *names, size_t room)
+{
+	size_t n = 0, len = 0;
+	for (; first + n < o->list.count && n < FDS_PER_MESSAGE; n++) {
+		const char *name = o->list.word[first + n].name;
+		size_t more = name ? strlen(name) : 0;
+		if (len + more + 2 > room)
+			break;
+		if (n)
+			names[len++] = ',';
+		memcpy(names + len, name ? name : "", more);
+		len += more;
 	}
+	names[len] = '\0';
+	return n;
+}
+
+/* The record form: a set, in as many records as it takes. Whether an answer can be had decides if it is
+ * asked for: there is none to a datagram, nor by reading from a socket that others may read too. */
+static void send_set(const struct options *o, bool answered, int64_t deadline)
+{
+	char line[RECORD_MAX], names[RECORD_MAX - 3 * RECORD_TEXT_MAX - 256];
+	for (size_t sent = 0, n; sent < o->fds.count; sent += n) {
+		n = join_names(o, sent, names, sizeof names);
+		bool last = sent + n == o->fds.count, named = strspn(names, ",") != strlen(names);
+		const struct record r = {
+			.word = RECORD_SET, .fds = n, .more = !last, .id = last && answered,
+			.names = named ? names : NULL, .text = sent ? NULL : o->message.data, .text_len = o->message.len,
+		};
+		ssize_t len = record_format(line, &r);
+		if (len == -1)
+			fail(o->at.arg);
+		send_message(o, sent, n, line, (size_t)len, deadline);
+	}
+}
+
+static void reply(const char *data, size_t len)
+{
+	if (len && (fwrite(data, 1, len, stdout) != len || fflush(stdout) == EOF))
+		err(FAILED, "standard output");
+}
+
+/* The answer comes first in what the receiver replies. Returns whether it is there. */
+static bool read_answer(const struct options *o, struct records *in, const char *data, size_t len)
+{
+	struct record r;
+	struct fds none = {0};
+	if (records_add(in, data, len, &none) == -1)
+		fail(o->at.arg);
+	int got = records_next(in, &r);
+	if (got == 1 && r.word == RECORD_REFUSED)
+		errx(FAILED, "%s: refused: %s", o->at.arg, r.why ? r.why : "no reason given");
+	if (got == -1 || (got == 1 && r.word != RECORD_TAKEN))
+		errx(FAILED, "%s: does not speak the record form", o->at.arg);
+	if (got == 1)
+		reply(in->data + in->start, in->end - in->start);
+	return got == 1;
 }
 
 /* Half-close, and read until the receiver closes. Kernel: closing with bytes unread makes that
  * ECONNRESET, so end of file says that all was read (unix_release_sock, net/unix/af_unix.c). */
 static void await_end(const struct options *o, int64_t deadline)
 {
-	char reply[4096];
+	char data[4096];
+	struct records in = {0};
+	bool answered = !o->records;
 	shutdown(o->at.fd, SHUT_WR);
 	for (;;) {
-		ssize_t n = recv(o->at.fd, reply, sizeof reply, MSG_DONTWAIT);
-		if (n == 0)
+		ssize_t n = recv(o->at.fd, data, sizeof data, MSG_DONTWAIT);
+		if (n == 0 && answered)
 			return;
+		if (n == 0)
+			errx(FAILED, "%s: closed without an answer (names and more than %d descriptors need a receiver that "
+			     "speaks the record form)", o->at.arg, FDS_PER_MESSAGE);
 		if (n == -1 && errno == ECONNRESET)
 			not_taken(&o->at);
 		if (n == -1 && errno == EAGAIN && await(o->at.fd, POLLIN, deadline) != -1)
@@ -124,8 +210,10 @@ static void await_end(const struct options *o, int64_t deadline)
 				errx(TIMED_OUT, "%s: timed out: not taken in time", o->at.arg);
 			fail(o->at.arg);
 		}
-		if (n > 0 && (fwrite(reply, 1, (size_t)n, stdout) != (size_t)n || fflush(stdout) == EOF))
-			err(FAILED, "standard output");
+		if (n > 0 && answered)
+			reply(data, (size_t)n);
+		else if (n > 0)
+			answered = read_answer(o, &in, data, (size_t)n);
 	}
 }
 
@@ -148,11 +236,15 @@ static void await_empty_queue(const struct options *o, int64_t deadline)
 /* Send to the peer that O->at is connected to, and make sure that it took all. */
 static void deliver(const struct options *o, int64_t deadline)
 {
-	send_all(o, deadline);
+	bool shared = o->at.kind == END_FD && endpoint_given(&o->at), datagram = o->at.type == SOCK_DGRAM;
+	if (o->records)
+		send_set(o, !shared && !datagram && !o->no_wait, deadline);
+	else
+		send_plain(o, deadline);
 	note(&o->cli, "%s: sent %zu", o->at.arg, o->fds.count);
-	if (o->no_wait || o->at.type == SOCK_DGRAM)
+	if (o->no_wait || datagram)
 		return;
-	if (o->at.kind == END_FD && endpoint_given(&o->at))
+	if (shared)
 		await_empty_queue(o, deadline);
 	else
 		await_end(o, deadline);
@@ -194,9 +286,7 @@ static void serve_first(struct options *o, int64_t deadline)
 	tell_ready(&o->cli, false);
 	int sock = accept_peer(o, sigfd, false, deadline, &sig);
 	endpoint_close(&o->at);
-	sigset_t none;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	signals_close(sigfd);
 	if (sock == -1 && sig)
 		die_of(sig);
 	if (sock == -1)
@@ -210,27 +300,26 @@ static void serve_first(struct options *o, int64_t deadline)
 static void serve_all(struct options *o)
 {
 	struct jobs jobs;
+	struct job ended;
 	int sigfd = signals_open(true), sig = 0, status;
 	if (sigfd == -1 || jobs_open(&jobs, SERVED_AT_ONCE) == -1)
 		fail(o->at.arg);
 	tell_ready(&o->cli, true);
 	while (sig == 0 || sig == SIGCHLD || sig == SIGUSR1) {
-		while (jobs_reap(&jobs, &status))
+		while (jobs_reap(&jobs, &ended, &status))
 			;
 		sig = 0;
 		int sock = accept_peer(o, sigfd, jobs.running == jobs.limit, NEVER, &sig);
 		pid_t pid = sock == -1 ? 0 : fork();
 		if (sock != -1 && pid == 0) {
-			sigset_t none;
-			sigemptyset(&none);
-			sigprocmask(SIG_SETMASK, &none, NULL);
+			signals_close(sigfd);
 			o->at.bound = false; /* the file is the parent's */
 			o->at.fd = sock;
 			deliver(o, deadline_in(o->cli.timeout));
 			exit(0);
 		}
 		if (pid > 0)
-			jobs_add(&jobs, pid);
+			jobs_add(&jobs, &(struct job){.pid = pid});
 		if (pid == -1)
 			warn("%s", o->at.arg);
 		if (sock != -1)

@@ -5,6 +5,7 @@
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,13 +16,16 @@ struct options {
 	struct cli cli;
 	struct command command; /* argv NULL: a worker takes the connections */
 	long jobs;
+	long per_source;        /* -C, 0 for no limit */
+	bool listen, plain;
+	int64_t patience;
 	const char *address_file;
 	struct listener *listener;
 	size_t listeners;
 	struct endpoint worker;
 };
 
-enum { REST_MS = 100, DIAL_FIRST_MS = 10, DIAL_MOST_MS = 250 };
+enum { REST_MS = 100, DIAL_MS = 10, DIAL_MOST_MS = 250, PATIENCE_MS = 10000 };
 
 static void parse_addresses(struct options *o, char *argv[], size_t count)
 {
@@ -33,37 +37,50 @@ static void parse_addresses(struct options *o, char *argv[], size_t count)
 		check("", argv[i], listener_parse(&o->listener[i], argv[i]));
 }
 
+/* What stands where makes no sense is said before anything is opened. */
+static void check_options(const struct options *o, bool chosen, bool jobs)
+{
+	if (o->command.argv && (o->listen || o->plain))
+		errx(FAILED, "-l and -P go with a SOCKET");
+	if (!o->command.argv && (chosen || o->command.blocking || jobs))
+		errx(FAILED, "-i, -o, -e, -B and -j go with -- COMMAND");
+	if (o->plain && o->per_source)
+		errx(FAILED, "-C: with -P nobody says when a connection is done");
+	if (o->command.argv && !*o->command.argv)
+		errx(FAILED, "COMMAND is missing after --");
+}
+
 static struct options parse_options(int argc, char *argv[])
 {
-	struct options o = {.jobs = 64};
+	struct options o = {.jobs = 64, .patience = PATIENCE_MS};
 	int letter;
 	bool jobs = false;
 	cli_start(&o.cli, argv, "fdserve [options] ADDRESS... SOCKET\n"
-	          "       fdserve [options] ADDRESS... -- COMMAND [ARG...]", "abeijoqvwABMRhV");
+	          "       fdserve [options] ADDRESS... -- COMMAND [ARG...]", "abeijloqvwABCKMPRhV");
 	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
 		switch (letter) {
 		case 'A': o.address_file = optarg; break;
+		case 'C': check("-C", optarg, parse_number(&o.per_source, optarg, 1, INT32_MAX)); break;
 		case 'j': check("-j", optarg, parse_number(&o.jobs, optarg, 1, 1 << 20)); jobs = true; break;
+		case 'l': o.listen = true; break;
+		case 'P': o.plain = true; break;
+		case OPT_ACK_TIMEOUT: check("--ack-timeout", optarg, parse_time(&o.patience, optarg)); break;
 		default: command_option(&o.command, letter);
 		}
 	int end = optind;
 	while (end < argc && strcmp(argv[end], "--") != 0)
 		end++;
 	bool chosen = o.command.in || o.command.out || o.command.err;
-	if (end < argc) {
+	if (end < argc)
 		o.command.argv = argv + end + 1;
-		if (!chosen)
-			o.command.in = o.command.out = o.command.err = true;
-	} else {
-		if (chosen || o.command.blocking || jobs)
-			errx(FAILED, "-i, -o, -e, -B and -j go with -- COMMAND");
+	else
 		end--;
-	}
 	if (end <= optind)
-		errx(FAILED, "%s is missing (--help shows how to call it)", end < optind ? "ADDRESS" :
-		     argv[optind] && strcmp(argv[optind], "--") != 0 ? "SOCKET or -- COMMAND" : "ADDRESS");
-	if (o.command.argv && !*o.command.argv)
-		errx(FAILED, "COMMAND is missing after --");
+		errx(FAILED, "%s is missing (--help shows how to call it)",
+		     end == optind && !o.command.argv ? "SOCKET or -- COMMAND" : "ADDRESS");
+	check_options(&o, chosen, jobs);
+	if (!chosen)
+		o.command.in = o.command.out = o.command.err = true;
 	parse_addresses(&o, argv + optind, (size_t)(end - optind));
 	if (!o.command.argv)
 		check("", argv[end], endpoint_parse(&o.worker, argv[end]));
@@ -114,94 +131,148 @@ static void announce(struct options *o)
 /* What the loop knows. */
 struct server {
 	struct options *o;
-	struct jobs jobs;
-	struct env env;
 	int sigfd;
-	int held;               /* a connection that is accepted and not handed over, or -1 */
+	struct dispatch dispatch; /* to workers */
+	struct jobs jobs;       /* -- COMMAND */
+	struct env env;
+	struct { struct source source; bool used; } *by_source; /* -- COMMAND and -C: one for each job */
+	int held;               /* -- COMMAND: accepted, and not to be started just now; or -1 */
+	struct source held_source;
 	bool told;              /* that no worker is there */
-	int64_t dial;           /* when to try the worker again */
+	int64_t dial, give_up;  /* when to try the worker again, and to end for want of one */
 	int pause;
 	int64_t resting;        /* accept nothing before: out of descriptors, memory or processes */
-	uint64_t handed;
+	uint64_t accepted;
+	bool stopping;          /* take nothing new */
 };
 
-static bool rests(struct server *s)
+static bool runs_command(const struct server *s)
 {
-	if (s->resting && time_left(s->resting) == 0)
-		s->resting = 0;
-	return s->resting != 0;
+	return s->o->command.argv;
 }
 
-static void worker_lost(struct server *s)
-{
-	endpoint_close(&s->o->worker);
-	s->pause = DIAL_FIRST_MS;
-	s->dial = deadline_in(s->pause);
-}
+/* ---- workers ---- */
 
-static bool worker_there(const struct server *s)
-{
-	return s->o->worker.fd != -1;
-}
-
-/* Try to reach the worker; say once why not, and again after it had been there. */
-static void dial_worker(struct server *s)
+/* SOCKET is connected to a worker, or the first message to it failed: say once why. */
+static void no_worker(struct server *s, const char *why)
 {
 	struct endpoint *w = &s->o->worker;
-	struct peer peer;
-	const char *why = NULL;
-	char text[80];
-	if (endpoint_dial(w, true) == -1)
-		why = reason(errno);
-	else if (!endpoint_given(w) && (peer_of(w->fd, &peer) == -1 || !peer_allowed(&s->o->cli.allow, &peer, w->fd))) {
-		snprintf(text, sizeof text, "belongs to uid %lu, refused (-a %lu allows it)", (unsigned long)peer.uid,
-		         (unsigned long)peer.uid);
-		why = text;
-		endpoint_close(w);
-	}
-	if (!why) {
-		note(&s->o->cli, "%s: worker is there", w->arg);
-		s->told = false;
-		return;
-	}
 	if (!s->told)
 		say(&s->o->cli, "%s: waiting for a worker: %s", w->arg, why);
 	s->told = true;
+	endpoint_close(w);
+	if (w->kind == END_FD)
+		errx(FAILED, "%s: the worker is gone", w->arg);
 	s->pause = s->pause < DIAL_MOST_MS / 2 ? 2 * s->pause : DIAL_MOST_MS;
 	s->dial = deadline_in(s->pause);
+	if (s->give_up == NEVER && s->o->cli.wait)
+		s->give_up = deadline_in(s->o->cli.wait);
 }
 
-/* Hand the held connection over. It is closed here only once the worker's socket has it. */
-static void hand_over(struct server *s)
+/* Try to reach the worker. */
+static void dial_worker(struct server *s)
 {
-	if (rights_send(s->o->worker.fd, &s->held, 1, "", 1) == 1) {
-		close(s->held);
-		s->held = -1;
-		s->handed++;
-		note(&s->o->cli, "%s: handed over a connection", s->o->worker.arg);
-	} else if (errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM) {
-		s->resting = deadline_in(REST_MS);
-	} else if (errno != EAGAIN) {
-		say(&s->o->cli, "%s: worker is gone: %s", s->o->worker.arg, strerror(errno));
-		worker_lost(s);
+	struct endpoint *w = &s->o->worker;
+	char why[120];
+	if (endpoint_dial(w, true) == -1) {
+		no_worker(s, reason(errno));
+	} else if (!peer_fits(&s->o->cli, w, why, sizeof why)) {
+		no_worker(s, why);
+	} else if (dispatch_add(&s->dispatch, w->fd) == -1) {
+		w->fd = -1; /* the dispatcher has closed it */
+		no_worker(s, reason(errno));
+	} else {
+		w->fd = -1;
+		note(&s->o->cli, "%s: worker is there", w->arg);
+		s->told = false;
+		s->pause = DIAL_MS;
+		s->dial = deadline_in(s->pause); /* not at once again, should it turn us away */
+		s->give_up = NEVER;
 	}
 }
 
-/* The worker has nothing to say in the plain form; what counts is its end of file. */
-static void listen_to_worker(struct server *s)
+/* -l: a worker connects. */
+static void accept_worker(struct server *s)
 {
-	char ignored[512];
-	ssize_t n = recv(s->o->worker.fd, ignored, sizeof ignored, MSG_DONTWAIT);
-	if (n > 0 || (n == -1 && (errno == EAGAIN || errno == EINTR)))
+	struct peer peer;
+	int sock = accept4(s->o->worker.fd, NULL, NULL, SOCK_CLOEXEC);
+	if (sock == -1)
 		return;
-	say(&s->o->cli, "%s: worker is gone", s->o->worker.arg);
-	worker_lost(s);
+	if (peer_of(sock, &peer) == -1 || !peer_allowed(&s->o->cli.allow, &peer, sock)) {
+		close(sock);
+		say_refused(&s->o->cli, s->o->worker.arg, &peer);
+	} else if (dispatch_add(&s->dispatch, sock) == 0) {
+		note(&s->o->cli, "%s: worker pid %ld is there, %zu in all", s->o->worker.arg, (long)peer.pid,
+		     s->dispatch.workers);
+		s->give_up = NEVER;
+	}
 }
 
-static void run_command(struct server *s)
+static void run_dispatch(struct server *s, const struct pollfd *p)
+{
+	size_t before = s->dispatch.workers;
+	dispatch_run(&s->dispatch, p);
+	if (s->dispatch.workers < before)
+		say(&s->o->cli, "%s: worker is gone, %zu left", s->o->worker.arg, s->dispatch.workers);
+	if (dispatch_mute(&s->dispatch))
+		say(&s->o->cli, "%s: worker does not answer (-P is for those that speak only the plain form)",
+		    s->o->worker.arg);
+}
+
+/* ---- connections ---- */
+
+static struct source source_of(const struct listener *l, int sock)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+		struct sockaddr_storage storage;
+	} a = {0};
+	struct source source = {0};
+	socklen_t len = sizeof a;
+	struct peer peer;
+	if (l->local && peer_of(sock, &peer) == 0)
+		memcpy(source.bytes, &peer.uid, sizeof peer.uid);
+	else if (!l->local && getpeername(sock, &a.any, &len) == 0 && a.any.sa_family == AF_INET)
+		memcpy(source.bytes, &a.in.sin_addr, sizeof a.in.sin_addr);
+	else if (!l->local && a.any.sa_family == AF_INET6)
+		memcpy(source.bytes, &a.in6.sin6_addr, sizeof a.in6.sin6_addr);
+	source.bytes[sizeof source.bytes - 1] = (unsigned char)a.any.sa_family;
+	return source;
+}
+
+/* A client on a Unix socket is a peer as any other; nobody has more connections than -C says. */
+static bool client_allowed(const struct server *s, const struct listener *l, int sock, const struct source *source)
+{
+	struct peer peer;
+	size_t from = 0;
+	if (l->local && (peer_of(sock, &peer) == -1 || !peer_allowed(&s->o->cli.allow, &peer, sock))) {
+		say_refused(&s->o->cli, l->arg, &peer);
+		return false;
+	}
+	if (!s->o->per_source)
+		return true;
+	if (!runs_command(s))
+		from = dispatch_from(&s->dispatch, source);
+	for (size_t i = 0; runs_command(s) && i < s->jobs.limit; i++)
+		from += s->by_source[i].used && memcmp(&s->by_source[i].source, source, sizeof *source) == 0;
+	if (from < (size_t)s->o->per_source)
+		return true;
+	note(&s->o->cli, "%s: closed a connection: its source has %zu already", l->arg, from);
+	return false;
+}
+
+/* Start COMMAND on the held connection. Where sources are counted, the job's number among them goes
+ * with it as the delivery's connection, from 1 on. */
+static void start_command(struct server *s)
 {
 	struct delivery d = {.fds = {.fd = &s->held, .count = 1}};
 	uint64_t before = s->jobs.started;
+	size_t i = 0;
+	while (s->o->per_source && s->by_source[i].used)
+		i++;
+	d.connection = (unsigned)i + 1;
 	int error = jobs_start(&s->jobs, &s->o->command, &s->env, &d);
 	if (error)
 		warnx("%s: %s", s->o->command.argv[0], strerror(error));
@@ -209,153 +280,226 @@ static void run_command(struct server *s)
 		s->resting = deadline_in(REST_MS);
 		return;
 	}
+	s->by_source[i].source = s->held_source;
+	s->by_source[i].used = true;
 	close(s->held);
 	s->held = -1;
 }
 
-/* Pass on what is held, where it goes. */
-static void pass_on(struct server *s)
+/* How many connections could go on at once. */
+static size_t room(const struct server *s)
 {
-	if (s->o->command.argv)
-		run_command(s);
-	else if (worker_there(s))
-		hand_over(s);
+	if (s->resting || s->held != -1)
+		return 0;
+	return runs_command(s) ? s->jobs.limit - s->jobs.running : dispatch_room(&s->dispatch);
 }
 
-/* A client on a Unix socket is a peer as any other. */
-static bool client_allowed(const struct server *s, const struct listener *l, int sock)
+/* Accept one connection from L and pass it on. Returns false if its queue is empty. */
+static bool accept_one(struct server *s, const struct listener *l)
 {
-	struct peer peer;
-	if (!l->local)
-		return true;
-	if (peer_of(sock, &peer) == 0 && peer_allowed(&s->o->cli.allow, &peer, sock))
-		return true;
-	say_refused(&s->o->cli, l->arg, &peer);
-	return false;
-}
-
-static void accept_one(struct server *s, const struct listener *l)
-{
-	s->held = listener_accept(l);
-	if (s->held != -1 && client_allowed(s, l, s->held)) {
-		pass_on(s);
-	} else if (s->held != -1) {
-		close(s->held);
-		s->held = -1;
-	} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-		s->resting = deadline_in(REST_MS);
+	int sock = listener_accept(l);
+	if (sock == -1) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			s->resting = deadline_in(REST_MS);
+		return errno != EAGAIN;
 	}
+	s->accepted++;
+	struct source source = {0};
+	if (s->o->per_source)
+		source = source_of(l, sock);
+	if (!client_allowed(s, l, sock, &source)) {
+		close(sock);
+	} else if (runs_command(s)) {
+		s->held = sock;
+		s->held_source = source;
+		start_command(s);
+	} else if (dispatch_give(&s->dispatch, sock, &source) == -1) {
+		close(sock);
+		warn("%s", l->arg);
+	}
+	return true;
 }
 
 static void reap(struct server *s)
 {
+	struct job ended;
 	int status;
-	pid_t pid;
-	while ((pid = jobs_reap(&s->jobs, &status))) {
-		if (pid == s->o->worker.child)
+	while (jobs_reap(&s->jobs, &ended, &status)) {
+		if (ended.pid == s->o->worker.child) {
 			s->o->worker.child = 0;
-		else
-			note(&s->o->cli, "%s: pid %ld ended with status %d", s->o->command.argv[0], (long)pid,
-			     exit_status(status));
+			continue;
+		}
+		if (ended.connection)
+			s->by_source[ended.connection - 1].used = false;
+		note(&s->o->cli, "%s: pid %ld ended with status %d", s->o->command.argv[0], (long)ended.pid,
+		     exit_status(status));
 	}
 }
 
-/* When something is to be done though no descriptor says so. */
-static int64_t next_time(const struct server *s)
+static void tell_figures(const struct server *s)
 {
-	int64_t next = s->resting ? s->resting : NEVER;
-	if (!s->o->command.argv && !worker_there(s) && (next == NEVER || s->dial < next))
-		next = s->dial;
-	return next;
+	const struct dispatch *d = &s->dispatch;
+	const char *arg = s->o->listener[0].arg;
+	if (runs_command(s))
+		say(&s->o->cli, "%s: accepted %llu, started %llu, running %zu", arg, (unsigned long long)s->accepted,
+		    (unsigned long long)s->jobs.started, s->jobs.running);
+	else
+		say(&s->o->cli, "%s: accepted %llu, handed over %llu, acknowledged %llu, returned %llu, waiting %zu, "
+		    "workers %zu, slots %zu", arg, (unsigned long long)s->accepted, (unsigned long long)d->handed,
+		    (unsigned long long)d->acknowledged, (unsigned long long)d->returned, dispatch_pending(d), d->workers,
+		    dispatch_slots(d));
 }
 
-/* Serve until a signal, which is returned. */
+/* ---- the loop ---- */
+
+/* What is to be polled: signals, SOCKET with -l, listening sockets while there is room, workers. */
+static void poll_set(const struct server *s, struct pollfd *p)
+{
+	size_t n = 0;
+	bool accepts = room(s) && !s->stopping;
+	p[n++] = (struct pollfd){.fd = s->sigfd, .events = POLLIN};
+	p[n++] = (struct pollfd){.fd = s->o->listen ? s->o->worker.fd : -1, .events = POLLIN};
+	for (size_t i = 0; i < s->o->listeners; i++)
+		p[n++] = (struct pollfd){.fd = accepts ? s->o->listener[i].at.fd : -1, .events = POLLIN};
+	dispatch_poll(&s->dispatch, p + n);
+}
+
+/* Do what time asks for; returns when it does so next. */
+static int64_t on_time(struct server *s)
+{
+	if (s->resting && !time_left(s->resting))
+		s->resting = 0;
+	if (s->held != -1 && !s->resting)
+		start_command(s);
+	int64_t next = sooner(s->resting ? s->resting : NEVER, dispatch_deadline(&s->dispatch));
+	if (runs_command(s) || s->o->listen || s->dispatch.workers || s->stopping)
+		return sooner(next, s->give_up);
+	if (time_left(s->dial) == 0)
+		dial_worker(s);
+	return s->dispatch.workers ? now() : sooner(next, sooner(s->dial, s->give_up));
+}
+
+/* One round: wait, and do what there is to do. Returns a signal that asks us to end, or 0. */
+static int serve_once(struct server *s)
+{
+	int64_t until = on_time(s);
+	size_t most = 2 + s->o->listeners + s->dispatch.workers;
+	struct pollfd few[16], *p = most <= sizeof few / sizeof *few ? few : calloc(most, sizeof *p);
+	if (!p)
+		fail(s->o->listener[0].arg);
+	poll_set(s, p);
+	int ready = poll(p, most, time_left(until));
+	if (ready >= 0)
+		run_dispatch(s, p + 2 + s->o->listeners);
+	int sig = ready > 0 && p[0].revents ? signals_next(s->sigfd) : 0;
+	if (sig == SIGCHLD)
+		reap(s);
+	if (sig == SIGUSR1)
+		tell_figures(s);
+	if (ready > 0 && p[1].revents)
+		accept_worker(s);
+	for (size_t i = 0; ready > 0 && i < s->o->listeners; i++)
+		while (p[2 + i].revents && room(s) && accept_one(s, &s->o->listener[i]))
+			;
+	if (p != few)
+		free(p);
+	return ends(sig) ? sig : 0;
+}
+
+/* Serve until a signal, which is returned; 0 where no worker came in time. */
 static int serve(struct server *s)
 {
+	int sig = 0;
+	while (!sig && (s->give_up == NEVER || time_left(s->give_up)))
+		sig = serve_once(s);
+	return sig;
+}
+
+/* Pass on what is in the queue of a listening socket that is only ours, and close it. A second signal
+ * is returned. */
+static int drain(struct server *s, struct listener *l)
+{
+	int sig = 0;
+	size_t queued = listener_queue(l);
+	while (queued && !sig && (runs_command(s) || s->dispatch.workers)) {
+		if (!room(s))
+			sig = serve_once(s);
+		else
+			queued = accept_one(s, l) ? queued - 1 : 0;
+	}
+	listener_close(l);
+	return sig;
+}
+
+/* End: what was accepted goes to workers while there are any, and commands may finish; a second signal
+ * ends all that at once. */
+static void finish(struct server *s)
+{
+	int sig = 0;
+	s->stopping = true;
+	for (size_t i = 0; i < s->o->listeners; i++)
+		if (!sig)
+			sig = drain(s, &s->o->listener[i]);
+	while (!sig && (s->jobs.running || s->held != -1 || (dispatch_pending(&s->dispatch) && s->dispatch.workers)))
+		sig = serve_once(s);
+	jobs_kill(&s->jobs, SIGTERM);
+}
+
+static void open_server(struct server *s)
+{
 	struct options *o = s->o;
-	size_t n = o->listeners + 2;
-	struct pollfd *p = calloc(n, sizeof *p);
-	int64_t give_up = o->cli.wait ? deadline_in(o->cli.wait) : NEVER;
-	if (!p)
+	open_listeners(o);
+	if (o->listen && endpoint_listen(&o->worker, o->cli.mode, o->cli.backlog, true) == -1) {
+		close_listeners(o);
+		fail(o->worker.arg);
+	}
+	announce(o);
+	s->sigfd = signals_open(true);
+	if (s->sigfd == -1 || jobs_open(&s->jobs, (size_t)o->jobs) == -1 || env_open(&s->env) == -1 ||
+	    !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))
 		fail(o->listener[0].arg);
-	for (;;) {
-		if (!o->command.argv && !worker_there(s) && time_left(s->dial) == 0)
-			dial_worker(s);
-		if (o->command.argv || worker_there(s))
-			give_up = NEVER;
-		else if (time_left(give_up) == 0)
-			return 0;
-		bool resting = rests(s);
-		if (s->held != -1 && !resting && o->command.argv)
-			pass_on(s);
-		bool accepts = s->held == -1 && !resting &&
-		               (o->command.argv ? s->jobs.running < s->jobs.limit : worker_there(s));
-		p[0] = (struct pollfd){.fd = s->sigfd, .events = POLLIN};
-		p[1] = (struct pollfd){.fd = o->command.argv ? -1 : o->worker.fd,
-		                       .events = s->held != -1 && !resting ? POLLIN | POLLOUT : POLLIN};
-		for (size_t i = 0; i < o->listeners; i++)
-			p[2 + i] = (struct pollfd){.fd = accepts ? o->listener[i].at.fd : -1, .events = POLLIN};
-		int64_t next = next_time(s);
-		if (give_up != NEVER && (next == NEVER || give_up < next))
-			next = give_up;
-		if (poll(p, n, time_left(next)) <= 0)
-			continue;
-		int sig = p[0].revents ? signals_next(s->sigfd) : 0;
-		if (sig == SIGCHLD)
-			reap(s);
-		else if (sig && sig != SIGUSR1)
-			return free(p), sig;
-		if (p[1].revents & (POLLIN | POLLHUP | POLLERR))
-			listen_to_worker(s);
-		if (s->held != -1 && worker_there(s) && p[1].revents & POLLOUT)
-			hand_over(s);
-		for (size_t i = 0; i < o->listeners && s->held == -1; i++)
-			if (p[2 + i].revents && (!o->command.argv || s->jobs.running < s->jobs.limit))
-				accept_one(s, &o->listener[i]);
+	env_unset(&s->env, "NOTIFY_SOCKET");
+	/* SOCKET may be a connected one, from whoever started us. */
+	if (o->listen && !o->worker.listens) {
+		if (dispatch_add(&s->dispatch, o->worker.fd) == -1)
+			fail(o->worker.arg);
+		o->worker.fd = -1;
 	}
 }
 
-/* Let running commands finish; a second signal ends them. */
-static void finish(struct server *s)
+static void tell_end(const struct server *s, int sig)
 {
-	if (s->held != -1) {
-		if (!s->o->command.argv && !worker_there(s))
-			dial_worker(s);
-		pass_on(s);
-	}
-	while (s->jobs.running) {
-		await(s->sigfd, POLLIN, NEVER);
-		int sig = signals_next(s->sigfd);
-		if (sig == SIGHUP || sig == SIGINT || sig == SIGTERM) {
-			jobs_kill(&s->jobs, SIGTERM);
-			return;
-		}
-		reap(s);
-	}
+	size_t lost = dispatch_pending(&s->dispatch);
+	const char *arg = s->o->listener[0].arg;
+	if (lost)
+		warnx("%s: ended with %zu connections not taken by any worker", arg, lost);
+	say(&s->o->cli, "%s: ended by %s, %llu %s", arg, signal_name(sig),
+	    (unsigned long long)(runs_command(s) ? s->jobs.started : s->dispatch.handed - s->dispatch.returned),
+	    runs_command(s) ? "commands run" : "connections handed over");
 }
 
 int main(int argc, char *argv[])
 {
 	struct options o = parse_options(argc, argv);
-	struct server s = {.o = &o, .held = -1, .pause = DIAL_FIRST_MS};
+	struct server s = {
+		.o = &o, .held = -1, .pause = DIAL_MS,
+		.dispatch = {.plain = o.plain, .track = o.per_source, .patience = o.patience},
+	};
 	guard_standard();
 	command_prepare(&o.command);
-	open_listeners(&o);
-	announce(&o);
-	s.sigfd = signals_open(true);
-	if (s.sigfd == -1 || jobs_open(&s.jobs, (size_t)o.jobs) == -1 || env_open(&s.env) == -1)
-		fail(o.listener[0].arg);
-	env_unset(&s.env, "NOTIFY_SOCKET");
+	open_server(&s);
+	s.give_up = o.cli.wait && !runs_command(&s) ? deadline_in(o.cli.wait) : NEVER;
 	tell_ready(&o.cli, true);
 	int sig = serve(&s);
 	ready_notify("STOPPING=1");
-	close_listeners(&o);
-	if (!sig)
+	if (!sig) {
+		close_listeners(&o);
+		endpoint_close(&o.worker);
 		errx(TIMED_OUT, "%s: timed out: no worker came", o.worker.arg);
+	}
 	finish(&s);
+	tell_end(&s, sig);
+	dispatch_close(&s.dispatch);
 	endpoint_close(&o.worker);
-	say(&o.cli, "%s: ended by %s, %llu %s%s", o.listener[0].arg, signal_name(sig),
-	    (unsigned long long)(o.command.argv ? s.jobs.started : s.handed),
-	    o.command.argv ? "commands run" : "connections handed over", s.held == -1 ? "" : ", 1 not");
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,17 @@ int listener_name(const struct listener *l, char *buf, size_t len)
 	    getsockopt(l->at.fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &size) == 0 && !only)
 		return snprintf(buf, len, "*:%s", port) < (int)len ? 0 : -1;
 	return snprintf(buf, len, in6 ? "[%s]:%s" : "%s:%s", host, port) < (int)len ? 0 : -1;
+}
+
+size_t listener_queue(const struct listener *l)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof info;
+	if (l->at.kind == END_FD && !l->found)
+		return 0;
+	if (l->local)
+		return SOMAXCONN; /* not told; it ends where accept finds none */
+	return getsockopt(l->at.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 ? info.tcpi_unacked : 0;
 }
 
 static void wake(int sig)

@@ -105,17 +105,26 @@ static int set_numbers(struct env *env, const int *to, size_t count)
 	return result;
 }
 
-/* systemd's word for a descriptor without a name, COUNT times, colons between. */
-static int set_names(struct env *env, size_t count)
+/* Names with colons between; systemd's word for a descriptor without a name is unknown. */
+static int set_names(struct env *env, char *const *name, size_t count)
 {
-	static const char unknown[] = "unknown:";
-	const size_t each = sizeof unknown - 1;
-	char *text = malloc(count * each + 1);
-	if (!text)
-		return -1;
-	for (size_t i = 0; i < count; i++)
-		memcpy(text + i * each, unknown, each);
-	text[count * each - 1] = '\0';
+	size_t len = 0;
+	char *text = NULL;
+	for (int pass = 0; pass < 2; pass++) {
+		if (pass && !(text = malloc(len + 1)))
+			return -1;
+		len = 0;
+		for (size_t i = 0; i < count; i++) {
+			const char *one = name && name[i] ? name[i] : "unknown";
+			if (text)
+				memcpy(text + len, one, strlen(one));
+			len += strlen(one);
+			if (text)
+				text[len] = ':';
+			len++;
+		}
+	}
+	text[len - 1] = '\0';
 	int result = env_set(env, "LISTEN_FDNAMES=%s", text);
 	free(text);
 	return result;
@@ -126,7 +135,7 @@ int env_fds(struct env *env, const int *to, size_t count)
 	return set_numbers(env, to, count);
 }
 
-int env_listen(struct env *env, const int *to, size_t count, bool no_pid)
+int env_listen(struct env *env, const int *to, char *const *name, size_t count, bool no_pid)
 {
 	for (size_t i = 0; i < count; i++)
 		if (to[i] != 3 + (int)i)
@@ -135,7 +144,7 @@ int env_listen(struct env *env, const int *to, size_t count, bool no_pid)
 		return 0;
 	if (!no_pid && env_set(env, "LISTEN_PID=%d", (int)getpid()) == -1)
 		return -1;
-	return env_set(env, "LISTEN_FDS=%zu", count) == -1 ? -1 : set_names(env, count);
+	return env_set(env, "LISTEN_FDS=%zu", count) == -1 ? -1 : set_names(env, name, count);
 }
 
 /* Length of the UTF-8 sequence at P, 0 if it is none (RFC 3629: no overlong forms, no surrogates). */

@@ -42,6 +42,9 @@ struct peer {
 /* Append FD. On -1 (ENOMEM) FD is still the caller's. */
 int fds_add(struct fds *set, int fd);
 
+/* Append the first COUNT of FROM, which loses them. On -1 (ENOMEM) those that did not fit are closed. */
+int fds_move(struct fds *to, struct fds *from, size_t count);
+
 /* Close all but the first KEEP descriptors. */
 void fds_trim(struct fds *set, size_t keep);
 
@@ -77,6 +80,9 @@ int64_t now(void);
 /* TIMEOUT milliseconds from now; NEVER for NEVER. */
 int64_t deadline_in(int64_t timeout);
 
+/* The earlier of two deadlines. */
+int64_t sooner(int64_t a, int64_t b);
+
 /* Milliseconds left, as poll(2) takes them: 0 when past, -1 for NEVER. */
 int time_left(int64_t deadline);
 
@@ -91,6 +97,9 @@ void nap(int ms, int64_t deadline);
  * ignored when it started; a service takes INT and TERM whatever a shell's & made of them,
  * and leaves only an ignored HUP (nohup) alone. */
 int signals_open(bool service);
+
+/* Close that, unless -1, and let every signal through again. */
+void signals_close(int sigfd);
 
 /* The next pending signal, 0 when there is none. */
 int signals_next(int sigfd);
@@ -129,6 +138,7 @@ struct fdlist {
 const char *parse_number(long *out, const char *arg, long min, long max);
 const char *parse_time(int64_t *ms, const char *arg);   /* TIME, rounded up to milliseconds */
 const char *parse_mode(mode_t *mode, const char *arg);  /* octal, 0 to 0777 */
+const char *parse_name(const char *name);
 const char *parse_type(int *type, const char *arg);     /* stream, dgram, seqpacket: SOCK_... */
 
 /* Append N, N-M, NAME=N or, where BARE, NAME: a comma separates several. */
@@ -199,7 +209,128 @@ int listener_name(const struct listener *l, char *buf, size_t len);
  * connection is the caller's, close-on-exec, blocking. errno EAGAIN: none there. */
 int listener_accept(const struct listener *l);
 
+/* Connections in the queue of a socket that is only ours, at most; 0 for an inherited one.
+ * Kernel: a listening socket's tcpi_unacked is its queue's length (tcp_get_info, net/ipv4/tcp.c). */
+size_t listener_queue(const struct listener *l);
+
 void listener_close(struct listener *l);
+
+/* ---- record.c: the record form ---- */
+
+enum {
+	RECORD_MAX = MESSAGE_MAX,       /* bytes of a line with its newline */
+	RECORDS_ROOM = 2 * RECORD_MAX,
+};
+
+/* One line. What it points to is the caller's when writing, the stream's when reading. */
+struct record {
+	enum record_word {
+		RECORD_SET,      /* descriptors: fds, names, text, more, id */
+		RECORD_TAKEN,    /* the set ID is taken */
+		RECORD_REFUSED,  /* it is not, and why */
+		RECORD_HELLO,    /* a dispatcher asks a worker how much it takes */
+		RECORD_SLOTS,    /* a worker takes N sets more */
+		RECORD_DONE,     /* what the set ID started has ended: one set more */
+	} word;
+	size_t fds, slots;
+	uint64_t id;            /* 0: no answer wanted */
+	bool more;              /* the set goes on in the next record */
+	const char *names;      /* separated by commas, empty where a descriptor has none */
+	const char *text;       /* TEXT_LEN bytes */
+	size_t text_len;
+	const char *why;
+};
+
+/* What has come on a stream and is not read yet. All zero is empty. */
+struct records {
+	char *data;
+	size_t start, end;
+	struct fds fds;
+};
+
+/* Do these first bytes of a connection begin a record? */
+bool is_record(const char *data, size_t len);
+
+/* Write R into LINE, which has room for RECORD_MAX bytes. Returns the length; errno EMSGSIZE. */
+ssize_t record_format(char *line, const struct record *r);
+
+/* Append what was received; the descriptors move. errno EPROTO: more than a line's worth. */
+int records_add(struct records *in, const char *data, size_t len, struct fds *fds);
+
+/* The next whole record: 1; 0 when there is none yet; -1 (EPROTO) for what is no record, or names
+ * more descriptors than came. A set's descriptors are the first R->fds of in->fds: take them. R
+ * points into the stream until the next records_add. */
+int records_next(struct records *in, struct record *r);
+
+void records_free(struct records *in);
+
+/* Make *NAME, an array of owned names with NULL where a descriptor has none, COUNT longer than BEFORE,
+ * by NAMES as in a record, or NULL for COUNT without one. It stays NULL while there are none at all.
+ * errno EPROTO: another count, or a bad name. */
+int names_append(char ***name, size_t before, const char *names, size_t count);
+
+/* Is none there twice? */
+bool names_unique(char **name, size_t count);
+
+void names_free(char **name, size_t count);
+
+/* ---- dispatch.c: connections to workers, each to exactly one ---- */
+
+struct pollfd;
+struct worker;
+struct ticket;
+
+struct dispatch {
+	bool plain;             /* the workers speak the plain form: no slots, no acknowledgements */
+	bool track;             /* keep count of what runs, by source */
+	int64_t patience;       /* ms that a worker has for an acknowledgement, NEVER for ever */
+	struct worker *worker;
+	size_t workers, worker_room;
+	struct ticket *ticket;
+	size_t tickets, ticket_room;
+	size_t turn;
+	uint64_t last_id;
+	uint64_t handed, acknowledged, returned; /* figures */
+};
+
+/* Where a connection comes from: its address without the port, or a uid. */
+struct source {
+	unsigned char bytes[17];
+};
+
+/* Take a connected worker: SOCK is the dispatcher's from here on, also on -1. */
+int dispatch_add(struct dispatch *d, int sock);
+
+/* Connections that could be handed to a worker at once. */
+size_t dispatch_room(const struct dispatch *d);
+
+/* Connections that no worker has acknowledged. */
+size_t dispatch_pending(const struct dispatch *d);
+
+/* Connections from SOURCE that wait or run; needs track. */
+size_t dispatch_from(const struct dispatch *d, const struct source *source);
+
+/* Free slots of all workers. */
+size_t dispatch_slots(const struct dispatch *d);
+
+/* Hand CONNECTION over to the freest worker, now or when there is one. It is the dispatcher's from
+ * here on, which closes its copy once a worker has acknowledged it; on -1 (ENOMEM) still the caller's. */
+int dispatch_give(struct dispatch *d, int connection, const struct source *source);
+
+/* What to poll: fills one pollfd for each worker. */
+void dispatch_poll(const struct dispatch *d, struct pollfd *p);
+
+/* Read what workers say, notice those that are gone or keep silent for too long, and hand on what
+ * comes back from them. P as dispatch_poll filled it, and poll(2) answered. */
+void dispatch_run(struct dispatch *d, const struct pollfd *p);
+
+/* When dispatch_run is to be called though no descriptor says so. */
+int64_t dispatch_deadline(const struct dispatch *d);
+
+/* Did a worker that was greeted never say how much it takes, for as long as its patience? Told once. */
+bool dispatch_mute(struct dispatch *d);
+
+void dispatch_close(struct dispatch *d);
 
 /* ---- inbox.c: messages from whoever connects to a SOCKET ---- */
 
@@ -208,11 +339,13 @@ struct connection;
 struct inbox {
 	struct endpoint *at;            /* open */
 	const struct allow *allow;
-	size_t gather;                  /* descriptors that make one delivery; 0: one message's */
+	size_t gather;                  /* plain form: descriptors that make one delivery; 0: one message's */
+	size_t slots;                   /* what to offer to a dispatcher */
 	int sigfd;                      /* -1 for none */
 	struct connection *connection;
 	size_t count, room;
 	size_t turn;                    /* whom to look at first */
+	unsigned serial;                /* the last connection's */
 	int64_t resting;                /* do not accept before: out of descriptors or memory */
 	char *data;                     /* where messages are read */
 };
@@ -222,8 +355,12 @@ struct delivery {
 	struct fds fds;
 	char *text;                     /* the bytes that came with the first message, LEN of them */
 	size_t len;
+	char **name;                    /* NULL, or a name or NULL for each of FDS */
 	struct peer peer;               /* who sent; pid 0: not known (exec:) */
 	int error;                      /* INBOX_FAILED: errno */
+	uint64_t id;                    /* record form: an answer is wanted, see inbox_answer */
+	unsigned connection;            /* its serial number */
+	int sock;                       /* its socket, still the inbox's */
 };
 
 enum inbox_event {
@@ -243,6 +380,19 @@ int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow,
 enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int64_t deadline);
 
 void delivery_free(struct delivery *d);
+
+/* Add the endpoint's socket, connected again. */
+int inbox_attach(struct inbox *in);
+
+/* Is connection SERIAL still there? */
+bool inbox_has(const struct inbox *in, unsigned serial);
+
+/* Answer connection SERIAL, if it is still there: the set ID is taken, or done, or refused and WHY. A
+ * peer that lets answers pile up loses its connection. */
+void inbox_answer(struct inbox *in, unsigned serial, enum record_word word, uint64_t id, const char *why);
+
+/* Close connection SERIAL. */
+void inbox_drop(struct inbox *in, unsigned serial);
 
 /* Can nothing come any more: a connected socket has reached end of file? */
 bool inbox_over(const struct inbox *in);
@@ -270,9 +420,9 @@ void env_unset(struct env *env, const char *name);
 /* FDKIT_FDS: the numbers where descriptors were placed. */
 int env_fds(struct env *env, const int *to, size_t count);
 
-/* LISTEN_FDS, LISTEN_FDNAMES and, unless NO_PID, LISTEN_PID as this process's own; nothing where the
- * descriptors do not lie at 3, 4, 5... */
-int env_listen(struct env *env, const int *to, size_t count, bool no_pid);
+/* LISTEN_FDS, LISTEN_FDNAMES (NAME NULL: none has any) and, unless NO_PID, LISTEN_PID as this process's
+ * own; nothing where the descriptors do not lie at 3, 4, 5... */
+int env_listen(struct env *env, const int *to, char *const *name, size_t count, bool no_pid);
 
 /* FDKIT_PEER_PID, _UID, _GID and, if it is text, FDKIT_MESSAGE. */
 int env_delivery(struct env *env, const struct delivery *d);
@@ -317,30 +467,46 @@ void command_exec(const struct command *c, int *from, const int *to, size_t coun
 /* 127 for a command that is not there, 126 for one that cannot be run: as env(1). */
 int exec_status(int error);
 
+/* What a new process says, once it exists and before anything else, to whoever wants to know. */
+struct acknowledgement {
+	int sock;
+	const char *line;
+	size_t len;
+};
+
 /* The same in a new process. Returns its pid, which the caller reaps. *ERROR is 0, or why the
- * command did not begin (the process exits with exec_status). On -1 (fork) *ERROR is errno. */
+ * command did not begin (the process exits with exec_status). On -1 (fork) *ERROR is errno. With ACK
+ * the process sends it first; if it cannot, the command is not begun and *ERROR is ECANCELED. */
 pid_t command_spawn(const struct command *c, int *from, const int *to, size_t count, char **env,
-                    int *error);
+                    const struct acknowledgement *ack, int *error);
 
 /* ---- jobs.c: commands that run ---- */
 
+struct job {
+	pid_t pid;              /* 0: a free place */
+	unsigned connection;    /* what it was started for: the delivery's connection and id, */
+	uint64_t id;            /* or whatever the caller put there */
+};
+
 struct jobs {
-	pid_t *pid;             /* 0: a free place */
+	struct job *job;
 	size_t limit, running;
 	uint64_t started;
 };
 
 int jobs_open(struct jobs *j, size_t limit);
-void jobs_add(struct jobs *j, pid_t pid);
+void jobs_add(struct jobs *j, const struct job *job);
 
 /* Run C with the descriptors of D, which stay the caller's, in a new process: its places, its
- * environment on top of ENV, its place among the jobs. Returns 0; or errno's value: with a job
- * started, COMMAND could not be executed; with none, there was no process or no memory, and it
+ * environment on top of ENV, its place among the jobs. If D wants an answer, the process acknowledges
+ * by itself. Returns 0; or errno's value: with a job started, COMMAND could not be executed; with
+ * none, ECANCELED: the peer does not want it any more; else there was no process or no memory, and it
  * is worth another try. */
 int jobs_start(struct jobs *j, const struct command *c, struct env *env, const struct delivery *d);
 
-/* Reap a child that has ended, a job or not: its pid and wait(2) status; 0 when none has. */
-pid_t jobs_reap(struct jobs *j, int *status);
+/* Reap a child that has ended, a job or not: what it was (a pid alone if no job) and its wait(2)
+ * status. False when none has. */
+bool jobs_reap(struct jobs *j, struct job *ended, int *status);
 
 void jobs_kill(const struct jobs *j, int sig);
 

@@ -11,12 +11,14 @@
 
 struct connection {
 	int sock;
+	unsigned serial;
 	bool ours;              /* accepted here, to be closed here */
 	bool delivered;         /* something of it has reached the caller */
+	bool more;              /* what was read of it may hold another record */
+	enum { FORM_UNKNOWN, FORM_PLAIN, FORM_RECORD } form;
 	struct peer peer;
-	struct fds fds;         /* gathered so far */
-	char *text;             /* the first of their messages' bytes */
-	size_t len;
+	struct records records; /* record form: what is not parsed yet */
+	struct delivery set;    /* gathered so far */
 };
 
 enum { REST_MS = 100 };
@@ -31,15 +33,24 @@ static int connection_add(struct inbox *in, int sock, bool ours, struct peer pee
 		in->connection = grown;
 		in->room = room;
 	}
-	in->connection[in->count++] = (struct connection){.sock = sock, .ours = ours, .peer = peer};
+	in->connection[in->count++] = (struct connection){
+		.sock = sock, .serial = ++in->serial, .ours = ours, .peer = peer};
 	return 0;
+}
+
+void delivery_free(struct delivery *d)
+{
+	names_free(d->name, d->fds.count);
+	fds_free(&d->fds);
+	free(d->text);
+	*d = (struct delivery){0};
 }
 
 static void connection_drop(struct inbox *in, size_t i)
 {
 	struct connection *c = &in->connection[i];
-	fds_free(&c->fds);
-	free(c->text);
+	delivery_free(&c->set);
+	records_free(&c->records);
 	if (c->ours)
 		close(c->sock);
 	*c = in->connection[--in->count];
@@ -47,16 +58,19 @@ static void connection_drop(struct inbox *in, size_t i)
 
 int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, int sigfd)
 {
-	*in = (struct inbox){.at = at, .allow = allow, .sigfd = sigfd, .data = malloc(MESSAGE_MAX)};
-	struct peer peer = {0};
+	*in = (struct inbox){.at = at, .allow = allow, .sigfd = sigfd, .slots = 1, .data = malloc(MESSAGE_MAX)};
 	if (!in->data)
 		return -1;
-	if (at->listens)
-		return 0;
+	return at->listens || at->fd == -1 ? 0 : inbox_attach(in);
+}
+
+int inbox_attach(struct inbox *in)
+{
+	struct peer peer = {0};
 	/* A socket that the caller gave needs no check, but COMMAND may know who made it. */
-	if (at->kind != END_EXEC && at->type != SOCK_DGRAM && peer_of(at->fd, &peer) == -1)
+	if (in->at->kind != END_EXEC && in->at->type != SOCK_DGRAM && peer_of(in->at->fd, &peer) == -1)
 		return -1;
-	return connection_add(in, at->fd, false, peer);
+	return connection_add(in, in->at->fd, false, peer);
 }
 
 bool inbox_over(const struct inbox *in)
@@ -73,7 +87,45 @@ void inbox_close(struct inbox *in)
 	*in = (struct inbox){.at = in->at, .sigfd = -1};
 }
 
-/* Returns true where there is something to tell: in *EVENT and *D. */
+/* ---- answers ---- */
+
+/* Kernel: a line this short is sent as a whole or not at all (unix_stream_sendmsg). */
+static int answer(const struct connection *c, const struct record *r)
+{
+	char line[RECORD_MAX];
+	ssize_t len = record_format(line, r);
+	return rights_send(c->sock, NULL, 0, line, (size_t)len) == len ? 0 : -1;
+}
+
+static size_t find(const struct inbox *in, unsigned serial)
+{
+	size_t i = 0;
+	while (i < in->count && in->connection[i].serial != serial)
+		i++;
+	return i;
+}
+
+bool inbox_has(const struct inbox *in, unsigned serial)
+{
+	return find(in, serial) < in->count;
+}
+
+void inbox_answer(struct inbox *in, unsigned serial, enum record_word word, uint64_t id, const char *why)
+{
+	size_t i = find(in, serial);
+	if (i < in->count && answer(&in->connection[i], &(struct record){.word = word, .id = id, .why = why}) == -1)
+		inbox_drop(in, serial);
+}
+
+void inbox_drop(struct inbox *in, unsigned serial)
+{
+	size_t i = find(in, serial);
+	if (i < in->count)
+		connection_drop(in, i);
+}
+
+/* ---- reading: each returns true where there is something to tell, in *EVENT and *D ---- */
+
 static bool accept_one(struct inbox *in, struct delivery *d, enum inbox_event *event)
 {
 	struct peer peer;
@@ -84,131 +136,207 @@ static bool accept_one(struct inbox *in, struct delivery *d, enum inbox_event *e
 			in->resting = deadline_in(REST_MS);
 		return false;
 	}
-	if (peer_of(sock, &peer) == 0 && peer_allowed(in->allow, &peer, sock)) {
-		if (connection_add(in, sock, true, peer) == 0)
-			return false;
+	bool allowed = peer_of(sock, &peer) == 0 && peer_allowed(in->allow, &peer, sock);
+	if (allowed && connection_add(in, sock, true, peer) == 0)
+		return false;
+	close(sock);
+	if (allowed) {
 		in->resting = deadline_in(REST_MS);
-		close(sock);
 		return false;
 	}
-	close(sock);
 	d->peer = peer;
 	*event = INBOX_REFUSED;
 	return true;
 }
 
-/* Hand what connection C has gathered to the caller. */
-static void deliver(struct connection *c, struct delivery *d)
+/* Connection I did, or asked for, what cannot be: tell it, in the record form, and close it. */
+static bool failed(struct inbox *in, size_t i, int error, struct delivery *d, enum inbox_event *event)
 {
-	d->fds = c->fds;
-	d->text = c->text;
-	d->len = c->len;
-	c->fds = (struct fds){0};
-	c->text = NULL;
-	c->delivered = true;
-}
-
-void delivery_free(struct delivery *d)
-{
-	fds_free(&d->fds);
-	free(d->text);
-	d->text = NULL;
-}
-
-/* Keep the N bytes that came with the first of a set's messages. */
-static int keep_text(struct connection *c, const char *data, size_t n)
-{
-	c->text = malloc(n + 1);
-	if (!c->text)
-		return -1;
-	memcpy(c->text, data, n);
-	c->len = n;
-	return 0;
+	struct connection *c = &in->connection[i];
+	if (c->form == FORM_RECORD)
+		answer(c, &(struct record){.word = RECORD_REFUSED, .why = strerror(error)});
+	d->peer = c->peer;
+	d->error = error;
+	*event = INBOX_FAILED;
+	connection_drop(in, i);
+	return true;
 }
 
 /* The peer has closed. */
-static enum inbox_event ended(struct inbox *in, size_t i)
+static bool ended(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
 {
 	const struct connection *c = &in->connection[i];
-	enum inbox_event event = c->fds.count ? INBOX_SHORT : c->delivered ? INBOX_ENDED : INBOX_EMPTY;
+	*event = c->set.fds.count || c->records.fds.count ? INBOX_SHORT : c->delivered ? INBOX_ENDED : INBOX_EMPTY;
+	d->peer = c->peer;
 	connection_drop(in, i);
-	return event;
+	return true;
 }
 
-/* Read once from connection I. Returns true where there is something to tell. */
+/* Hand what connection C has gathered to the caller. */
+static bool deliver(struct connection *c, struct delivery *d, enum inbox_event *event)
+{
+	struct peer peer = d->peer;
+	*d = c->set;
+	d->peer = peer;
+	d->connection = c->serial;
+	d->sock = c->sock;
+	c->set = (struct delivery){0};
+	c->delivered = true;
+	*event = INBOX_DELIVERY;
+	return true;
+}
+
+/* Keep the text that came with the first of a set's messages. */
+static int keep_text(struct delivery *set, const char *text, size_t len)
+{
+	if (set->text)
+		return 0;
+	set->text = malloc(len + 1);
+	if (!set->text)
+		return -1;
+	if (len)
+		memcpy(set->text, text, len);
+	set->len = len;
+	return 0;
+}
+
+/* A set's record: its descriptors are the first of C's stream. Returns errno's value or 0. */
+static int add_record(struct connection *c, const struct record *r)
+{
+	struct delivery *set = &c->set;
+	size_t before = set->fds.count;
+	if (!r->fds || fds_move(&set->fds, &c->records.fds, r->fds) == -1)
+		return r->fds ? ENOMEM : EPROTO;
+	if (names_append(&set->name, before, r->names, r->fds) == -1 ||
+	    keep_text(set, r->text ? r->text : "", r->text_len) == -1)
+		return errno;
+	set->id = r->id;
+	return r->more || names_unique(set->name, set->fds.count) ? 0 : EPROTO;
+}
+
+/* Parse what connection I has sent, up to the end of a set. */
+static bool read_records(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
+{
+	struct connection *c = &in->connection[i];
+	struct record r;
+	int got, error = EPROTO;
+	c->more = false;
+	while ((got = records_next(&c->records, &r)) == 1) {
+		if (r.word == RECORD_HELLO && !c->set.fds.count) {
+			c->delivered = true; /* a dispatcher may come and go without giving anything */
+			if (answer(c, &(struct record){.word = RECORD_SLOTS, .slots = in->slots}) == -1)
+				return ended(in, i, d, event);
+			continue;
+		}
+		if (r.word != RECORD_SET || (error = add_record(c, &r)))
+			break;
+		if (!r.more) {
+			c->more = true;
+			d->peer = c->peer;
+			return deliver(c, d, event);
+		}
+	}
+	return got == 0 ? false : failed(in, i, error, d, event);
+}
+
+/* A datagram stands alone: a set that goes on in another, whose sender may be another, does not exist. */
+static void restart_datagram(struct connection *c)
+{
+	c->form = FORM_UNKNOWN;
+	records_free(&c->records);
+}
+
+/* Read once from connection I. */
 static bool read_one(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
 {
 	struct connection *c = &in->connection[i];
 	bool datagrams = in->at->type == SOCK_DGRAM;
-	struct peer peer = c->peer;
-	size_t before = c->fds.count;
-	ssize_t n = rights_receive(c->sock, &c->fds, in->data, MESSAGE_MAX, datagrams ? &peer : NULL);
-	d->peer = peer;
+	struct fds *to = c->form == FORM_RECORD ? &c->records.fds : &c->set.fds;
+	size_t before = to->count;
+	d->peer = c->peer;
+	in->data[0] = '\0';
+	ssize_t n = rights_receive(c->sock, to, in->data, MESSAGE_MAX, datagrams ? &d->peer : NULL);
 	if (n == -1 && errno == EAGAIN)
 		return false;
-	if (n == -1 && errno == ECONNRESET)
-		n = 0;
-	if (n == -1) {
-		d->error = errno;
-		*event = INBOX_FAILED;
+	if (n == -1 && errno != ECONNRESET) {
+		/* The bytes of what did not fit have been read: do they say that somebody waits for an answer? */
+		if (errno == EMFILE && is_record(in->data, MESSAGE_MAX))
+			c->form = FORM_RECORD;
+		int error = errno;
 		if (!datagrams)
-			connection_drop(in, i);
+			return failed(in, i, error, d, event);
+		d->error = error;
+		*event = INBOX_FAILED;
 		return true;
 	}
 	/* An empty packet can carry descriptors; without them it looks like end of file, and on a
 	 * datagram socket it is just that: empty. */
-	if (n == 0 && c->fds.count == before) {
-		*event = ended(in, i);
-		return !datagrams;
-	}
-	if (datagrams && !endpoint_given(in->at) && !peer_allowed(in->allow, &peer, -1)) {
-		fds_trim(&c->fds, before);
+	if (n <= 0 && to->count == before)
+		return datagrams ? false : ended(in, i, d, event);
+	if (datagrams && !endpoint_given(in->at) && !peer_allowed(in->allow, &d->peer, -1)) {
+		fds_trim(to, before);
 		*event = INBOX_REFUSED;
 		return true;
 	}
-	if (c->fds.count == before)
-		return false;
-	if (!c->text && keep_text(c, in->data, (size_t)n) == -1) {
-		d->error = errno;
-		*event = INBOX_FAILED;
-		connection_drop(in, i);
-		return true;
+	if (c->form == FORM_UNKNOWN)
+		c->form = is_record(in->data, (size_t)n) ? FORM_RECORD : FORM_PLAIN;
+	if (c->form == FORM_RECORD) {
+		struct fds none = {0}, *first = to == &c->set.fds ? to : &none;
+		bool tell = records_add(&c->records, in->data, (size_t)n, first) == -1 ? failed(in, i, errno, d, event)
+		                                                                     : read_records(in, i, d, event);
+		if (datagrams)
+			restart_datagram(&in->connection[i]);
+		return tell;
 	}
-	if (c->fds.count < in->gather)
+	if (datagrams)
+		c->form = FORM_UNKNOWN;
+	if (c->set.fds.count == before)
 		return false;
-	deliver(c, d);
-	*event = INBOX_DELIVERY;
-	return true;
+	if (keep_text(&c->set, in->data, (size_t)n) == -1)
+		return failed(in, i, errno, d, event);
+	return c->set.fds.count >= in->gather && deliver(c, d, event);
 }
+
+/* ---- the loop ---- */
 
 /* The descriptors to wait for, in P: signals, then the listening socket, then connections. */
 static size_t poll_set(const struct inbox *in, struct pollfd *p, bool hold)
 {
 	size_t n = 0;
 	p[n++] = (struct pollfd){.fd = in->sigfd, .events = POLLIN};
-	bool accepting = in->at->listens && !hold && (!in->resting || !time_left(in->resting));
+	bool accepting = in->at->listens && !hold && !in->resting;
 	p[n++] = (struct pollfd){.fd = accepting ? in->at->fd : -1, .events = POLLIN};
 	for (size_t i = 0; i < in->count && !hold; i++)
 		p[n++] = (struct pollfd){.fd = in->connection[i].sock, .events = POLLIN};
 	return n;
 }
 
+/* Connections of which more is read than was told. */
+static bool read_ahead(struct inbox *in, struct delivery *d, enum inbox_event *event)
+{
+	for (size_t i = 0; i < in->count; i++)
+		if (in->connection[i].more && read_records(in, i, d, event))
+			return true;
+	return false;
+}
+
 enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int64_t deadline)
 {
+	enum inbox_event event = INBOX_SIGNAL;
 	*d = (struct delivery){0};
+	if (!hold && read_ahead(in, d, &event))
+		return event;
 	for (;;) {
 		struct pollfd few[8], *p = few;
 		if (in->count + 2 > sizeof few / sizeof *few && !(p = malloc((in->count + 2) * sizeof *p))) {
 			d->error = errno;
 			return INBOX_FAILED;
 		}
-		size_t n = poll_set(in, p, hold);
-		bool rests = in->resting && time_left(in->resting);
-		int left = time_left(deadline), rest = rests ? time_left(in->resting) : -1;
-		if (!rests)
+		if (in->resting && !time_left(in->resting))
 			in->resting = 0;
-		int ready = poll(p, n, rest != -1 && (left == -1 || rest < left) ? rest : left);
-		enum inbox_event event = INBOX_SIGNAL;
+		size_t n = poll_set(in, p, hold);
+		int left = time_left(deadline);
+		int ready = poll(p, n, time_left(sooner(deadline, in->resting ? in->resting : NEVER)));
 		bool tell = ready > 0 && p[0].revents;
 		/* In turn, so that a busy connection, or many new ones, delay nobody else for long. */
 		for (size_t k = 1; ready > 0 && !tell && k < n; k++) {

@@ -75,7 +75,7 @@ const char *parse_type(int *type, const char *arg)
 }
 
 /* systemd's rule for LISTEN_FDNAMES, made stricter. */
-static const char *check_name(const char *name)
+const char *parse_name(const char *name)
 {
 	size_t len = strlen(name);
 	if (!len)
@@ -117,7 +117,7 @@ static const char *parse_named(struct fdlist *list, char *word, bool bare)
 	} else if (!bare) {
 		return "not a descriptor";
 	}
-	const char *why = check_name(word);
+	const char *why = parse_name(word);
 	if (why)
 		return why;
 	char *name = strdup(word);

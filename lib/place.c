@@ -100,11 +100,19 @@ int exec_status(int error)
  * nothing is copied. It makes system calls and writes to FAILED and FROM, no more; execvpe too is
  * nothing else, in both libcs. */
 pid_t command_spawn(const struct command *c, int *from, const int *to, size_t count, char **env,
-                    int *error)
+                    const struct acknowledgement *ack, int *error)
 {
 	volatile int failed = 0;
 	pid_t pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
 	if (pid == 0) {
+		/* The acknowledgement is the commit point. Whoever waits for it has given up if it cannot be
+		 * sent, and may have handed the descriptors elsewhere; once it is sent nobody else gets them.
+		 * This process sends it itself: a worker that is killed before there is a process has
+		 * acknowledged nothing, and one killed after cannot take it back. */
+		if (ack && send(ack->sock, ack->line, ack->len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)ack->len) {
+			failed = ECANCELED;
+			_exit(0);
+		}
 		command_exec(c, from, to, count, env); /* NOLINT(clang-analyzer-unix.Vfork) */
 		failed = errno;
 		_exit(exec_status(failed));

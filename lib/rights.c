@@ -22,6 +22,20 @@ int fds_add(struct fds *set, int fd)
 	return 0;
 }
 
+int fds_move(struct fds *to, struct fds *from, size_t count)
+{
+	int result = 0;
+	for (size_t i = 0; i < count; i++)
+		if (fds_add(to, from->fd[i]) == -1) {
+			close(from->fd[i]);
+			result = -1;
+		}
+	from->count -= count;
+	for (size_t i = 0; i < from->count; i++)
+		from->fd[i] = from->fd[i + count];
+	return result;
+}
+
 void fds_trim(struct fds *set, size_t keep)
 {
 	while (set->count > keep)

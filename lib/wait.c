@@ -21,6 +21,11 @@ int64_t deadline_in(int64_t timeout)
 	return timeout == NEVER ? NEVER : now() + timeout;
 }
 
+int64_t sooner(int64_t a, int64_t b)
+{
+	return a == NEVER || (b != NEVER && b < a) ? b : a;
+}
+
 int time_left(int64_t deadline)
 {
 	if (deadline == NEVER)
@@ -77,6 +82,15 @@ int signals_open(bool service)
 	if (sigprocmask(SIG_BLOCK, &set, NULL) == -1)
 		return -1;
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+void signals_close(int sigfd)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (sigfd != -1)
+		close(sigfd);
 }
 
 int signals_next(int sigfd)

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: ISC */
+/* Connections to workers: each to exactly one, whatever happens to workers.
+ *
+ * A connection that was accepted is a ticket until a worker has acknowledged it, and our copy of it is
+ * open that long. The acknowledgement is sent by the process that will be the command, before it
+ * executes it. So there are two cases when a worker's channel ends, and no third:
+ *   - its acknowledgement is in our queue: the process exists, and the ticket is done with;
+ *   - it is not: whoever would send it now gets EPIPE and does not execute anything, so the ticket can
+ *     go to another worker.
+ * Kernel: a stream's queue is read to its end before end of file or ECONNRESET shows, and end of file
+ * shows only when every process's copy of the other end is closed (unix_stream_read_generic,
+ * unix_release_sock). shutdown(SHUT_RD) and the peer's send exclude each other by the socket's lock
+ * (unix_shutdown, unix_stream_sendmsg), so the cases cannot overlap when we end the channel. */
+#include "fdkit.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct worker {
+	int sock;
+	unsigned serial;
+	size_t slots;           /* sets that it takes more; plain form: always 1 */
+	bool full;              /* its socket is: wait for POLLOUT */
+	int64_t crowded;        /* until then too many descriptors are in flight; no event tells */
+	bool gone;
+	bool mute;              /* has never said how much it takes */
+	int64_t greeted;
+	struct records in;
+};
+
+struct ticket {
+	int fd;                 /* -1: acknowledged, and counted only */
+	uint64_t id;
+	unsigned worker;        /* serial, 0 for nobody yet */
+	int64_t sent;
+	struct source source;
+};
+
+enum { CROWDED_MS = 20 };
+
+static void *grow(void *array, size_t count, size_t *room, size_t size)
+{
+	if (count < *room)
+		return array;
+	size_t more = *room ? 2 * *room : 16;
+	void *grown = realloc(array, more * size);
+	if (grown)
+		*room = more;
+	return grown;
+}
+
+static int say(const struct worker *w, const struct record *r, const int *fd)
+{
+	char line[RECORD_MAX];
+	ssize_t len = record_format(line, r);
+	return rights_send(w->sock, fd, fd ? 1 : 0, line, (size_t)len) == len ? 0 : -1;
+}
+
+int dispatch_add(struct dispatch *d, int sock)
+{
+	static const struct record hello = {.word = RECORD_HELLO};
+	struct worker *grown = grow(d->worker, d->workers, &d->worker_room, sizeof *grown);
+	if (grown) {
+		d->worker = grown;
+		struct worker *w = &grown[d->workers];
+		*w = (struct worker){.sock = sock, .serial = (unsigned)++d->last_id, .slots = d->plain,
+		                     .mute = !d->plain, .greeted = now()};
+		if (d->plain || say(w, &hello, NULL) == 0) {
+			d->workers++;
+			return 0;
+		}
+	}
+	int error = errno;
+	close(sock);
+	errno = error;
+	return -1;
+}
+
+static bool can_take(const struct worker *w)
+{
+	return w->slots && !w->full && !w->gone && (!w->crowded || !time_left(w->crowded));
+}
+
+size_t dispatch_slots(const struct dispatch *d)
+{
+	size_t slots = 0;
+	for (size_t i = 0; i < d->workers; i++)
+		if (can_take(&d->worker[i]))
+			slots += d->worker[i].slots;
+	return slots;
+}
+
+static size_t waiting(const struct dispatch *d)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < d->tickets; i++)
+		n += !d->ticket[i].worker;
+	return n;
+}
+
+size_t dispatch_room(const struct dispatch *d)
+{
+	size_t slots = dispatch_slots(d), wait = waiting(d);
+	return slots > wait ? slots - wait : 0;
+}
+
+size_t dispatch_pending(const struct dispatch *d)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < d->tickets; i++)
+		n += d->ticket[i].fd != -1;
+	return n;
+}
+
+size_t dispatch_from(const struct dispatch *d, const struct source *source)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < d->tickets; i++)
+		n += memcmp(&d->ticket[i].source, source, sizeof *source) == 0;
+	return n;
+}
+
+static void ticket_end(struct dispatch *d, size_t i)
+{
+	if (d->ticket[i].fd != -1)
+		close(d->ticket[i].fd);
+	d->ticket[i] = d->ticket[--d->tickets];
+}
+
+/* The one with the most free slots; among equals, each in turn. */
+static struct worker *freest(struct dispatch *d)
+{
+	struct worker *best = NULL;
+	for (size_t k = 0; k < d->workers; k++) {
+		struct worker *w = &d->worker[(d->turn + k) % d->workers];
+		if (can_take(w) && (!best || w->slots > best->slots))
+			best = w;
+	}
+	if (best)
+		d->turn = (size_t)(best - d->worker) + 1;
+	return best;
+}
+
+/* Hand ticket I to a worker, if one has a slot. Returns false if none has. */
+static bool hand(struct dispatch *d, size_t i)
+{
+	struct ticket *t = &d->ticket[i];
+	struct worker *w;
+	while ((w = freest(d))) {
+		const struct record set = {.word = RECORD_SET, .fds = 1, .id = t->id};
+		int result = d->plain ? (rights_send(w->sock, &t->fd, 1, "", 1) == 1 ? 0 : -1) : say(w, &set, &t->fd);
+		if (result == -1) {
+			if (errno == EAGAIN)
+				w->full = true;
+			else if (errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM)
+				w->crowded = deadline_in(CROWDED_MS);
+			else
+				w->gone = true;
+			continue;
+		}
+		d->handed++;
+		if (d->plain) {
+			ticket_end(d, i);
+			return true;
+		}
+		w->slots--;
+		t->worker = w->serial;
+		t->sent = now();
+		return true;
+	}
+	return false;
+}
+
+int dispatch_give(struct dispatch *d, int connection, const struct source *source)
+{
+	struct ticket *grown = grow(d->ticket, d->tickets, &d->ticket_room, sizeof *grown);
+	if (!grown)
+		return -1;
+	d->ticket = grown;
+	d->ticket[d->tickets++] = (struct ticket){.fd = connection, .id = ++d->last_id, .source = *source};
+	hand(d, d->tickets - 1);
+	return 0;
+}
+
+/* What worker SERIAL has not acknowledged is to be handed on. What it has is not our matter any more. */
+static void take_back(struct dispatch *d, unsigned serial)
+{
+	for (size_t i = d->tickets; i-- > 0;) {
+		if (d->ticket[i].worker != serial)
+			continue;
+		if (d->ticket[i].fd == -1) {
+			ticket_end(d, i);
+			continue;
+		}
+		d->ticket[i].worker = 0;
+		d->returned++;
+	}
+}
+
+/* What worker W says of ticket ID. */
+static void answered(struct dispatch *d, struct worker *w, const struct record *r)
+{
+	size_t i = 0;
+	while (i < d->tickets && (d->ticket[i].id != r->id || d->ticket[i].worker != w->serial))
+		i++;
+	bool held = i < d->tickets && d->ticket[i].fd != -1;
+	if (r->word == RECORD_TAKEN && held) {
+		d->acknowledged++;
+		if (d->track) {
+			close(d->ticket[i].fd);
+			d->ticket[i].fd = -1;
+		} else {
+			ticket_end(d, i);
+		}
+	} else if (r->word == RECORD_REFUSED && held) {
+		d->ticket[i].worker = 0;
+		d->returned++;
+	} else if (r->word == RECORD_DONE && !held) {
+		w->slots++;
+		if (i < d->tickets)
+			ticket_end(d, i);
+	}
+}
+
+/* Read all that W has said. */
+static void listen_to(struct dispatch *d, struct worker *w)
+{
+	char data[4096];
+	struct fds fds = {0};
+	struct record r;
+	for (;;) {
+		ssize_t n = rights_receive(w->sock, &fds, data, sizeof data, NULL);
+		if (n == -1 && errno == EAGAIN)
+			return;
+		bool bad = n <= 0 || fds.count;
+		fds_free(&fds);
+		if (!bad && d->plain)
+			continue;
+		bad = bad || records_add(&w->in, data, (size_t)n, &fds) == -1;
+		int got = 0;
+		while (!bad && (got = records_next(&w->in, &r)) == 1) {
+			w->mute = false;
+			if (r.word == RECORD_SLOTS)
+				w->slots += r.slots;
+			else
+				answered(d, w, &r);
+		}
+		if (bad || got == -1) {
+			w->gone = true;
+			return;
+		}
+	}
+}
+
+/* Is an acknowledgement of W's overdue? */
+static bool overdue(const struct dispatch *d, const struct worker *w)
+{
+	for (size_t i = 0; d->patience != NEVER && i < d->tickets; i++)
+		if (d->ticket[i].worker == w->serial && d->ticket[i].fd != -1 &&
+		    time_left(d->ticket[i].sent + d->patience) == 0)
+			return true;
+	return false;
+}
+
+static void worker_end(struct dispatch *d, size_t i)
+{
+	struct worker *w = &d->worker[i];
+	take_back(d, w->serial);
+	close(w->sock);
+	records_free(&w->in);
+	*w = d->worker[--d->workers];
+}
+
+void dispatch_poll(const struct dispatch *d, struct pollfd *p)
+{
+	for (size_t i = 0; i < d->workers; i++)
+		p[i] = (struct pollfd){.fd = d->worker[i].sock,
+		                       .events = (short)(d->worker[i].full ? POLLIN | POLLOUT : POLLIN)};
+}
+
+void dispatch_run(struct dispatch *d, const struct pollfd *p)
+{
+	for (size_t i = 0; i < d->workers; i++) {
+		struct worker *w = &d->worker[i];
+		if (p[i].revents & POLLOUT)
+			w->full = false;
+		if (p[i].revents & ~POLLOUT)
+			listen_to(d, w);
+		if (w->crowded && !time_left(w->crowded))
+			w->crowded = 0;
+		if (!w->gone && overdue(d, w)) {
+			/* From here on no acknowledgement can be sent; those that were are read. */
+			shutdown(w->sock, SHUT_RD);
+			listen_to(d, w);
+			w->gone = true;
+		}
+	}
+	for (size_t i = d->workers; i-- > 0;)
+		if (d->worker[i].gone)
+			worker_end(d, i);
+	for (size_t i = d->tickets; i-- > 0;)
+		if (!d->ticket[i].worker && !hand(d, i))
+			break;
+}
+
+int64_t dispatch_deadline(const struct dispatch *d)
+{
+	int64_t next = NEVER;
+	for (size_t i = 0; i < d->workers; i++) {
+		const struct worker *w = &d->worker[i];
+		if (w->gone)
+			return now();
+		if (w->crowded)
+			next = sooner(next, w->crowded);
+		if (w->mute && d->patience != NEVER)
+			next = sooner(next, w->greeted + d->patience);
+	}
+	for (size_t i = 0; i < d->tickets && d->patience != NEVER; i++)
+		if (d->ticket[i].fd != -1 && d->ticket[i].worker)
+			next = sooner(next, d->ticket[i].sent + d->patience);
+	return next;
+}
+
+bool dispatch_mute(struct dispatch *d)
+{
+	bool found = false;
+	for (size_t i = 0; i < d->workers; i++) {
+		struct worker *w = &d->worker[i];
+		if (w->mute && d->patience != NEVER && time_left(w->greeted + d->patience) == 0) {
+			w->mute = false;
+			found = true;
+		}
+	}
+	return found;
+}
+
+void dispatch_close(struct dispatch *d)
+{
+	while (d->workers)
+		worker_end(d, d->workers - 1);
+	while (d->tickets)
+		ticket_end(d, d->tickets - 1);
+	free(d->worker);
+	free(d->ticket);
+	d->worker = NULL;
+	d->ticket = NULL;
+}

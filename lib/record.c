@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: ISC */
+/* The record form: a line of text beside the descriptors. fdkit(7) specifies it. */
+#include "fdkit.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char prefix[] = "fdkit/1 ";
+enum { PREFIX = sizeof prefix - 1 };
+
+static const char *const words[] = {
+	[RECORD_SET] = "set", [RECORD_TAKEN] = "taken", [RECORD_REFUSED] = "refused",
+	[RECORD_HELLO] = "hello", [RECORD_SLOTS] = "slots", [RECORD_DONE] = "done",
+};
+enum { WORDS = sizeof words / sizeof *words };
+
+bool is_record(const char *data, size_t len)
+{
+	return len >= PREFIX && memcmp(data, prefix, PREFIX) == 0;
+}
+
+/* ---- writing ---- */
+
+/* What may stand in a field as it is; the rest is written as %XX. */
+static bool plain(char c)
+{
+	return c > ' ' && c <= '~' && c != '%';
+}
+
+/* Append to LINE, which may hold SIZE bytes and holds *LEN; what does not fit only counts. */
+static void put(char *line, size_t size, size_t *len, const char *text)
+{
+	for (; *text; text++, ++*len)
+		if (*len < size)
+			line[*len] = *text;
+}
+
+static void put_number(char *line, size_t size, size_t *len, const char *key, uint64_t n)
+{
+	char text[40];
+	snprintf(text, sizeof text, " %s=%llu", key, (unsigned long long)n);
+	put(line, size, len, text);
+}
+
+static void put_text(char *line, size_t size, size_t *len, const char *text, size_t text_len)
+{
+	put(line, size, len, " text=");
+	for (size_t i = 0; i < text_len; i++) {
+		char c[4] = {text[i]};
+		if (!plain(*c))
+			snprintf(c, sizeof c, "%%%02X", (unsigned char)text[i]);
+		put(line, size, len, c);
+	}
+}
+
+ssize_t record_format(char *line, const struct record *r)
+{
+	const size_t size = RECORD_MAX;
+	size_t len = 0;
+	put(line, size, &len, prefix);
+	put(line, size, &len, words[r->word]);
+	if (r->word == RECORD_SET)
+		put_number(line, size, &len, "fds", r->fds);
+	if (r->slots)
+		put_number(line, size, &len, "n", r->slots);
+	if (r->id)
+		put_number(line, size, &len, "id", r->id);
+	if (r->more)
+		put(line, size, &len, " more");
+	if (r->names) {
+		put(line, size, &len, " names=");
+		put(line, size, &len, r->names);
+	}
+	if (r->text)
+		put_text(line, size, &len, r->text, r->text_len);
+	if (r->why) {
+		put(line, size, &len, " why=");
+		put(line, size, &len, r->why);
+	}
+	put(line, size, &len, "\n");
+	if (len <= size)
+		return (ssize_t)len;
+	errno = EMSGSIZE;
+	return -1;
+}
+
+/* ---- reading ---- */
+
+static int hex(char c)
+{
+	return isdigit((unsigned char)c) ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 :
+	       c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Decode %XX in place. Returns the length, or -1. */
+static ssize_t decode(char *text)
+{
+	char *to = text;
+	for (const char *from = text; *from; from++) {
+		if (*from != '%') {
+			*to++ = *from;
+			continue;
+		}
+		int high = hex(from[1]), low = high == -1 ? -1 : hex(from[2]);
+		if (low == -1)
+			return -1;
+		*to++ = (char)(high * 16 + low);
+		from += 2;
+	}
+	return to - text;
+}
+
+static bool parse_field(struct record *r, char *field)
+{
+	char *value = strchr(field, '=');
+	long n;
+	if (!value) {
+		r->more = r->more || strcmp(field, "more") == 0;
+		return true;
+	}
+	*value++ = '\0';
+	if (strcmp(field, "fds") == 0) {
+		r->fds = parse_number(&n, value, 0, FDS_PER_MESSAGE) ? SIZE_MAX : (size_t)n;
+		return r->fds != SIZE_MAX;
+	}
+	if (strcmp(field, "n") == 0) {
+		r->slots = parse_number(&n, value, 1, INT_MAX) ? 0 : (size_t)n;
+		return r->slots;
+	}
+	if (strcmp(field, "id") == 0) {
+		r->id = parse_number(&n, value, 1, LONG_MAX) ? 0 : (uint64_t)n;
+		return r->id;
+	}
+	if (strcmp(field, "names") == 0)
+		r->names = value;
+	if (strcmp(field, "text") == 0) {
+		ssize_t len = decode(value);
+		r->text = value;
+		r->text_len = (size_t)len;
+		return len > 0;
+	}
+	return true; /* a field that is not known is for a later reader */
+}
+
+/* LINE, NUL-terminated and without its newline, is cut up; the record points into it. */
+static bool parse_line(struct record *r, char *line)
+{
+	*r = (struct record){0};
+	char *rest = line + PREFIX;
+	const char *word = strsep(&rest, " ");
+	size_t w = 0;
+	while (w < WORDS && strcmp(word, words[w]) != 0)
+		w++;
+	r->word = (enum record_word)w;
+	while (rest && strncmp(rest, "why=", 4) != 0)
+		if (!parse_field(r, strsep(&rest, " ")))
+			return false;
+	r->why = rest ? rest + 4 : NULL; /* the last field: all that is left of the line */
+	return w < WORDS;
+}
+
+int records_add(struct records *in, const char *data, size_t len, struct fds *fds)
+{
+	if (!in->data && !(in->data = malloc(RECORDS_ROOM)))
+		return -1;
+	if (in->start) {
+		memmove(in->data, in->data + in->start, in->end - in->start);
+		in->end -= in->start;
+		in->start = 0;
+	}
+	if (in->end + len > RECORDS_ROOM) {
+		errno = EPROTO;
+		return -1;
+	}
+	memcpy(in->data + in->end, data, len);
+	in->end += len;
+	return fds_move(&in->fds, fds, fds->count);
+}
+
+int records_next(struct records *in, struct record *r)
+{
+	size_t left = in->end - in->start;
+	char *line = in->data + in->start, *newline = left ? memchr(line, '\n', left) : NULL;
+	size_t len = newline ? (size_t)(newline - line) : left;
+	if (!newline && left < RECORD_MAX)
+		return 0;
+	errno = EPROTO;
+	if (!newline || len >= RECORD_MAX || !is_record(line, len) || memchr(line, '\0', len))
+		return -1;
+	*newline = '\0';
+	in->start += len + 1;
+	return parse_line(r, line) && r->fds <= in->fds.count ? 1 : -1;
+}
+
+void records_free(struct records *in)
+{
+	fds_free(&in->fds);
+	free(in->data);
+	*in = (struct records){0};
+}
+
+/* ---- names ---- */
+
+int names_append(char ***name, size_t before, const char *names, size_t count)
+{
+	if (!names && !*name)
+		return 0;
+	char **grown = realloc(*name, (before + count) * sizeof *grown);
+	if (!grown)
+		return -1;
+	if (!*name)
+		memset(grown, 0, before * sizeof *grown);
+	memset(grown + before, 0, count * sizeof *grown);
+	*name = grown;
+	if (!names)
+		return 0;
+	char *copy = strdup(names), *rest = copy, *word;
+	size_t n = 0;
+	bool good = copy;
+	while (good && (word = strsep(&rest, ","))) {
+		good = n < count && (!*word || (!parse_name(word) && (grown[before + n] = strdup(word))));
+		n++;
+	}
+	free(copy);
+	errno = EPROTO;
+	return good && n == count ? 0 : -1;
+}
+
+static int compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+bool names_unique(char **name, size_t count)
+{
+	char **sorted = name ? calloc(count, sizeof *sorted) : NULL;
+	size_t n = 0;
+	for (size_t i = 0; sorted && i < count; i++)
+		if (name[i])
+			sorted[n++] = name[i];
+	if (sorted)
+		qsort(sorted, n, sizeof *sorted, compare);
+	bool unique = sorted || !name;
+	for (size_t i = 1; i < n; i++)
+		unique = unique && strcmp(sorted[i - 1], sorted[i]) != 0;
+	free(sorted);
+	return unique;
+}
+
+void names_free(char **name, size_t count)
+{
+	for (size_t i = 0; name && i < count; i++)
+		free(name[i]);
+	free(name);
+}
