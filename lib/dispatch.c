@@ -26,14 +26,17 @@ struct worker {
 	bool full;              /* its socket is: wait for POLLOUT */
 	int64_t crowded;        /* until then too many descriptors are in flight; no event tells */
 	bool gone;
+	bool given_up;          /* by us: it may still have what it has not acknowledged in its queue */
 	bool mute;              /* has never said how much it takes */
 	int64_t greeted;
 	struct records in;
 };
 
 struct ticket {
-	int fd;                 /* -1: acknowledged, and counted only */
+	int fd;                 /* our copy; -1 once acknowledged, unless doubled */
 	uint64_t id;
+	bool acknowledged;      /* and kept only to be counted, or to be ended */
+	bool doubled;           /* a worker that it was taken back from has another copy in its queue */
 	unsigned worker;        /* serial, 0 for nobody yet */
 	int64_t sent;
 	struct source source;
@@ -111,7 +114,7 @@ size_t dispatch_pending(const struct dispatch *d)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < d->tickets; i++)
-		n += d->ticket[i].fd != -1;
+		n += !d->ticket[i].acknowledged;
 	return n;
 }
 
@@ -185,19 +188,45 @@ int dispatch_give(struct dispatch *d, int connection, const struct source *sourc
 	return 0;
 }
 
-/* What worker SERIAL has not acknowledged is to be handed on. What it has is not our matter any more. */
-static void take_back(struct dispatch *d, unsigned serial)
+/* What worker W has not acknowledged is to be handed on. What it has is not our matter any more. */
+static void take_back(struct dispatch *d, const struct worker *w)
 {
 	for (size_t i = d->tickets; i-- > 0;) {
-		if (d->ticket[i].worker != serial)
+		struct ticket *t = &d->ticket[i];
+		if (t->worker != w->serial)
 			continue;
-		if (d->ticket[i].fd == -1) {
+		if (t->acknowledged) {
 			ticket_end(d, i);
 			continue;
 		}
-		d->ticket[i].worker = 0;
+		t->worker = 0;
+		t->doubled = t->doubled || w->given_up;
 		d->returned++;
 	}
+}
+
+static void acknowledge(struct dispatch *d, size_t i)
+{
+	struct ticket *t = &d->ticket[i];
+	d->acknowledged++;
+	t->acknowledged = true;
+	if (t->doubled)
+		return;
+	if (!d->track) {
+		ticket_end(d, i);
+		return;
+	}
+	close(t->fd);
+	t->fd = -1;
+}
+
+/* The command of ticket I has ended. Where a stopped worker's queue holds the connection too, the client
+ * would not see its end before that worker goes on: so it is ended here. */
+static void finish(struct dispatch *d, size_t i)
+{
+	if (d->ticket[i].doubled)
+		shutdown(d->ticket[i].fd, SHUT_RDWR);
+	ticket_end(d, i);
 }
 
 /* What worker W says of ticket ID. */
@@ -206,22 +235,16 @@ static void answered(struct dispatch *d, struct worker *w, const struct record *
 	size_t i = 0;
 	while (i < d->tickets && (d->ticket[i].id != r->id || d->ticket[i].worker != w->serial))
 		i++;
-	bool held = i < d->tickets && d->ticket[i].fd != -1;
+	bool known = i < d->tickets, held = known && !d->ticket[i].acknowledged;
 	if (r->word == RECORD_TAKEN && held) {
-		d->acknowledged++;
-		if (d->track) {
-			close(d->ticket[i].fd);
-			d->ticket[i].fd = -1;
-		} else {
-			ticket_end(d, i);
-		}
+		acknowledge(d, i);
 	} else if (r->word == RECORD_REFUSED && held) {
 		d->ticket[i].worker = 0;
 		d->returned++;
 	} else if (r->word == RECORD_DONE && !held) {
 		w->slots++;
-		if (i < d->tickets)
-			ticket_end(d, i);
+		if (known)
+			finish(d, i);
 	}
 }
 
@@ -259,7 +282,7 @@ static void listen_to(struct dispatch *d, struct worker *w)
 static bool overdue(const struct dispatch *d, const struct worker *w)
 {
 	for (size_t i = 0; d->patience != NEVER && i < d->tickets; i++)
-		if (d->ticket[i].worker == w->serial && d->ticket[i].fd != -1 &&
+		if (d->ticket[i].worker == w->serial && !d->ticket[i].acknowledged &&
 		    time_left(d->ticket[i].sent + d->patience) == 0)
 			return true;
 	return false;
@@ -268,7 +291,7 @@ static bool overdue(const struct dispatch *d, const struct worker *w)
 static void worker_end(struct dispatch *d, size_t i)
 {
 	struct worker *w = &d->worker[i];
-	take_back(d, w->serial);
+	take_back(d, w);
 	close(w->sock);
 	records_free(&w->in);
 	*w = d->worker[--d->workers];
@@ -295,7 +318,7 @@ void dispatch_run(struct dispatch *d, const struct pollfd *p)
 			/* From here on no acknowledgement can be sent; those that were are read. */
 			shutdown(w->sock, SHUT_RD);
 			listen_to(d, w);
-			w->gone = true;
+			w->gone = w->given_up = true;
 		}
 	}
 	for (size_t i = d->workers; i-- > 0;)
@@ -319,7 +342,7 @@ int64_t dispatch_deadline(const struct dispatch *d)
 			next = sooner(next, w->greeted + d->patience);
 	}
 	for (size_t i = 0; i < d->tickets && d->patience != NEVER; i++)
-		if (d->ticket[i].fd != -1 && d->ticket[i].worker)
+		if (!d->ticket[i].acknowledged && d->ticket[i].worker)
 			next = sooner(next, d->ticket[i].sent + d->patience);
 	return next;
 }

@@ -188,28 +188,34 @@ static int bound(const char *path)
 	return !refused;
 }
 
-/* Remove the file at PATH if it is a socket file that belongs to no socket. Who removes holds a lock
- * on the directory meanwhile: a file seen stale by two could be the first one's new one when the
- * second removes it. */
+/* Remove the file at PATH if it is a socket file that belongs to no socket. Returns a lock on the
+ * directory, to be held until a new one is bound: what two see as stale could be the first one's new
+ * file when the second removes it. */
 static int replace_stale(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	char *name = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
 	if (!name)
 		return -1;
-	int dir = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int error = dir == -1 ? errno : EADDRINUSE;
-	free(name);
-	for (int tries = 0; dir != -1 && tries < 100; tries++, nap(10, NEVER)) {
-		if (flock(dir, LOCK_EX | LOCK_NB) == -1)
-			continue;
-		if (socket_file(path) == -1)
-			error = errno == ENOENT ? 0 : errno;
-		else if (bound(path) == 0)
-			error = unlink(path) == -1 ? errno : 0;
-		break;
+	int dir = -1, error = EADDRINUSE;
+	/* A process that was killed a moment ago may have left a child between vfork and exec, which has
+	 * the socket still: look again for as long as such a child can take. */
+	for (int64_t until = deadline_in(200); error == EADDRINUSE; nap(5, until)) {
+		if (dir == -1 && (dir = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1)
+			error = errno;
+		else if (flock(dir, LOCK_EX | LOCK_NB) == 0) {
+			if (socket_file(path) == -1)
+				error = errno == ENOENT ? 0 : errno;
+			else if (bound(path) == 0)
+				error = unlink(path) == -1 ? errno : 0;
+			if (error)
+				flock(dir, LOCK_UN);
+		}
+		if (error != EADDRINUSE || !time_left(until))
+			break;
 	}
-	if (dir != -1 && error)
+	free(name);
+	if (error && dir != -1)
 		close(dir);
 	errno = error;
 	return error ? -1 : dir;
