@@ -48,6 +48,8 @@ static struct options parse_options(int argc, char *argv[])
 		errx(FAILED, "-T dgram: with -c nobody can send a datagram to us");
 	if (o.message.data && !o.connect)
 		errx(FAILED, "-m goes with -c");
+	if (!fdlist_distinct(&o.list))
+		errx(FAILED, "-f: the same number twice");
 	o.at.type = o.cli.type;
 	return o;
 }
@@ -181,7 +183,7 @@ static void take_exactly(struct options *o, struct inbox *in, struct delivery *d
 		fds_trim(&d->fds, wanted);
 }
 
-static int copy_all(const struct options *o, const struct delivery *d)
+static int copy_all(const struct options *o, struct delivery *d)
 {
 	int side;
 	signal(SIGPIPE, SIG_IGN);
@@ -192,6 +194,7 @@ static int copy_all(const struct options *o, const struct delivery *d)
 			die_of(SIGPIPE);
 		fail(side == 0 ? "standard input" : side == 1 ? "standard output" : o->at.arg);
 	}
+	delivery_free(d);
 	return 0;
 }
 

@@ -346,11 +346,12 @@ int main(int argc, char *argv[])
 			serve_first(&o, deadline);
 		else
 			deliver(&o, deadline);
-		return 0;
+	} else {
+		if (endpoint_connect(&o.at, wait_deadline(&o.cli), deadline) == -1)
+			fail_connect(o.at.arg);
+		check_peer(&o.cli, &o.at);
+		deliver(&o, deadline);
 	}
-	if (endpoint_connect(&o.at, wait_deadline(&o.cli), deadline) == -1)
-		fail_connect(o.at.arg);
-	check_peer(&o.cli, &o.at);
-	deliver(&o, deadline);
+	endpoint_close(&o.at);
 	return 0;
 }

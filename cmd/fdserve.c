@@ -25,7 +25,7 @@ struct options {
 	struct endpoint worker;
 };
 
-enum { REST_MS = 100, DIAL_MS = 10, DIAL_MOST_MS = 250, PATIENCE_MS = 10000 };
+enum { REST_MS = 100, DIAL_MS = 10, DIAL_MOST_MS = 500, PATIENCE_MS = 10000 };
 
 static void parse_addresses(struct options *o, char *argv[], size_t count)
 {
@@ -139,6 +139,7 @@ struct server {
 	int held;               /* -- COMMAND: accepted, and not to be started just now; or -1 */
 	struct source held_source;
 	bool told;              /* that no worker is there */
+	uid_t worker_uid;
 	int64_t dial, give_up;  /* when to try the worker again, and to end for want of one */
 	int pause;
 	int64_t resting;        /* accept nothing before: out of descriptors, memory or processes */
@@ -165,16 +166,19 @@ static void no_worker(struct server *s, const char *why)
 		errx(FAILED, "%s: the worker is gone", w->arg);
 	s->pause = s->pause < DIAL_MOST_MS / 2 ? 2 * s->pause : DIAL_MOST_MS;
 	s->dial = deadline_in(s->pause);
-	if (s->give_up == NEVER && s->o->cli.wait)
-		s->give_up = deadline_in(s->o->cli.wait);
 }
 
 /* Try to reach the worker. */
 static void dial_worker(struct server *s)
 {
 	struct endpoint *w = &s->o->worker;
+	struct peer peer = {.uid = geteuid()};
 	char why[120];
-	if (endpoint_dial(w, true) == -1) {
+	int result = endpoint_dial(w, true);
+	if (result != -1)
+		peer_of(w->fd, &peer);
+	s->worker_uid = peer.uid;
+	if (result == -1) {
 		no_worker(s, reason(errno));
 	} else if (!peer_fits(&s->o->cli, w, why, sizeof why)) {
 		no_worker(s, why);
@@ -184,8 +188,6 @@ static void dial_worker(struct server *s)
 	} else {
 		w->fd = -1;
 		note(&s->o->cli, "%s: worker is there", w->arg);
-		s->told = false;
-		s->pause = DIAL_MS;
 		s->dial = deadline_in(s->pause); /* not at once again, should it turn us away */
 		s->give_up = NEVER;
 	}
@@ -208,12 +210,30 @@ static void accept_worker(struct server *s)
 	}
 }
 
+/* A worker that closes at once may not want our uid. */
+static void turned_away_by(struct server *s)
+{
+	char why[120];
+	snprintf(why, sizeof why, "closed before it took anything (uid %lu there; its -a may refuse uid %lu)",
+	         (unsigned long)s->worker_uid, (unsigned long)geteuid());
+	no_worker(s, s->worker_uid == geteuid() ? "closed before it took anything" : why);
+}
+
 static void run_dispatch(struct server *s, const struct pollfd *p)
 {
 	size_t before = s->dispatch.workers;
+	uint64_t turned_away = s->dispatch.turned_away;
 	dispatch_run(&s->dispatch, p);
-	if (s->dispatch.workers < before)
+	if (s->dispatch.turned_away > turned_away) {
+		if (s->o->listen)
+			say(&s->o->cli, "%s: a worker closed before it took anything", s->o->worker.arg);
+		else
+			turned_away_by(s);
+	} else if (s->dispatch.workers < before) {
 		say(&s->o->cli, "%s: worker is gone, %zu left", s->o->worker.arg, s->dispatch.workers);
+		s->told = false;
+		s->pause = DIAL_MS;
+	}
 	if (dispatch_mute(&s->dispatch))
 		say(&s->o->cli, "%s: worker does not answer (-P is for those that speak only the plain form)",
 		    s->o->worker.arg);

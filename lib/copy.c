@@ -177,6 +177,13 @@ static int await_child(pid_t child, int both)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
 }
 
+static bool local(int sock)
+{
+	int domain = 0;
+	socklen_t len = sizeof domain;
+	return getsockopt(sock, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
+}
+
 /* A process for each direction: neither can hold up the other, whatever blocks. */
 int copy_both(int both, int in, int out, int *side)
 {
@@ -193,6 +200,10 @@ int copy_both(int both, int in, int out, int *side)
 		_exit(error == EPIPE || error == ECONNRESET ? 0 : error);
 	}
 	int result = copy(both, out, side), error = errno;
+	/* Kernel: a Unix socket's peer that closes with input unread is ECONNRESET here, once all that it
+	 * wrote has been read; elsewhere that means that something was lost. */
+	if (result == -1 && error == ECONNRESET && local(both))
+		result = 0;
 	if (result == -1) {
 		kill(child, SIGTERM);
 		waitpid(child, NULL, 0);

@@ -28,6 +28,7 @@ struct worker {
 	bool gone;
 	bool given_up;          /* by us: it may still have what it has not acknowledged in its queue */
 	bool mute;              /* has never said how much it takes */
+	bool proved;            /* has said so, or was given something */
 	int64_t greeted;
 	struct records in;
 };
@@ -165,6 +166,7 @@ static bool hand(struct dispatch *d, size_t i)
 			continue;
 		}
 		d->handed++;
+		w->proved = true;
 		if (d->plain) {
 			ticket_end(d, i);
 			return true;
@@ -266,6 +268,7 @@ static void listen_to(struct dispatch *d, struct worker *w)
 		int got = 0;
 		while (!bad && (got = records_next(&w->in, &r)) == 1) {
 			w->mute = false;
+			w->proved = true;
 			if (r.word == RECORD_SLOTS)
 				w->slots += r.slots;
 			else
@@ -292,6 +295,7 @@ static void worker_end(struct dispatch *d, size_t i)
 {
 	struct worker *w = &d->worker[i];
 	take_back(d, w);
+	d->turned_away += !w->proved;
 	close(w->sock);
 	records_free(&w->in);
 	*w = d->worker[--d->workers];

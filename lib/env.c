@@ -228,7 +228,8 @@ static int unix_variables(struct env *env, int fd, const union sockname *local, 
 	/* An environment cannot hold an abstract name's NUL: it is shown as @. */
 	int n = (int)len - (int)offsetof(struct sockaddr_un, sun_path);
 	bool abstract = n > 0 && !local->un.sun_path[0];
-	if (n <= 0)
+	/* A path that was too long to bind by has a name in our /proc, which is nobody else's. */
+	if (n <= 0 || strncmp(local->un.sun_path, "/proc/self/fd/", 14) == 0)
 		return 0;
 	return env_set(env, "UNIXLOCALPATH=%s%.*s", abstract ? "@" : "", n - abstract,
 	               local->un.sun_path + abstract);

@@ -144,6 +144,9 @@ const char *parse_type(int *type, const char *arg);     /* stream, dgram, seqpac
 /* Append N, N-M, NAME=N or, where BARE, NAME: a comma separates several. */
 const char *parse_fdlist(struct fdlist *list, const char *arg, bool bare);
 
+/* Does no number stand there twice? */
+bool fdlist_distinct(const struct fdlist *list);
+
 /* ---- socket.c: SOCKET ---- */
 
 struct endpoint {
@@ -291,6 +294,7 @@ struct dispatch {
 	size_t turn;
 	uint64_t last_id;
 	uint64_t handed, acknowledged, returned; /* figures */
+	uint64_t turned_away;   /* workers that went before they took anything */
 };
 
 /* Where a connection comes from: its address without the port, or a uid. */

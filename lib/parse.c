@@ -146,6 +146,25 @@ static const char *parse_range(struct fdlist *list, char *word)
 	return why;
 }
 
+static int compare(const void *a, const void *b)
+{
+	return ((const struct fdword *)a)->fd - ((const struct fdword *)b)->fd;
+}
+
+bool fdlist_distinct(const struct fdlist *list)
+{
+	struct fdword *sorted = malloc((list->count + 1) * sizeof *sorted);
+	bool distinct = sorted;
+	if (sorted && list->count) {
+		memcpy(sorted, list->word, list->count * sizeof *sorted);
+		qsort(sorted, list->count, sizeof *sorted, compare);
+	}
+	for (size_t i = 1; distinct && i < list->count; i++)
+		distinct = sorted[i].fd == -1 || sorted[i].fd != sorted[i - 1].fd;
+	free(sorted);
+	return distinct;
+}
+
 const char *parse_fdlist(struct fdlist *list, const char *arg, bool bare)
 {
 	char *copy = strdup(arg), *rest = copy, *word;
