@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <linux/sockios.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -218,13 +217,13 @@ static void await_end(const struct options *o, int64_t deadline)
 }
 
 /* A socket that the caller gave may be shared: it is not half-closed, and nothing is read from it.
- * Kernel: no event tells that a queue has become empty, and a receiver that closes without having
- * read empties it too, leaving ECONNRESET in SO_ERROR. */
+ * Kernel: TIOCOUTQ (SIOCOUTQ by another name) is the queue's length; no event tells that it is empty,
+ * and a receiver that closes without having read empties it too, leaving ECONNRESET in SO_ERROR. */
 static void await_empty_queue(const struct options *o, int64_t deadline)
 {
 	int queued = 0, error = 0;
 	socklen_t len = sizeof error;
-	for (int pause = 1; ioctl(o->at.fd, SIOCOUTQ, &queued) == 0 && queued > 0; pause += pause < 20) {
+	for (int pause = 1; ioctl(o->at.fd, TIOCOUTQ, &queued) == 0 && queued > 0; pause += pause < 20) {
 		if (time_left(deadline) == 0)
 			errx(TIMED_OUT, "%s: timed out: not taken in time", o->at.arg);
 		nap(pause, deadline);

@@ -377,6 +377,7 @@ static void poll_set(const struct server *s, struct pollfd *p)
 {
 	size_t n = 0;
 	bool accepts = room(s) && !s->stopping;
+	/* cppcheck-suppress ctunullpointer ; fail does not return */
 	p[n++] = (struct pollfd){.fd = s->sigfd, .events = POLLIN};
 	p[n++] = (struct pollfd){.fd = s->o->listen ? s->o->worker.fd : -1, .events = POLLIN};
 	for (size_t i = 0; i < s->o->listeners; i++)

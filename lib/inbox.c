@@ -191,7 +191,7 @@ static int keep_text(struct delivery *set, const char *text, size_t len)
 {
 	if (set->text)
 		return 0;
-	set->text = malloc(len + 1);
+	set->text = malloc(len ? len : 1);
 	if (!set->text)
 		return -1;
 	if (len)

@@ -103,7 +103,8 @@ pid_t command_spawn(const struct command *c, int *from, const int *to, size_t co
                     const struct acknowledgement *ack, int *error)
 {
 	volatile int failed = 0;
-	pid_t pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
+	/* NOLINTBEGIN(clang-analyzer-unix.Vfork,clang-analyzer-security.insecureAPI.vfork) */
+	pid_t pid = vfork();
 	if (pid == 0) {
 		/* The acknowledgement is the commit point. Whoever waits for it has given up if it cannot be
 		 * sent, and may have handed the descriptors elsewhere; once it is sent nobody else gets them.
@@ -113,10 +114,11 @@ pid_t command_spawn(const struct command *c, int *from, const int *to, size_t co
 			failed = ECANCELED;
 			_exit(0);
 		}
-		command_exec(c, from, to, count, env); /* NOLINT(clang-analyzer-unix.Vfork) */
+		command_exec(c, from, to, count, env);
 		failed = errno;
 		_exit(exec_status(failed));
 	}
+	/* NOLINTEND(clang-analyzer-unix.Vfork,clang-analyzer-security.insecureAPI.vfork) */
 	*error = pid == -1 ? errno : failed;
 	return pid;
 }
