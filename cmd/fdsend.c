@@ -265,7 +265,7 @@ static int accept_peer(const struct options *o, int sigfd, bool full, int64_t de
 		if (ready <= 0 || !p[1].revents)
 			continue;
 		int sock = accept4(o->at.fd, NULL, NULL, SOCK_CLOEXEC);
-		if (sock == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+		if (sock == -1 && out_of_resources(errno))
 			nap(100, deadline);
 		if (sock == -1)
 			continue;
