@@ -474,6 +474,9 @@ static void finish(struct server *s)
 static void open_server(struct server *s)
 {
 	struct options *o = s->o;
+	/* What the caller gave is there or is not: nothing to wait for. */
+	if (o->worker.kind == END_FD && !o->command.argv && !o->listen && endpoint_dial(&o->worker, true) == -1)
+		fail_connect(o->worker.arg);
 	open_listeners(o);
 	if (o->listen && endpoint_listen(&o->worker, o->cli.mode, o->cli.backlog, true) == -1) {
 		close_listeners(o);
