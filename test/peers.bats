@@ -85,7 +85,7 @@ with open("a") as a:
 	[ "$(cat got)" = "[b'apples\\n', b'pears\\n']" ]
 }
 
-@test "fdserve hands connections to a worker in Python" {
+@test "fdserve -P hands connections to a worker in Python" {
 	cat >worker.py <<-'END'
 		import socket
 		listener = socket.socket(socket.AF_UNIX)
@@ -99,7 +99,7 @@ with open("a") as a:
 		                client.sendall(b"served by Python to %d\n" % client.getpeername()[1])
 	END
 	spawn "$PYTHON" worker.py
-	spawn fdserve -A addr 127.0.0.1:0 w
+	spawn fdserve -P -A addr 127.0.0.1:0 w
 	at=$(bound addr)
 	for _ in 1 2 3; do
 		talk "$at" </dev/null | grep -E '^served by Python to [0-9]+$'

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: ISC
 # The record form: names, sets of any size, answers, and peers that get it wrong.
 # What stands in '...' is for the shell that COMMAND is; the helper sets pid and the like.
-# shellcheck disable=SC2016,SC2031,SC2154
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
+# shellcheck disable=SC2317  # eventually calls them
 load helper
 
 # wire [-T seqpacket] connect|listen SOCKET CHUNK...: a sender by hand. Each CHUNK is N:TEXT, one
@@ -58,24 +59,30 @@ receive() {
 	await_socket s
 }
 
-# judged CHUNK...: fdrecv, listening, and what it makes of a sender by hand: the answer is in answer.
-# Whoever sent rubbish gets a line, and the next sender is served.
+# judged CHUNK...: what fdexec makes of a sender by hand, whose answer is in answer: it runs nothing,
+# says one line, keeps nothing open, and serves the next sender.
 judged() {
-	receive s sh -c "$told; ls /proc/\$\$/fd | paste -sd ' '"
-	before=$(open_fds "$receiver")
+	if [ -z "${worker:-}" ]; then
+		spawn fdexec s sh -c 'echo "$FDKIT_MESSAGE" >>log' 2>>err
+		worker=$pid
+		await_socket s
+		before=$(open_fds "$worker")
+	fi
+	: >err
+	rm -f log
 	wire connect s "$@" >answer
 	eventually test -s err
-	one_line err 'fdrecv: s: '
-	settled() { [ "$(open_fds "$receiver")" = "$before" ]; }
+	fdsend -m next s ok=0
+	eventually lines log 1
+	grep -x next log
+	one_line err 'fdexec: s: '
+	eventually childless "$worker"
+	settled() { [ "$(open_fds "$worker")" = "$before" ]; }
 	eventually settled
-	fdsend s ok=0
-	ended "$receiver" 0
-	grep -x '3|1|ok|' got
-	rm err
 }
 refused() {
 	judged "$@"
-	grep -x 'fdkit/1 refused why=..*' answer
+	grep -x 'fdkit/1 refused why=..*' answer || { echo "answer to $*:" && cat answer; return 1; } >&2
 }
 
 # ---- names ----
@@ -188,7 +195,7 @@ refused() {
 	spawn "$PYTHON" "$RUDE" listen s reply $'fdkit/1 refused id=1 why=a\e[2Jb\rc\n'
 	await_socket s
 	run -125 --separate-stderr fdsend s log=0
-	run ! grep "[$(printf '\001-\037')]" <<<"$stderr"
+	LC_ALL=C run ! grep "[$(printf '\001-\010\016-\037\177')]" <<<"$stderr"
 }
 
 @test "taken is obeyed, and what comes behind it is a reply" {
@@ -199,12 +206,23 @@ refused() {
 	[ -z "$stderr" ]
 }
 
-@test "an answer to another set, a wrong one, half of one, a plain one: 125" {
-	for answer in $'fdkit/1 taken id=2\n' $'fdkit/1 maybe id=1\n' 'fdkit/1 taken id=1' $'hello\n' $'fdkit/2 taken id=1\n' $'fdkit/1 slots n=1\n'; do
+@test "a wrong answer, half of one, a plain one: 125" {
+	for answer in $'fdkit/1 maybe id=1\n' 'fdkit/1 taken id=1' $'hello\n' $'fdkit/2 taken id=1\n' $'fdkit/1 slots n=1\n'; do
 		spawn "$PYTHON" "$RUDE" listen s reply "$answer"
 		await_socket s
 		run -125 --separate-stderr fdsend -t 5 s log=0
 		[ -z "$output" ]
+		[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '* ]]
+		ended "$pid"
+		rm -f s
+	done
+}
+
+@test "an answer to a set that was not sent is none: 125" {
+	for word in 'taken id=2' taken; do
+		spawn "$PYTHON" "$RUDE" listen s reply "fdkit/1 $word"$'\n'
+		await_socket s
+		run -125 --separate-stderr fdsend -t 5 s log=0
 		[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '* ]]
 		ended "$pid"
 		rm -f s
@@ -270,7 +288,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	for n in 254 1000 5000; do
 		(($(ulimit -Hn) > n + 100)) || skip "the limit on open files is $(ulimit -Hn)"
 		receive s "$PYTHON" -c "$ordered" $n 10
-		exits 0 "$PYTHON" -c "$numbered" 10 $((n + 9)) fdsend -t 10 s -f "10-$((n + 9))"
+		exits 0 "$PYTHON" -c "$numbered" 10 $((n + 9)) fdsend -t 10 -f "10-$((n + 9))" s
 		ended "$receiver" 0
 		grep -x "in order $n $n" got
 	done
@@ -279,7 +297,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 @test "names and a text with 600 descriptors" {
 	receive s sh -c 'echo "$FDKIT_MESSAGE $(echo "$LISTEN_FDNAMES" | tr : "\n" | grep -vx unknown | paste -sd " ")"
 		echo "$LISTEN_FDNAMES" | tr : "\n" | wc -l'
-	exits 0 "$PYTHON" -c "$numbered" 10 611 fdsend -t 10 -m hi s first=0 -f 10-610 last=611
+	exits 0 "$PYTHON" -c "$numbered" 10 611 fdsend -t 10 -m hi -f first=0,10-610 s last=611
 	ended "$receiver" 0
 	printf 'hi first last\n603\n' | diff - got
 }
@@ -331,17 +349,18 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 
 @test "one write may hold several records, and a record several writes" {
 	receive s sh -c "$told"
-	wire connect s '1:fdkit/1 set fds=1 more names=a\nfdkit/1 ' '1:set fds=1 more names=b\nfdkit/1 set fds=1 names=c id=9\n' '1:' >answer || true
-	wire connect s '1:fdkit/1 set fds=1 more names=a\nfdkit/1 set' '1:' >answer || true
-	kill "$receiver" || true
-	ended "$receiver"
+	wire connect s '3:fdkit/1 set fds=1 more names=a\nfdkit/1 set fds=1 more names=b\nfdkit/1 set fds=1 na' \
+		'0:mes=c i' '0:d=9\n' >answer
+	ended "$receiver" 0
+	grep -x 'fdkit/1 taken id=9' answer
+	grep -Fx '3 4 5|3|a:b:c|' got
 }
 
 @test "several records in one write run several commands" {
 	spawn fdexec -o s sh -c 'echo "$FDKIT_MESSAGE" >>log'
 	await_socket s
 	wire connect s '3:fdkit/1 set fds=1 text=a\nfdkit/1 set fds=1 text=b id=2\nfdkit/1 set fds=1 text=c id=3\n' >answer
-	sort answer | diff - <(printf 'fdkit/1 taken id=2\nfdkit/1 taken id=3\n')
+	grep taken answer | sort | diff - <(printf 'fdkit/1 taken id=2\nfdkit/1 taken id=3\n')
 	eventually lines log 3
 	sort log | diff - <(printf 'a\nb\nc\n')
 }
@@ -377,18 +396,18 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	refused '1:fdkit/1 \xff\xfe\n'
 	refused '1:fdkit/1  set fds=1\n'
 	refused '1:fdkit/1 set fds=1 more\n' '1:fdkit/2 set fds=1\n'
-	refused '1:fdkit/1 set fds=1 more\n' '1:\x00'
+	refused '1:fdkit/1 set fds=1 more\n' '1:\x00\n'
 	refused '1:fdkit/1 set fds=1 more\n' '0:fdkit/1 hello\n'
 }
 
-@test "a line too long is refused before it ends; one of 32768 bytes is not" {
-	pad=$(printf 'x%.0s' {1..32747})        # fdkit/1 set fds=1 and a space, and the newline
-	refused "1:fdkit/1 set fds=1 ${pad}xxxx\\n"
-	refused "1:fdkit/1 set fds=1 $pad$pad"
+@test "a line of 32768 bytes is taken, a longer one is refused before it ends" {
+	pad=$(printf 'x%.0s' {1..32749})        # with fdkit/1 set fds=1, a space and the newline
 	receive s sh -c "$told"
-	wire connect s "1:fdkit/1 set fds=1 ${pad}xx\\n" >answer
+	wire connect s "1:fdkit/1 set fds=1 $pad\\n" >answer
 	ended "$receiver" 0
 	grep -Fx '3|1|unknown|' got
+	refused "1:fdkit/1 set fds=1 ${pad}x\\n"
+	refused "1:fdkit/1 set fds=1 $pad$pad"
 }
 
 @test "NUL in a line is refused" {
@@ -410,12 +429,15 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 }
 
 @test "fds= less than came: what is too much does not reach the command, and is closed" {
-	receive s sh -c "$told; ls /proc/\$\$/fd | wc -l"
-	wire connect s '5:fdkit/1 set fds=2 id=1\n' >answer
-	ended "$receiver"
-	run ! grep -E '^3 4 5' got
-	grep -E '^fdkit/1 (taken id=1|refused)' answer
-	cat answer got err
+	for n in 2 5; do
+		receive s sh -c "$told; ls /proc/\$\$/fd"
+		wire connect s "$n:fdkit/1 set fds=2 id=1\\n" >answer
+		ended "$receiver" 0
+		grep -x 'fdkit/1 taken id=1' answer
+		mv got "got.$n"
+	done
+	sed -n 1p got.5 | grep -Fx '3 4|2|unknown:unknown|'
+	diff got.2 got.5
 }
 
 @test "bad names, a name twice, too many and too few are refused" {
@@ -452,6 +474,20 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 		ended "$receiver" 0
 		[ ! -s answer ]
 		grep -Fx '3 4' got
+	done
+}
+
+@test "fdrecv that listens: a peer's rubbish costs that peer a line, the next one is served" {
+	for rubbish in '1:fdkit/1 sett fds=1\n' '1:fdkit/1 set fds=3\n'; do
+		receive s sh -c "$told"
+		wire connect s "$rubbish" >answer
+		grep '^fdkit/1 refused why=.' answer
+		eventually test -s err
+		fdsend s ok=0
+		ended "$receiver" 0
+		one_line err 'fdrecv: s: '
+		grep -Fx '3|1|ok|' got
+		rm -f err
 	done
 }
 
@@ -511,24 +547,21 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	grep -x '7 8' got
 }
 
-@test "seqpacket and names, a set of 600, and a wrong record" {
+@test "seqpacket: names, a set of 600, and a wrong record" {
 	receive -T seqpacket -f web=7,log=8 s sh -c 'echo $FDKIT_FDS'
 	fdsend -T seqpacket s log=0 web=0
 	ended "$receiver" 0
 	grep -x '7 8' got
 	receive -T seqpacket s "$PYTHON" -c "$ordered" 600 10
-	exits 0 "$PYTHON" -c "$numbered" 10 609 fdsend -t 10 -T seqpacket s -f 10-609
+	exits 0 "$PYTHON" -c "$numbered" 10 609 fdsend -t 10 -T seqpacket -f 10-609 s
 	ended "$receiver" 0
 	grep -x 'in order 600 600' got
-	spawn fdrecv -T seqpacket s sh -c "$told" >got 2>err
-	receiver=$pid
-	eventually test -S s
+	spawn fdrecv -T seqpacket s echo never >got 2>err
+	await_socket s
 	wire -T seqpacket connect s '1:fdkit/1 set fds=2\n' >answer
 	grep '^fdkit/1 refused why=.' answer
-	fdsend -T seqpacket s ok=0
-	ended "$receiver" 0
-	one_line err 'fdrecv: s: '
-	grep -Fx '3|1|ok|' got
+	eventually test -s err
+	[ ! -s got ]
 }
 
 @test "a datagram and names, which nobody answers; more than 253 it cannot hold" {
@@ -539,7 +572,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	grep -x '7 8' got
 	spawn fdrecv -T dgram s sh -c 'echo $FDKIT_FDS' >got
 	eventually test -S s
-	run -125 --separate-stderr "$PYTHON" -c "$numbered" 10 263 fdsend -T dgram s -f 10-263
+	run -125 --separate-stderr "$PYTHON" -c "$numbered" 10 263 fdsend -T dgram -f 10-263 s
 	[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: '* ]]
 	fdsend -T dgram s log=0
 	ended "$pid" 0
@@ -561,10 +594,17 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	exits 0 fdsend -w 10 s log=0 web=0
 	ended "$pid" 0
 	mkdir two && cd two
-	spawn valgrinded fdrecv -t 20 s true 2>err
+	spawn valgrind -q --error-exitcode=99 fdexec s true 2>err
+	worker=$pid
 	eventually listening s
 	wire connect s '2:fdkit/1 set fds=3 names=a,b,c text=%41\n' '0:fdkit/1 set'
-	exits 0 "$PYTHON" -c "$numbered" 10 609 fdsend -t 10 s -f 10-609 log=0
+	wire connect s '2:fdkit/1 set fds=2 more names=a,b text=%41\n' '2:fdkit/1 set fds=2 names=c,a id=1\n'
+	fdsend s log=0
+	kill "$worker"
+	ended "$worker" 0
+	spawn valgrinded fdrecv s true
+	eventually listening s
+	exits 0 "$PYTHON" -c "$numbered" 10 609 fdsend -t 10 -f 10-609 s log=0
 	ended "$pid" 0
 	mkdir three && cd three
 	spawn fdrecv -f other=7 s true 2>err

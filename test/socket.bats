@@ -169,6 +169,9 @@ name() { printf "%0$1d" 0; }
 
 @test "fd:N: somebody else may accept first from a listening socket that is shared" {
 	need_strace
+	spawn sleep 100
+	eventually asleep "$pid" sleep
+	grep -q sleep "/proc/$pid/wchan" || skip "/proc does not tell what a process waits in"
 	cat >shared <<-'END'
 		# Between the tool's poll and its accept, accept the connection ourselves.
 		import os, socket, sys, time
@@ -179,14 +182,14 @@ name() { printf "%0$1d" 0; }
 		tracer = os.fork()
 		if tracer == 0:
 		    os.execvp(sys.argv[1], sys.argv[1:])
-		def polling():
-		    tool = open(f"/proc/{tracer}/task/{tracer}/children").read().split()
-		    return tool and any(f"({name}) S " in open(f"/proc/{tool[0]}/stat").read() for name in ("fdsend", "fdrecv"))
-		while not polling():
+		def tool(what):
+		    pid = open(f"/proc/{tracer}/task/{tracer}/children").read().strip()
+		    return pid and open(f"/proc/{pid}/{what}").read()
+		while "poll" not in (tool("wchan") or ""):
 		    time.sleep(0.01)
 		c = socket.socket(socket.AF_UNIX)
 		c.connect("s")
-		while polling():
+		while ") t " not in tool("stat"):
 		    pass
 		s.accept()
 		sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
@@ -197,7 +200,7 @@ name() { printf "%0$1d" 0; }
 		exits 124 "$PYTHON" shared strace -qq -o trace -e 'trace=?poll,ppoll' -e 'inject=?poll,ppoll:delay_exit=100000' $tool -t 0.5 fd:7 2>err
 		((SECONDS - start < 10))
 		one_line err fd:7
-		grep 'POLLIN.*DELAYED' trace
+		grep 'revents=POLLIN.*DELAYED' trace
 		rm s trace
 	done
 }
