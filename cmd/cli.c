@@ -74,7 +74,7 @@ static bool long_only(char letter)
 
 void cli_start(struct cli *c, char *argv[], const char *synopsis, const char *letters)
 {
-	*c = (struct cli){.synopsis = synopsis, .letters = letters, .mode = 0600, .timeout = NEVER,
+	*c = (struct cli){.synopsis = synopsis, .letters = letters, .mode = 0600, .timeout = NEVER, .wait = NEVER,
 	                  .type = SOCK_STREAM, .backlog = SOMAXCONN, .ready = -1};
 	argv[0] = program_invocation_short_name; /* getopt_long names its caller by it */
 }
@@ -250,7 +250,7 @@ void check_peer(const struct cli *c, const struct endpoint *at)
 
 int64_t wait_deadline(const struct cli *c)
 {
-	return c->wait ? deadline_in(c->wait) : 0;
+	return c->wait == NEVER ? 0 : deadline_in(c->wait);
 }
 
 void tell_ready(const struct cli *c, bool service)

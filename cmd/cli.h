@@ -19,7 +19,7 @@ struct cli {
 	struct allow allow;     /* -a */
 	mode_t mode;            /* -M */
 	int64_t timeout;        /* -t: milliseconds or NEVER */
-	int64_t wait;           /* -w: milliseconds, 0 not to wait */
+	int64_t wait;           /* -w: milliseconds or NEVER: do not wait */
 	int type;               /* -T */
 	int backlog;            /* -b */
 	int ready;              /* -R: descriptor or -1 */

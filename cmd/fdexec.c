@@ -44,6 +44,8 @@ static struct options parse_options(int argc, char *argv[])
 		const char *arg = operand(argc, argv, "SOCKET");
 		check("", arg, endpoint_parse(&o.at, arg));
 	}
+	if (o.cli.wait != NEVER && !o.connect)
+		errx(FAILED, "-w goes with -c");
 	operand(argc, argv, "COMMAND");
 	o.command.argv = argv + optind - 1;
 	if (!o.command.in && !o.command.out && !o.command.err)
@@ -91,7 +93,23 @@ struct worker {
 	int64_t dial, give_up;  /* -c: when to try to connect again, and to end for want of a dispatcher */
 	int pause;
 	bool told;              /* that there is none */
+	bool timed_out;
 };
+
+static size_t most_slots(const struct worker *w)
+{
+	return w->jobs.limit < SLOTS_MOST ? w->jobs.limit : SLOTS_MOST;
+}
+
+/* A dispatcher is there: it may have all places but those of commands that are no dispatcher's. */
+static void offer(struct worker *w, unsigned connection)
+{
+	size_t others = 0, most = most_slots(w);
+	for (size_t i = 0; i < w->jobs.limit; i++)
+		others += w->jobs.job[i].pid && !inbox_is_channel(&w->in, w->jobs.job[i].connection);
+	size_t free = w->jobs.limit - others;
+	inbox_offer(&w->in, connection, free < most ? free : most);
+}
 
 static void reap(struct worker *w)
 {
@@ -104,8 +122,10 @@ static void reap(struct worker *w)
 		}
 		note(&w->o->cli, "%s: pid %ld ended with status %d", w->o->command.argv[0], (long)ended.pid,
 		     exit_status(status));
-		if (ended.id)
+		if (inbox_is_channel(&w->in, ended.connection))
 			inbox_answer(&w->in, ended.connection, RECORD_DONE, ended.id, NULL);
+		else
+			inbox_offer_one(&w->in, most_slots(w));
 	}
 }
 
@@ -148,7 +168,7 @@ static void tell(const struct options *o, enum inbox_event event, const struct d
 
 static void tell_figures(const struct worker *w)
 {
-	say(&w->o->cli, "%s: started %llu, running %zu, slots %zu", w->o->at.arg, (unsigned long long)w->jobs.started,
+	warnx("%s: started %llu, running %zu, slots %zu", w->o->at.arg, (unsigned long long)w->jobs.started,
 	    w->jobs.running, w->jobs.limit - w->jobs.running);
 }
 
@@ -172,7 +192,7 @@ static void dial(struct worker *w)
 		w->told = true;
 		w->pause = w->pause < DIAL_MOST_MS / 2 ? 2 * w->pause : DIAL_MOST_MS;
 		w->dial = deadline_in(w->pause);
-		if (w->give_up == NEVER && o->cli.wait)
+		if (w->give_up == NEVER && o->cli.wait != NEVER)
 			w->give_up = deadline_in(o->cli.wait);
 		return;
 	}
@@ -191,8 +211,9 @@ static int work(struct worker *w)
 		bool absent = inbox_over(&w->in);
 		if (absent && !reconnects(w->o) && !w->waiting.fds.count)
 			return 0;
-		if (absent && w->give_up != NEVER && time_left(w->give_up) == 0)
-			errx(TIMED_OUT, "%s: timed out: nobody is there", w->o->at.arg);
+		w->timed_out = absent && w->give_up != NEVER && time_left(w->give_up) == 0;
+		if (w->timed_out)
+			return 0;
 		if (absent && reconnects(w->o) && time_left(w->dial) == 0)
 			dial(w);
 		if (w->waiting.fds.count && start(w, &w->waiting))
@@ -209,6 +230,8 @@ static int work(struct worker *w)
 			reap(w);
 		else if (sig == SIGUSR1)
 			tell_figures(w);
+		else if (event == INBOX_HELLO)
+			offer(w, d.connection);
 		else if (event == INBOX_DELIVERY && !start(w, &d))
 			w->waiting = d;
 		else
@@ -240,7 +263,6 @@ static void open_worker(struct worker *w)
 	                                           : endpoint_listen(&o->at, o->cli.mode, o->cli.backlog, true)) != -1;
 	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, w->sigfd) == -1)
 		fail(o->at.arg);
-	w->in.slots = w->jobs.limit < SLOTS_MOST ? w->jobs.limit : SLOTS_MOST;
 }
 
 int main(int argc, char *argv[])
@@ -260,6 +282,8 @@ int main(int argc, char *argv[])
 	inbox_close(&w.in);
 	endpoint_close(&o.at);
 	finish(&w);
+	if (w.timed_out)
+		errx(TIMED_OUT, "%s: timed out: nobody is there", o.at.arg);
 	say(&o.cli, "%s: ended by %s, %llu commands run", o.at.arg, sig ? signal_name(sig) : "end of file",
 	    (unsigned long long)w.jobs.started);
 	return 0;

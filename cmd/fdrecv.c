@@ -127,7 +127,9 @@ static struct delivery receive(struct options *o, struct inbox *in, int64_t dead
 			endpoint_close(&o->at);
 			errx(TIMED_OUT, "%s: timed out: no descriptor came in time", o->at.arg);
 		}
-		if (event == INBOX_REFUSED)
+		if (event == INBOX_HELLO)
+			inbox_offer(in, d.connection, 1);
+		else if (event == INBOX_REFUSED)
 			say_refused(&o->cli, o->at.arg, &d.peer);
 		else if (event != INBOX_SIGNAL)
 			peer_failed(o, event, &d);

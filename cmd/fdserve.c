@@ -34,6 +34,8 @@ static void check_options(const struct options *o, bool chosen, bool jobs)
 		errx(FAILED, "-i, -o, -e, -B and -j go with -- COMMAND");
 	if (o->plain && o->per_source)
 		errx(FAILED, "-C: with -P nobody says when a connection is done");
+	if (o->patience == 0)
+		errx(FAILED, "--ack-timeout 0: nobody can be so quick");
 	if (o->command.argv && !*o->command.argv)
 		errx(FAILED, "COMMAND is missing after --");
 }
@@ -145,8 +147,11 @@ static void accept_worker(struct server *s)
 {
 	struct peer peer;
 	int sock = accept4(s->o->worker.fd, NULL, NULL, SOCK_CLOEXEC);
-	if (sock == -1)
+	if (sock == -1) {
+		if (out_of_resources(errno))
+			s->resting = deadline_in(REST_MS);
 		return;
+	}
 	if (peer_of(sock, &peer) == -1 || !peer_allowed(&s->o->cli.allow, &peer, sock)) {
 		close(sock);
 		say_refused(&s->o->cli, s->o->worker.arg, &peer);
@@ -182,7 +187,7 @@ static void run_dispatch(struct server *s, const struct pollfd *p)
 		s->pause = DIAL_MS;
 	}
 	if (dispatch_mute(&s->dispatch))
-		say(&s->o->cli, "%s: worker does not answer (-P is for those that speak only the plain form)",
+		say(&s->o->cli, "%s: worker does not answer (it is busy, or speaks only the plain form: -P)",
 		    s->o->worker.arg);
 }
 
@@ -266,7 +271,7 @@ static bool accept_one(struct server *s, const struct listener *l)
 {
 	int sock = listener_accept(l);
 	if (sock == -1) {
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+		if (out_of_resources(errno))
 			s->resting = deadline_in(REST_MS);
 		return errno != EAGAIN;
 	}
@@ -308,10 +313,10 @@ static void tell_figures(const struct server *s)
 	const struct dispatch *d = &s->dispatch;
 	const char *arg = s->o->addresses.listener[0].arg;
 	if (runs_command(s))
-		say(&s->o->cli, "%s: accepted %llu, started %llu, running %zu", arg, (unsigned long long)s->accepted,
+		warnx("%s: accepted %llu, started %llu, running %zu", arg, (unsigned long long)s->accepted,
 		    (unsigned long long)s->jobs.started, s->jobs.running);
 	else
-		say(&s->o->cli, "%s: accepted %llu, handed over %llu, acknowledged %llu, returned %llu, waiting %zu, "
+		warnx("%s: accepted %llu, handed over %llu, acknowledged %llu, returned %llu, waiting %zu, "
 		    "workers %zu, slots %zu", arg, (unsigned long long)s->accepted, (unsigned long long)d->handed,
 		    (unsigned long long)d->acknowledged, (unsigned long long)d->returned, dispatch_pending(d), d->workers,
 		    dispatch_slots(d));
@@ -326,7 +331,7 @@ static void poll_set(const struct server *s, struct pollfd *p)
 	bool accepts = room(s) && !s->stopping;
 	/* cppcheck-suppress ctunullpointer ; fail does not return */
 	p[n++] = (struct pollfd){.fd = s->sigfd, .events = POLLIN};
-	p[n++] = (struct pollfd){.fd = s->o->listen ? s->o->worker.fd : -1, .events = POLLIN};
+	p[n++] = (struct pollfd){.fd = s->o->listen && !s->resting ? s->o->worker.fd : -1, .events = POLLIN};
 	for (size_t i = 0; i < s->o->addresses.count; i++)
 		p[n++] = (struct pollfd){.fd = accepts ? s->o->addresses.listener[i].at.fd : -1, .events = POLLIN};
 	dispatch_poll(&s->dispatch, p + n);
@@ -456,7 +461,7 @@ int main(int argc, char *argv[])
 	guard_standard();
 	command_prepare(&o.command);
 	open_server(&s);
-	s.give_up = o.cli.wait && !runs_command(&s) ? deadline_in(o.cli.wait) : NEVER;
+	s.give_up = runs_command(&s) ? NEVER : deadline_in(o.cli.wait);
 	tell_ready(&o.cli, true);
 	int sig = serve(&s);
 	ready_notify("STOPPING=1");

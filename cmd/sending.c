@@ -167,11 +167,11 @@ static int accept_peer(const struct sending *s, int sigfd, bool full, int64_t de
 		if (ready <= 0 || !p[1].revents)
 			continue;
 		int sock = accept4(s->at.fd, NULL, NULL, SOCK_CLOEXEC);
-		if (sock == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+		if (sock == -1 && out_of_resources(errno))
 			nap(100, deadline);
 		if (sock == -1)
 			continue;
-		if (peer_of(sock, &peer) == 0 && peer_allowed(s->cli.allow, &peer, sock))
+		if (peer_of(sock, &peer) == 0 && peer_allowed(s->cli->allow, &peer, sock))
 			return sock;
 		close(sock);
 		say_refused(s->cli, s->at.arg, &peer);

@@ -275,6 +275,7 @@ static void listen_to(struct dispatch *d, struct worker *w)
 				answered(d, w, &r);
 		}
 		if (bad || got == -1) {
+			shutdown(w->sock, SHUT_RD); /* before anything is taken back, should it be there still */
 			w->gone = true;
 			return;
 		}

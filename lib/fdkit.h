@@ -80,6 +80,9 @@ int64_t now(void);
 /* TIMEOUT milliseconds from now; NEVER for NEVER. */
 int64_t deadline_in(int64_t timeout);
 
+/* Does ERROR say that this process or the system has too much already, and may have less soon? */
+bool out_of_resources(int error);
+
 /* The earlier of two deadlines. */
 int64_t sooner(int64_t a, int64_t b);
 
@@ -374,7 +377,6 @@ struct inbox {
 	struct endpoint *at;            /* open */
 	const struct allow *allow;
 	size_t gather;                  /* plain form: descriptors that make one delivery; 0: one message's */
-	size_t slots;                   /* what to offer to a dispatcher */
 	bool requests;                  /* are understood: get, list, drop */
 	int sigfd;                      /* -1 for none */
 	struct connection *connection;
@@ -388,6 +390,7 @@ struct inbox {
 enum inbox_event {
 	INBOX_DELIVERY,  /* .fds, .text, .len, .peer */
 	INBOX_REQUEST,   /* .request, .name, .names, .peer */
+	INBOX_HELLO,     /* .peer is a dispatcher, on .connection: inbox_offer it something */
 	INBOX_SIGNAL,    /* the signal descriptor is readable */
 	INBOX_TIMEOUT,   /* DEADLINE came */
 	INBOX_REFUSED,   /* .peer was not allowed and is closed */
@@ -411,6 +414,15 @@ bool inbox_has(const struct inbox *in, unsigned serial);
 /* Answer connection SERIAL, if it is still there: the set ID is taken, or done, or refused and WHY. A
  * peer that lets answers pile up loses its connection. */
 void inbox_answer(struct inbox *in, unsigned serial, enum record_word word, uint64_t id, const char *why);
+
+/* Is it there, and a dispatcher's? */
+bool inbox_is_channel(const struct inbox *in, unsigned serial);
+
+/* Tell the dispatcher on connection SERIAL that it may send SLOTS sets more. */
+void inbox_offer(struct inbox *in, unsigned serial, size_t slots);
+
+/* Offer one to some dispatcher that was promised less than MOST. */
+void inbox_offer_one(struct inbox *in, size_t most);
 
 /* Close connection SERIAL. */
 void inbox_drop(struct inbox *in, unsigned serial);

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 struct connection {
@@ -15,6 +16,9 @@ struct connection {
 	bool ours;              /* accepted here, to be closed here */
 	bool delivered;         /* something of it has reached the caller */
 	bool more;              /* what was read of it may hold another record */
+	bool unread;            /* it has closed, and messages are left for when there is no HOLD */
+	bool channel;           /* a dispatcher's */
+	size_t promised;        /* to it: commands at once */
 	enum { FORM_UNKNOWN, FORM_PLAIN, FORM_RECORD } form;
 	struct peer peer;
 	struct records records; /* record form: what is not parsed yet */
@@ -58,7 +62,7 @@ static void connection_drop(struct inbox *in, size_t i)
 
 int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, int sigfd)
 {
-	*in = (struct inbox){.at = at, .allow = allow, .sigfd = sigfd, .slots = 1, .data = malloc(MESSAGE_MAX)};
+	*in = (struct inbox){.at = at, .allow = allow, .sigfd = sigfd, .data = malloc(MESSAGE_MAX)};
 	if (!in->data)
 		return -1;
 	return at->listens || at->fd == -1 ? 0 : inbox_attach(in);
@@ -117,6 +121,33 @@ void inbox_answer(struct inbox *in, unsigned serial, enum record_word word, uint
 		inbox_drop(in, serial);
 }
 
+bool inbox_is_channel(const struct inbox *in, unsigned serial)
+{
+	size_t i = find(in, serial);
+	return i < in->count && in->connection[i].channel;
+}
+
+void inbox_offer(struct inbox *in, unsigned serial, size_t slots)
+{
+	size_t i = find(in, serial);
+	if (i == in->count)
+		return;
+	in->connection[i].promised += slots;
+	if (answer(&in->connection[i], &(struct record){.word = RECORD_SLOTS, .slots = slots}) == -1)
+		inbox_drop(in, serial);
+}
+
+void inbox_offer_one(struct inbox *in, size_t most)
+{
+	for (size_t i = 0; i < in->count; i++) {
+		const struct connection *c = &in->connection[i];
+		if (c->channel && c->promised < most) {
+			inbox_offer(in, c->serial, 1);
+			return;
+		}
+	}
+}
+
 void inbox_drop(struct inbox *in, unsigned serial)
 {
 	size_t i = find(in, serial);
@@ -132,7 +163,7 @@ static bool accept_one(struct inbox *in, struct delivery *d, enum inbox_event *e
 	int sock = accept4(in->at->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (sock == -1) {
 		/* Any other error is the one connection's, which is gone. */
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+		if (out_of_resources(errno))
 			in->resting = deadline_in(REST_MS);
 		return false;
 	}
@@ -250,9 +281,12 @@ static bool read_records(struct inbox *in, size_t i, struct delivery *d, enum in
 	while ((got = records_next(&c->records, &r)) == 1) {
 		if (r.word == RECORD_HELLO && !c->set.fds.count) {
 			c->delivered = true; /* a dispatcher may come and go without giving anything */
-			if (answer(c, &(struct record){.word = RECORD_SLOTS, .slots = in->slots}) == -1)
-				return ended(in, i, d, event);
-			continue;
+			c->channel = true;
+			c->more = true;
+			d->connection = c->serial;
+			d->peer = c->peer;
+			*event = INBOX_HELLO;
+			return true;
 		}
 		if (in->requests && !c->set.fds.count && is_request(&r)) {
 			c->more = true;
@@ -274,6 +308,7 @@ static bool read_records(struct inbox *in, size_t i, struct delivery *d, enum in
 static void restart_datagram(struct connection *c)
 {
 	c->form = FORM_UNKNOWN;
+	delivery_free(&c->set);
 	records_free(&c->records);
 }
 
@@ -331,15 +366,29 @@ static bool read_one(struct inbox *in, size_t i, struct delivery *d, enum inbox_
 /* ---- the loop ---- */
 
 /* The descriptors to wait for, in P: signals, then the listening socket, then connections. */
-static size_t poll_set(const struct inbox *in, struct pollfd *p, bool hold)
+static size_t poll_set(struct inbox *in, struct pollfd *p, bool hold)
 {
 	size_t n = 0;
 	p[n++] = (struct pollfd){.fd = in->sigfd, .events = POLLIN};
 	bool accepting = in->at->listens && !hold && !in->resting;
 	p[n++] = (struct pollfd){.fd = accepting ? in->at->fd : -1, .events = POLLIN};
-	for (size_t i = 0; i < in->count && !hold; i++)
-		p[n++] = (struct pollfd){.fd = in->connection[i].sock, .events = POLLIN};
+	for (size_t i = 0; i < in->count; i++) {
+		struct connection *c = &in->connection[i];
+		c->unread = c->unread && hold;
+		p[n++] = (struct pollfd){.fd = c->unread ? -1 : c->sock, .events = hold ? POLLRDHUP : POLLIN};
+	}
 	return n;
+}
+
+/* While no message is to be taken: whoever has closed, and has nothing more for us, is waiting for our
+ * end of file, which says that what it sent was taken. */
+static bool look_for_end(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
+{
+	int unread = 1;
+	if (ioctl(in->connection[i].sock, FIONREAD, &unread) == 0 && unread == 0)
+		return read_one(in, i, d, event);
+	in->connection[i].unread = true;
+	return false;
 }
 
 /* Connections of which more is read than was told. */
@@ -374,7 +423,8 @@ enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int
 			size_t i = 1 + (in->turn + k) % (n - 1);
 			if (!p[i].revents)
 				continue;
-			tell = i == 1 ? accept_one(in, d, &event) : read_one(in, i - 2, d, &event);
+			tell = i == 1 ? accept_one(in, d, &event) : hold ? look_for_end(in, i - 2, d, &event)
+			                                                 : read_one(in, i - 2, d, &event);
 			if (tell)
 				in->turn = i - 1;
 		}

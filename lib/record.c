@@ -67,7 +67,7 @@ ssize_t record_format(char *line, const struct record *r)
 	put(line, size, &len, words[r->word]);
 	if (r->word == RECORD_SET)
 		put_number(line, size, &len, "fds", r->fds);
-	if (r->slots)
+	if (r->word == RECORD_SLOTS)
 		put_number(line, size, &len, "n", r->slots);
 	if (r->id)
 		put_number(line, size, &len, "id", r->id);
@@ -130,8 +130,8 @@ static bool parse_field(struct record *r, char *field)
 		return r->fds != SIZE_MAX;
 	}
 	if (strcmp(field, "n") == 0) {
-		r->slots = parse_number(&n, value, 1, INT_MAX) ? 0 : (size_t)n;
-		return r->slots;
+		r->slots = parse_number(&n, value, 0, INT_MAX) ? SIZE_MAX : (size_t)n;
+		return r->slots != SIZE_MAX;
 	}
 	if (strcmp(field, "id") == 0) {
 		r->id = parse_number(&n, value, 1, LONG_MAX) ? 0 : (uint64_t)n;

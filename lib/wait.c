@@ -21,6 +21,11 @@ int64_t deadline_in(int64_t timeout)
 	return timeout == NEVER ? NEVER : now() + timeout;
 }
 
+bool out_of_resources(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 int64_t sooner(int64_t a, int64_t b)
 {
 	return a == NEVER || (b != NEVER && b < a) ? b : a;

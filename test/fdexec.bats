@@ -4,8 +4,6 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-RUDE=$BATS_TEST_DIRNAME/rude.py
-
 # COMMAND writes to the file "where" to what its descriptors N... lead, one a line.
 where='list=$(for n; do readlink /proc/$$/fd/$n; done); echo "$list" >where.new; mv where.new where'
 
@@ -140,9 +138,10 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "COMMAND's signal mask is empty, SIGPIPE default, the others as the caller had them" {
 	spawn env --block-signal=USR2 --ignore-signal=PIPE --ignore-signal=USR1 --default-signal=HUP \
-		fdexec -i w sh -c 'env --list-signal-handling true 2>signals.new; mv signals.new signals'
-	fdsend -w 5 w 0 </dev/null
-	eventually test -e signals
+		fdexec -e w env --list-signal-handling true        # not in a shell: dash empties the mask
+	fdsend -w 5 w 1 >signals
+	eventually grep -q USR1 signals
+	eventually childless "$pid"
 	cat signals
 	grep -q '^USR1.*IGNORE' signals
 	run ! grep -E '^(PIPE|HUP|TERM|CHLD) |BLOCK' signals
@@ -579,6 +578,11 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	run -3 timeout 5 fdexec -S 7 sh -c 'echo bye >&7; exit 3' <&6
 	[ "$output" = bye ]
 	exec 6>&-
+}
+
+@test "-S exits as COMMAND does though it leaves input unread" {
+	run -3 timeout 5 fdexec -S 7 sh -c 'head -c 1 <&7 | od -An -c >&7; exit 3' </dev/zero
+	[ "$output" = '  \0' ]
 }
 
 @test "-S: standard output that breaks off ends COMMAND instead of hanging" {

@@ -4,8 +4,6 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-RUDE=$BATS_TEST_DIRNAME/rude.py
-
 # COMMAND with a socket at 5 that listens at FAMILY ADDRESS (a path, or 127.0.0.1).
 listening_at_5='import os, socket, sys
 if sys.argv[1] == "unix":
@@ -94,7 +92,9 @@ value() { sed -n "s/^$1=//p" "$2"; }
 @test "a fixed port can be bound again at once, though connections of the last server linger" {
 	spawn fdserve -A addr 127.0.0.1:0 -- echo hello
 	at=$(bound addr)
-	talk "$at" </dev/null
+	exec 8<>"/dev/tcp/127.0.0.1/${at#*:}"
+	[ "$(cat <&8)" = hello ]
+	exec 8>&-        # the server closed first, so the connection lingers at its port
 	kill "$pid"
 	ended "$pid"
 	rm addr
@@ -550,13 +550,13 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "a connection that a worker closed without taking it goes to the next one, once" {
 	spawn "$PYTHON" "$RUDE" listen w close-unread
-	rude=$pid
+	closing=$pid
 	await_socket w
 	spawn fdserve -A addr 127.0.0.1:0 w 2>err
 	at=$(bound addr)
 	spawn talk "$at" </dev/null >out
 	asked=$pid
-	ended "$rude"
+	ended "$closing"
 	spawn fdexec w sh -c 'echo served; echo run >>log'
 	ended "$asked"
 	[ "$(cat out)" = served ]

@@ -7,7 +7,9 @@ bats_require_minimum_version 1.5.0
 # Debian keeps sshd, nginx and runuser in sbin; a version manager's python3 may
 # shadow the one that the peers are tested against.
 PATH=$PATH:/usr/sbin:/sbin
+# shellcheck disable=SC2034  # the tests use it
 PYTHON=/usr/bin/python3
+# shellcheck disable=SC2034  # and this
 RUDE=$BATS_TEST_DIRNAME/rude.py
 PIDS=()
 
@@ -17,11 +19,14 @@ setup() {
 	unset NOTIFY_SOCKET
 }
 
-# Ends what spawn started, by pid: TERM, and KILL for what is still there after 5 s.
+# Ends what spawn started, by pid: TERM for all, then KILL for what is still there after 10 s.
 teardown() {
 	local p
 	for p in "${PIDS[@]}"; do
-		kill "$p" 2>/dev/null && eventually gone "$p" || kill -9 "$p" 2>/dev/null
+		kill "$p" 2>/dev/null || true
+	done
+	for p in "${PIDS[@]}"; do
+		eventually gone "$p" || kill -9 "$p" || true
 	done
 	wait
 	rm -rf "${pub:-}"
@@ -37,9 +42,9 @@ spawn() {
 
 # gone PID: it runs no more (a zombie that this shell has not reaped counts as gone).
 gone() {
-	local state
-	state=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) || return 0
-	[ "${state%% *}" = Z ]
+	local stat
+	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
+	[[ $stat == *') Z '* ]]
 }
 
 # eventually COMMAND [ARG...]: try until it succeeds, 10 s at most. This waits for a
@@ -70,11 +75,12 @@ open_fds() { (cd "/proc/$1/fd" && printf '%s\n' *) | sort -n | paste -sd ' '; }
 
 # one_line FILE [WORD...]: FILE holds exactly one line, and each WORD is in it.
 one_line() {
-	local file=$1 word
+	local file=$1 word lines
 	shift
-	[ "$(wc -l <"$file")" -eq 1 ] || { echo "not one line:" && cat "$file"; return 1; } >&2
+	mapfile -t lines <"$file"
+	[ "${#lines[@]}" -eq 1 ] || { echo "not one line:" && cat "$file"; return 1; } >&2
 	for word; do
-		grep -qF -- "$word" "$file" || { echo "no '$word' in:" && cat "$file"; return 1; } >&2
+		[[ ${lines[0]} == *"$word"* ]] || { echo "no '$word' in: ${lines[0]}"; return 1; } >&2
 	done
 }
 
@@ -132,7 +138,7 @@ exits() {
 # asleep PID NAME: it has become the program NAME and waits for something in the kernel.
 asleep() {
 	local stat
-	stat=$(<"/proc/$1/stat") && [[ $stat == *"($2) S "* ]]
+	read -r stat <"/proc/$1/stat" && [[ $stat == *"($2) S "* ]]
 }
 
 # need_strace: for tests that make system calls slow or fail. LeakSanitizer cannot run under it.
@@ -143,16 +149,18 @@ need_strace() {
 
 # need_valgrind TOOL: for tests under valgrind, which cannot run what a sanitizer was built into.
 need_valgrind() {
-	command -v valgrind || skip "no valgrind"
+	command -v valgrind >/dev/null || skip "no valgrind"
 	if grep -qa __asan_init "$(type -P "$1")"; then skip "built with a sanitizer"; fi
 }
 
-# valgrinded COMMAND [ARG...]: no memory error, and whatever is open at the end was inherited;
-# else 99. Otherwise COMMAND's own status.
+# valgrinded COMMAND [ARG...]: COMMAND's status, or 99 after a memory error, and where COMMAND
+# succeeds, if it ended with a descriptor open that was not inherited.
 valgrinded() {
 	local got=0
-	valgrind -q --track-fds=yes --error-exitcode=99 --log-file=valgrind.log "$@" || got=$?
-	awk '/^==[0-9]+== Open / { open++ } /<inherited from parent>/ { open-- } END { exit open }' valgrind.log || got=99
+	valgrind -q --track-fds=yes --child-silent-after-fork=yes --error-exitcode=99 --log-file=valgrind.log "$@" || got=$?
+	if [ "$got" -eq 0 ]; then
+		awk '/^==[0-9]+== Open / { n++ } /<inherited from parent>/ { n-- } END { exit n }' valgrind.log || got=99
+	fi
 	[ "$got" -ne 99 ] || cat valgrind.log >&2
 	return "$got"
 }
@@ -167,7 +175,8 @@ wrong() {
 	status=0
 	timeout 5 "$@" </dev/null >out 2>err || status=$?
 	[ "$status" -eq 125 ] || { echo "status $status, not 125: $*" && cat err; return 1; } >&2
-	[ ! -s out ] && one_line err "${1##*/}: " "$word" || { echo "from: $*"; return 1; } >&2
+	[ ! -s out ] || { echo "printed something: $*" && cat out; return 1; } >&2
+	one_line err "${1##*/}: " "$word" || { echo "from: $*"; return 1; } >&2
 	[ "$(ls -A)" = "$before" ] || { echo "left something behind: $*" && ls -A; return 1; } >&2
 }
 

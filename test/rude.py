@@ -5,6 +5,7 @@
 rude.py [-T TYPE] listen PATH BEHAVIOUR [ARG]   one peer that connects (any that sends, with -T dgram)
 rude.py [-T TYPE] connect PATH BEHAVIOUR [ARG]
 rude.py pair N M COMMAND...                     COMMAND with a socketpair at N and M
+rude.py listener N PATH COMMAND...              COMMAND with a socket that listens at PATH as N
 rude.py pty N M COMMAND...                      COMMAND with a raw terminal: master at N, slave at M
 rude.py nonblock N COMMAND...                   COMMAND with O_NONBLOCK set on N
 
@@ -214,6 +215,11 @@ def main(args):
     if verb == "pair":
         ends = [s.detach() for s in socket.socketpair(socket.AF_UNIX, kind)]
         placed(ends, map(int, args[:2]), args[2:])
+    elif verb == "listener":
+        sock = socket.socket(socket.AF_UNIX, kind)
+        sock.bind(address(args[1]))
+        sock.listen()
+        placed([sock.detach()], [int(args[0])], args[2:])
     elif verb == "pty":
         master, slave = os.openpty()
         tty.setraw(slave)

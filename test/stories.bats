@@ -5,8 +5,6 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-RUDE=$BATS_TEST_DIRNAME/rude.py
-
 # ---- 1: a parent talks to a program it executed, over a socketpair ----
 
 @test "story 1: a parent talks to a program it executed, over a socketpair" {
@@ -21,8 +19,8 @@ RUDE=$BATS_TEST_DIRNAME/rude.py
 		exit 9
 	END
 	mkfifo in
-	spawn fdexec -S 7 sh program 7 <in >out
-	exec 6>in
+	exec 6<>in
+	spawn fdexec -S 7 sh program 7 <in >out 6>&-
 	words=
 	for n in 1 2 3; do        # each line is there as soon as it is written
 		words="${words:+$words }byte"
@@ -44,7 +42,7 @@ RUDE=$BATS_TEST_DIRNAME/rude.py
 @test "story 1: exec: puts a program it executed where a SOCKET stands" {
 	echo notes >notes
 	[ "$(fdrecv 'exec:fdsend fd:1 3 3<notes')" = notes ]
-	fdsend 'exec:exec fdrecv fd:0 cat >copied' 0 <notes
+	fdsend 'exec:exec fdrecv -i fd:0 cat >copied' 0 <notes
 	eventually cmp notes copied
 	fdexec -i 'exec:fdsend fd:1 3 3<notes' sh -c 'cat >executed' 2>err
 	cmp notes executed

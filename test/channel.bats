@@ -1,0 +1,709 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# fdserve and fdexec (and fdrecv) together: each connection reaches exactly one command,
+# whatever happens to workers.
+# What stands in '...' is for the shell that COMMAND is; the helper sets pid and the like.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
+load helper
+
+# clients PORT TOTAL AT_ONCE [SOURCE]: that many connections; each sends its number in a line
+# and prints what comes until end of file, in one line; what is reset counts as ended.
+clients='import socket, sys
+from concurrent.futures import ThreadPoolExecutor
+port, total, at_once = map(int, sys.argv[1:4])
+def client(number):
+    s = socket.create_connection(("127.0.0.1", port), 20, (sys.argv[4], 0) if sys.argv[4:] else None)
+    reply = b""
+    try:
+        s.sendall(b"%d\n" % number)
+        while data := s.recv(4096):
+            reply += data
+    except ConnectionError:
+        pass
+    return reply.decode().strip()
+with ThreadPoolExecutor(at_once) as pool:
+    print(*pool.map(client, range(total)), sep="\n")'
+clients() { "$PYTHON" -c "$clients" "$@"; }
+
+# hold N: N clients in the background, which keep what comes in files reply.*
+hold() {
+	local _
+	for _ in $(seq "$1"); do
+		spawn sh -c 'exec socat -t 20 - "TCP:$1" >"reply.$$"' sh "$at"
+	done
+}
+# patient NAME: a command for sh that logs NAME and waits for the file "go" before it answers.
+patient() { printf 'echo %s >>log; while [ ! -e go ]; do sleep 0.02; done; echo %s' "$1" "$1"; }
+
+# serve [OPTION...]: fdserve on a free port, with SOCKET s; sets $server, $at and $port.
+serve() {
+	spawn fdserve -A addr "$@" 127.0.0.1:0 s 2>serve.err
+	server=$pid
+	at=$(bound addr)
+	port=${at##*:}
+}
+
+# figures PID FILE: ask for the line of figures; it is in $line.
+figures() {
+	local before
+	before=$(grep -c 'slots [0-9]*$' "$2") || true
+	kill -USR1 "$1"
+	told() { [ "$(grep -c 'slots [0-9]*$' "$1")" -gt "$2" ]; }
+	eventually told "$2" "$before" || return
+	line=$(grep 'slots [0-9]*$' "$2" | tail -n 1)
+}
+# figure WORD N: fdserve's line says so now. Slots are those free.
+figure() {
+	figures "$server" serve.err
+	[[ ", ${line##*: }," == *", $1 $2,"* ]] || { echo "not $1 $2: $line" >&2; return 1; }
+}
+
+# queued PORT N: so many connections wait in the kernel's queue.
+queued() {
+	[ "$(awk -v p="$(printf ':%04X' "$1")" '$4 == "0A" && substr($2, length($2) - 4) == p { sub(/.*:/, "", $5); print $5 }' \
+		/proc/net/tcp)" = "$(printf %08X "$2")" ]
+}
+
+# calls PID: how many system calls end in one second: a sleep, but what is measured is that time.
+calls() {
+	timeout 1 strace -o trace -p "$1" 2>/dev/null || true
+	[ -s trace ] || { echo "no trace of $1"; return; }
+	grep -c ' = ' trace || true
+}
+
+answers() { cat reply.* 2>/dev/null | wc -l; }
+answered() { [ "$(answers)" -eq "$1" ]; }
+
+# ---- push: one worker at SOCKET ----
+
+@test "push: every connection is served once, by one command" {
+	serve
+	spawn fdexec s sh -c 'read -r n; echo "$n" >>log; echo "$n"'
+	clients "$port" 300 32 | diff - <(seq 0 299)
+	sort -n log | diff - <(seq 0 299)
+	figure accepted 300 && figure 'handed over' 300 && figure acknowledged 300
+	figure returned 0 && figure waiting 0 && figure workers 1
+	eventually figure slots 64
+}
+
+@test "push: no more is accepted than the worker has slots, the rest waits in the kernel's queue" {
+	serve
+	spawn fdexec -j 2 s sh -c "$(patient a)"
+	hold 7
+	eventually lines log 2
+	eventually queued "$port" 5
+	figure accepted 2
+	figure slots 0
+	queued "$port" 5
+	touch go
+	eventually answered 7
+	lines log 7
+}
+
+@test "push: nothing is accepted while there is no worker" {
+	serve
+	hold 3
+	eventually queued "$port" 3
+	figure accepted 0
+	figure workers 0
+	queued "$port" 3
+	touch go
+	spawn fdexec s sh -c "$(patient a)"
+	eventually answered 3
+	figure accepted 3
+}
+
+@test "push: fdrecv takes one connection, the next one waits for the next worker" {
+	serve
+	hold 2
+	eventually queued "$port" 2
+	exits 0 fdrecv -io s echo one
+	eventually answered 1
+	figure acknowledged 1
+	queued "$port" 1
+	exits 0 fdrecv -io s echo two
+	eventually answered 2
+	sort reply.* | diff - <(printf 'one\ntwo\n')
+}
+
+@test "-j limits the commands that run at once, and all run in the end" {
+	mkdir running
+	serve
+	spawn fdexec -j 3 s sh -c ': >running/$$; ls running | wc -l >>log; read -r n; rm running/$$; echo "$n"'
+	clients "$port" 60 20 | diff - <(seq 0 59)
+	lines log 60
+	[ "$(sort -n log | tail -n 1)" -eq 3 ]
+}
+
+# ---- pull: workers connect ----
+
+@test "pull: workers come and go" {
+	serve -l
+	spawn fdexec -c s sh -c 'read -r n; echo "$n $1" >>log; echo "$1"' sh a
+	a=$pid
+	eventually figure workers 1
+	[ "$(clients "$port" 1 1)" = a ]
+	spawn fdexec -c s sh -c 'read -r n; echo "$n $1" >>log; echo "$1"' sh b
+	eventually figure workers 2
+	kill "$a"
+	ended "$a" 0
+	eventually figure workers 1
+	clients "$port" 20 4 | uniq | diff - <(echo b)
+	kill "$pid"
+	ended "$pid" 0
+	eventually figure workers 0
+	hold 1
+	eventually queued "$port" 1
+	spawn fdexec -c s echo c
+	eventually answered 1
+	[ "$(cat reply.*)" = c ]
+	lines log 21
+}
+
+@test "pull: the freest worker is served first" {
+	serve -l
+	spawn fdexec -c -j 1 s sh -c "$(patient small)"
+	spawn fdexec -c -j 4 s sh -c "$(patient big)"
+	eventually figure slots 5
+	hold 3
+	eventually lines log 3
+	sort log | uniq -c | tr -s ' ' | diff - <(echo ' 3 big')
+	hold 2
+	eventually lines log 5
+	sort log | uniq -c | tr -s ' ' | diff - <(printf ' 4 big\n 1 small\n')
+	touch go
+	eventually answered 5
+}
+
+@test "pull: a worker ten times slower than the other three gets a share to match" {
+	serve -l
+	for time in 0.2 0.02 0.02 0.02; do
+		spawn fdexec -c -j 2 s sh -c 'sleep $1; echo $1' sh "$time"
+	done
+	eventually figure workers 4
+	clients "$port" 250 16 >got
+	slow=$(grep -cx 0.2 got)
+	fast=$(grep -cx 0.02 got)
+	echo "slow $slow, fast $fast" | tee "$BATS_TEST_TMPDIR/shares"
+	[ "$((slow + fast))" -eq 250 ]
+	((slow > 0 && slow * 12 < 250))        # an equal share would be 62, a matching one is 8
+}
+
+@test "pull: overload waits in the kernel's queue, no more accepted than all workers' slots" {
+	serve -l
+	spawn fdexec -c -j 1 s sh -c "$(patient a)"
+	spawn fdexec -c -j 2 s sh -c "$(patient b)"
+	eventually figure slots 3
+	hold 8
+	eventually lines log 3
+	eventually queued "$port" 5
+	figure accepted 3
+	queued "$port" 5
+	touch go
+	eventually answered 8
+	lines log 8
+}
+
+@test "pull: fdrecv -c takes one connection" {
+	serve -l
+	hold 2
+	eventually queued "$port" 2
+	exits 0 fdrecv -c -io s echo one
+	eventually answered 1
+	queued "$port" 1
+	exits 0 fdrecv -c -io s echo two
+	eventually answered 2
+}
+
+@test "fdexec -c comes before fdserve -l, says so once, and comes back when fdserve does" {
+	spawn fdexec -c s sh -c 'read -r n; echo "$n"' 2>work.err
+	worker=$pid
+	eventually grep -q s: work.err
+	serve -l
+	[ "$(clients "$port" 1 1)" = 0 ]
+	kill "$server"
+	ended "$server" 0
+	rm addr
+	serve -l
+	[ "$(clients "$port" 3 1 | paste -sd ' ')" = '0 1 2' ]
+	kill "$worker"
+	ended "$worker" 0
+	[ "$(grep -c 'No such file' work.err)" -le 2 ]
+}
+
+@test "fdexec -c -w gives up with 124, without -w it does not" {
+	exits 124 fdexec -q -c -w 0.1 s true 2>err
+	one_line err 'fdexec: s: ' 'timed out'
+	exits 124 timeout 0.5 fdexec -q -c s true
+}
+
+# ---- one connection too many ----
+
+@test "-C closes what one address has too many of at once, with a worker and with a command" {
+	for form in worker command; do
+		rm -f go log addr reply.*
+		if [ $form = worker ]; then
+			serve -C 2
+			spawn fdexec s sh -c "$(patient a)"
+			worker=$pid
+		else
+			spawn fdserve -C 2 -A addr 127.0.0.1:0 -- sh -c "$(patient a)" 2>serve.err
+			server=$pid worker=
+			at=$(bound addr)
+			port=${at##*:}
+		fi
+		hold 2
+		eventually lines log 2
+		[ "$(clients "$port" 3 1 | tr -d '\n')" = '' ]       # closed, though the two still run
+		lines log 2
+		spawn sh -c 'exec "$@" >reply.other' sh "$PYTHON" -c "$clients" "$port" 1 1 127.0.0.2
+		eventually lines log 3                               # another address has its own two
+		touch go
+		eventually answered 3
+		free() { [ "$(clients "$port" 1 1)" = a ]; }
+		eventually free                                      # the two that ended count no more
+		kill "$server"
+		ended "$server" 0
+		[ -z "$worker" ] || { kill "$worker" && ended "$worker" 0; }
+	done
+}
+
+# ---- -P: a foreign worker of the plain form ----
+
+plain='import socket, sys
+s = socket.socket(socket.AF_UNIX)
+if sys.argv[1] == "listen":
+    s.bind("s")
+    s.listen()
+    s, _ = s.accept()
+else:
+    s.connect("s")
+while True:
+    data, fds, flags, _ = socket.recv_fds(s, 4096, 253)
+    if not data:
+        break
+    assert len(fds) == 1 and len(data) == 1, (data, fds)
+    with socket.socket(fileno=fds[0]) as client:
+        client.sendall(b"plain " + client.recv(4096))'
+
+@test "-P: a worker that knows the plain form only, in push and pull" {
+	for how in listen connect; do
+		rm -f addr s
+		if [ $how = listen ]; then
+			spawn "$PYTHON" -c "$plain" $how
+			serve -P
+		else
+			serve -P -l
+			await_socket s
+			spawn "$PYTHON" -c "$plain" $how
+		fi
+		worker=$pid
+		clients "$port" 20 4 | diff - <(seq -f 'plain %g' 0 19)
+		kill "$server"
+		ended "$server" 0
+		kill "$worker" 2>/dev/null || true
+	done
+}
+
+# ---- manners of what runs long ----
+
+@test "SIGUSR1: one line of figures from fdserve and from fdexec, and nothing ends" {
+	serve
+	spawn fdexec -j 5 s sh -c "$(patient a)" 2>work.err
+	worker=$pid
+	hold 2
+	eventually lines log 2
+	settled() { figures "$server" serve.err && [[ $line == *'acknowledged 2,'* ]]; }
+	eventually settled
+	[[ $line =~ ^fdserve:.*\ accepted\ 2,\ handed\ over\ 2,\ acknowledged\ 2,\ returned\ 0,\ waiting\ 0,\ workers\ 1,\ slots\ 3$ ]]
+	figures "$worker" work.err
+	[[ $line =~ ^fdexec:.*\ started\ 2,\ running\ 2,\ slots\ 3$ ]]
+	touch go
+	eventually answered 2
+	eventually childless "$worker"
+	figures "$worker" work.err
+	[[ $line =~ \ started\ 2,\ running\ 0,\ slots\ 5$ ]]
+}
+
+@test "a signal: what is in the queue is accepted and handed over, then fdserve ends" {
+	for form in push pull; do
+		rm -f go log addr reply.*
+		if [ $form = push ]; then
+			serve
+			spawn fdexec -j 1 s sh -c "$(patient a)"
+		else
+			serve -l
+			spawn fdexec -c -j 1 s sh -c "$(patient a)"
+		fi
+		worker=$pid
+		hold 4
+		eventually lines log 1
+		eventually queued "$port" 3
+		kill "$server"
+		touch go
+		eventually answered 4
+		ended "$server" 0
+		lines log 4
+		grep -E 'ended by SIGTERM, 4 ' serve.err
+		run ! listening "$port"
+		kill "$worker"
+		ended "$worker" 0
+	done
+}
+
+@test "fdserve -- COMMAND, a signal: what is in the queue is served" {
+	spawn fdserve -j 1 -A addr 127.0.0.1:0 -- sh -c "$(patient a)" 2>serve.err
+	server=$pid
+	at=$(bound addr)
+	port=${at##*:}
+	hold 3
+	eventually lines log 1
+	eventually queued "$port" 2
+	kill "$server"
+	touch go
+	eventually answered 3
+	ended "$server" 0
+	lines log 3
+}
+
+@test "a second signal ends fdserve at once, whatever waits" {
+	serve
+	spawn fdexec -j 1 s sh -c "$(patient a)"
+	worker=$pid
+	hold 3
+	eventually lines log 1
+	eventually queued "$port" 2
+	kill "$server"
+	run ! timeout 0.5 tail -s 0.05 --pid="$server" -f /dev/null      # it waits for the worker
+	kill "$server"
+	ended "$server" 0
+	grep SIGTERM serve.err
+	touch go
+	eventually answered 1        # which had begun
+	kill "$worker"
+	ended "$worker" 0
+}
+
+@test "READY=1 and STOPPING=1 are told by fdserve and fdexec" {
+	spawn socat -u UNIX-RECV:n1 CREATE:told1
+	spawn socat -u UNIX-RECV:n2 CREATE:told2
+	eventually test -S n1 && eventually test -S n2
+	NOTIFY_SOCKET=$PWD/n1 spawn fdserve -l -A addr 127.0.0.1:0 s
+	server=$pid
+	NOTIFY_SOCKET=$PWD/n2 spawn fdexec -c -w 5 s sh -c "$(patient a)"
+	worker=$pid
+	eventually grep -q READY=1 told1
+	eventually grep -q READY=1 told2
+	at=$(cat addr)
+	hold 1
+	eventually lines log 1
+	run ! grep STOPPING told1 told2
+	kill "$worker"
+	eventually grep -q STOPPING=1 told2
+	kill "$server"
+	eventually grep -q STOPPING=1 told1
+	touch go
+	ended "$worker" 0
+	ended "$server" 0
+	answered 1
+}
+
+# ---- workers that stop or die ----
+
+@test "a worker killed before it acknowledged: the connection goes to the other, once" {
+	serve -l
+	spawn fdexec -c -j 4 s sh -c 'echo a >>log; echo a'
+	a=$pid
+	eventually figure slots 4
+	kill -STOP "$a"
+	hold 3
+	eventually figure 'handed over' 3
+	figure acknowledged 0
+	spawn fdexec -c -j 4 s sh -c 'echo b >>log; echo b'
+	eventually figure workers 2
+	kill -KILL "$a"
+	eventually answered 3
+	sort log reply.* | uniq -c | tr -s ' ' | diff - <(echo ' 6 b')
+	figure returned 3 && figure acknowledged 3 && figure accepted 3
+}
+
+@test "a worker killed after it acknowledged: the command goes on, and runs once" {
+	serve -l
+	spawn fdexec -c -j 4 s sh -c "$(patient a)"
+	a=$pid
+	eventually figure slots 4
+	hold 2
+	eventually lines log 2
+	spawn fdexec -c -j 4 s sh -c "$(patient b)"
+	eventually figure workers 2
+	figure acknowledged 2
+	kill -KILL "$a"
+	eventually figure workers 1
+	touch go
+	eventually answered 2
+	sort log reply.* | uniq -c | tr -s ' ' | diff - <(echo ' 4 a')
+	figure returned 0
+}
+
+@test "--ack-timeout: a stopped worker's connection goes to the other, runs once, and the client sees its end" {
+	serve -l --ack-timeout 0.3
+	spawn fdexec -c -j 4 s sh -c 'echo a >>log; echo a' 2>a.err
+	a=$pid
+	eventually figure slots 4
+	kill -STOP "$a"
+	spawn fdexec -c -j 1 s sh -c 'echo b >>log; echo b'
+	eventually figure slots 5
+	[ "$(clients "$port" 1 1)" = b ]         # to end of file, though the stopped worker is still there
+	figure returned 1 && figure acknowledged 1
+	kill -CONT "$a"
+	eventually figure workers 2              # it notices, and comes back
+	lines log 1
+	figures "$a" a.err
+	[[ $line == *'started 0,'* ]]
+	[ "$(clients "$port" 1 1)" = a ]         # the freest again
+	diff log - <<<$'b\na'
+}
+
+@test "--ack-timeout: a stopped worker holds up nobody but those that went to it" {
+	serve -l --ack-timeout 20
+	spawn fdexec -c -j 1 s echo a
+	a=$pid
+	eventually figure slots 1
+	kill -STOP "$a"
+	hold 1
+	eventually figure 'handed over' 1
+	spawn fdexec -c -j 1 s sh -c 'read -r n; echo "$n"'
+	eventually figure workers 2
+	clients "$port" 20 4 | diff - <(seq 0 19)
+	answered 0
+	kill -CONT "$a"
+	eventually answered 1
+	figure returned 0
+	[ "$(cat reply.*)" = a ]
+}
+
+@test "push: a worker killed with connections in hand, the next one at the same path gets them" {
+	serve
+	spawn fdexec s sh -c 'echo a >>log'
+	a=$pid
+	eventually figure slots 64
+	kill -STOP "$a"
+	hold 5
+	eventually figure 'handed over' 5
+	kill -KILL "$a"
+	ended "$a" 137
+	spawn fdexec s sh -c 'echo b >>log; echo b'
+	eventually answered 5
+	sort log | uniq -c | tr -s ' ' | diff - <(echo ' 5 b')
+	figure returned 5
+}
+
+@test "a COMMAND that is not there counts as started: the client is closed, nobody tries again" {
+	serve -l
+	spawn fdexec -c -j 4 s ./not-there 2>work.err
+	spawn fdexec -c -j 4 s ./not-there 2>work2.err
+	eventually figure workers 2
+	[ "$(clients "$port" 3 1 | tr -d '\n')" = '' ]
+	figure acknowledged 3 && figure returned 0
+	told() { [ "$(cat work.err work2.err | grep -c 'not-there: No such file')" -eq 3 ]; }
+	eventually told
+	eventually figure waiting 0
+	figure slots 8
+}
+
+# ---- no room ----
+
+@test "fdserve with a full descriptor table waits without spinning and loses nothing" {
+	need_strace
+	spawn bash -c 'ulimit -n 16; exec fdserve -l -A addr 127.0.0.1:0 s' 2>serve.err
+	server=$pid
+	at=$(bound addr)
+	port=${at##*:}
+	spawn fdexec -c -j 64 s sh -c 'read -r n; echo "$n" >>log; echo "$n"'
+	worker=$pid
+	eventually figure slots 64
+	kill -STOP "$worker"
+	spawn sh -c 'exec "$@" >got' sh "$PYTHON" -c "$clients" "$port" 40 40
+	busy=$pid
+	stuck() { figure accepted 40 && return 1; ((${line##*accepted } > 0)) 2>/dev/null; [[ $line != *'accepted 0,'* ]]; }
+	eventually stuck
+	n=$(calls "$server")
+	echo "$n system calls in a second"
+	[ "$n" -lt 50 ]
+	kill -CONT "$worker"
+	ended "$busy" 0
+	sort -n got | diff - <(seq 0 39)
+	sort -n log | diff - <(seq 0 39)
+}
+
+@test "fdserve -- COMMAND with a full descriptor table loses nothing" {
+	spawn bash -c 'ulimit -n 9; exec fdserve -A addr 127.0.0.1:0 -- head -n 1' 2>serve.err
+	at=$(bound addr)
+	clients "${at##*:}" 100 40 | diff - <(seq 0 99)
+}
+
+@test "fdexec with a full descriptor table loses nothing" {
+	serve
+	spawn bash -c 'ulimit -n 8; exec fdexec s sh -c "$1"' sh 'head -n 1 | tee -a log'
+	clients "$port" 60 30 | diff - <(seq 0 59)
+	sort -n log | diff - <(seq 0 59)
+}
+
+# ---- nothing to do, and much to do ----
+
+@test "idle, fdserve and fdexec make no system call in a second, push and pull" {
+	need_strace
+	for how in push pull; do
+		rm -f addr
+		if [ $how = push ]; then
+			serve
+			spawn fdexec s sh -c 'read -r n; echo "$n"'
+		else
+			serve -l
+			spawn fdexec -c s sh -c 'read -r n; echo "$n"'
+		fi
+		worker=$pid
+		clients "$port" 3 1 | diff - <(seq 0 2)
+		eventually childless "$worker"
+		[ "$(calls "$server")" = 0 ]
+		[ "$(calls "$worker")" = 0 ]
+		kill "$server" "$worker"
+		ended "$server" 0
+		ended "$worker" 0
+	done
+}
+
+@test "thousands of connections leave no descriptor open, and memory as it was" {
+	rss() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
+	serve -l
+	spawn fdexec -c s echo x
+	worker=$pid
+	spawn fdexec -c s echo x
+	clients "$port" 300 16 | uniq | diff - <(echo x)
+	eventually childless "$worker"
+	before="$(open_fds "$server") / $(open_fds "$worker")"
+	rss_before=("$(rss "$server")" "$(rss "$worker")")
+	clients "$port" 3000 16 | uniq | diff - <(echo x)
+	eventually childless "$worker"
+	settled() { [ "$(open_fds "$server") / $(open_fds "$worker")" = "$before" ]; }
+	eventually settled
+	rss_after=("$(rss "$server")" "$(rss "$worker")")
+	echo "RSS before ${rss_before[*]}, after ${rss_after[*]} kB"
+	[ -z "${SANITIZE:-}" ] || skip "descriptors are the same; a sanitizer keeps freed memory, so that it cannot be compared"
+	((rss_after[0] - rss_before[0] <= 128 && rss_after[1] - rss_before[1] <= 128))
+}
+
+# ---- worker.py and dispatcher.py: strangers that know fdkit(7) only ----
+
+@test "a foreign worker serves fdserve, push and pull, beside a fdexec as well" {
+	for how in listen connect; do
+		rm -f addr s
+		if [ $how = listen ]; then
+			spawn "$PYTHON" "$BATS_TEST_DIRNAME/worker.py" listen s 2 foreign
+			worker=$pid
+			await_socket s
+			serve
+		else
+			serve -l
+			await_socket s
+			spawn "$PYTHON" "$BATS_TEST_DIRNAME/worker.py" connect s 2 foreign
+			worker=$pid
+		fi
+		eventually figure slots 2
+		clients "$port" 50 8 | diff - <(seq -f 'foreign %g' 0 49)
+		eventually figure slots 2
+		figure accepted 50 && figure acknowledged 50 && figure returned 0
+		if [ $how = connect ]; then
+			spawn fdexec -c -j 2 s sh -c 'read -r n; echo "own $n"'
+			eventually figure workers 2
+			clients "$port" 50 8 >got
+			sort -n -k 2 got | sed 's/.* //' | diff - <(seq 0 49)
+			[ "$(cut -d ' ' -f 1 got | sort -u | paste -sd ' ')" = 'foreign own' ]
+		fi
+		kill "$server"
+		ended "$server" 0
+		kill "$worker" 2>/dev/null || true
+	done
+}
+
+@test "a foreign worker that was stopped starts nothing that was taken back from it" {
+	serve -l --ack-timeout 0.3
+	await_socket s
+	spawn "$PYTHON" "$BATS_TEST_DIRNAME/worker.py" connect s 4 foreign
+	worker=$pid
+	eventually figure slots 4
+	kill -STOP "$worker"
+	spawn fdexec -c -j 1 s sh -c 'read -r n; echo "own $n"'
+	eventually figure slots 5
+	clients "$port" 2 2 | sort | diff - <(printf 'own 0\nown 1\n')
+	figure returned 2
+	kill -CONT "$worker"
+	eventually figure workers 2
+	clients "$port" 2 2 | sort | diff - <(printf 'foreign 0\nforeign 1\n')
+	figure acknowledged 4
+}
+
+@test "a foreign dispatcher is served by fdexec, push and pull, and by its own like" {
+	for how in listen connect; do
+		rm -f s port go log reply.*
+		if [ $how = connect ]; then
+			spawn fdexec -j 2 s sh -c "$(patient a)"
+			worker=$pid
+			await_socket s
+			spawn "$PYTHON" "$BATS_TEST_DIRNAME/dispatcher.py" connect s 20 >port
+			server=$pid
+		else
+			spawn "$PYTHON" "$BATS_TEST_DIRNAME/dispatcher.py" listen s 20 >port
+			server=$pid
+			await_socket s
+			spawn fdexec -c -j 2 s sh -c "$(patient a)"
+			worker=$pid
+		fi
+		eventually lines port 1
+		port=$(cat port) at=127.0.0.1:$port
+		hold 5
+		eventually lines log 2
+		eventually queued "$port" 3
+		touch go
+		eventually answered 5
+		clients "$port" 50 8 | uniq -c | tr -s ' ' | diff - <(echo ' 50 a')
+		lines log 55
+		kill "$worker"
+		ended "$worker" 0
+		if [ $how = listen ]; then
+			spawn "$PYTHON" "$BATS_TEST_DIRNAME/worker.py" connect s 2 foreign
+			clients "$port" 20 4 | diff - <(seq -f 'foreign %g' 0 19)
+		fi
+		kill "$server"
+		ended "$server"
+		kill "$pid" 2>/dev/null || true
+	done
+}
+
+@test "a foreign dispatcher gives what a killed or a stopped fdexec had to another" {
+	spawn "$PYTHON" "$BATS_TEST_DIRNAME/dispatcher.py" listen s 0.4 >port
+	await_socket s
+	eventually lines port 1
+	port=$(cat port) at=127.0.0.1:$port
+	for how in KILL STOP; do
+		rm -f log reply.*
+		spawn fdexec -c -j 4 s sh -c 'echo a >>log; echo a'
+		a=$pid
+		hold 1
+		eventually answered 1
+		kill -STOP "$a"
+		hold 2
+		spawn fdexec -c -j 1 s sh -c 'echo b >>log; echo b'
+		b=$pid
+		[ $how = STOP ] || kill -KILL "$a"
+		eventually answered 3
+		sort log | diff - <(printf 'a\nb\nb\n')
+		kill "$b"
+		ended "$b" 0
+		if [ $how = STOP ]; then
+			kill -CONT "$a"
+			[ "$(clients "$port" 1 1)" = a ]
+			lines log 4
+		fi
+	done
+}

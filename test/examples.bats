@@ -1,0 +1,108 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What README.md and the EXAMPLES sections of the manual pages show is run as it stands: each
+# block in an empty directory of its own, with sh -e, which must succeed within 20 seconds. What
+# it prints must be what the document says: in an ```output block after it, or in lines that
+# begin with "# prints: ".
+# shellcheck disable=SC2154  # the helper sets status
+load helper
+
+ROOT=$BATS_TEST_DIRNAME/..
+
+# extract FILE: write every block of FILE to N.sh, N being its line, and what is to come of it to N.out.
+extract() {
+	# shellcheck disable=SC2016
+	awk -v markdown="$([[ $1 == *.md ]] && echo 1)" '
+		inside && /^```/ { if (out) close(out); out = ""; inside = 0; next }
+		inside { if (out) print >out; next }
+		/^```/ {
+			inside = 1
+			if (markdown && $0 == "```output") out = (after ? after ".out" : "")
+			else if (markdown ? $0 == "```sh" : examples) { after = NR; out = NR ".sh" }
+			else after = ""
+			if (out) printf "" >out
+			next
+		}
+		/^# / { examples = $0 == "# EXAMPLES" }
+		NF { after = "" }' "$1"
+	# In the source of a manual page a backslash stands before what is meant literally.
+	[[ $1 == *.md ]] || sed -i 's/\\\(.\)/\1/g' ./*.sh
+	for block in *.sh; do
+		[ -e "${block%.sh}.out" ] || ! grep -q '^# prints: ' "$block" ||
+			sed -n 's/^# prints: //p' "$block" >"${block%.sh}.out"
+	done
+}
+
+# alone GROUP: nothing of this process group runs any more.
+alone() { ! cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | awk -v g="$1" '$3 == g && $1 != "Z" { f = 1 } END { exit !f }'; }
+
+# run_block N: its status is in $status; nothing that it started is left.
+run_block() {
+	local group
+	mkdir "$1"
+	(cd "$1" && exec setsid timeout 20 sh -e "../$1.sh" </dev/null >"../$1.got" 2>"../$1.err" 3>&-) &
+	group=$!
+	status=0
+	wait "$group" || status=$?
+	alone "$group" || kill -- "-$group" 2>/dev/null || true
+	eventually alone "$group" || kill -KILL -- "-$group"
+}
+
+# runs_as_it_stands FILE
+runs_as_it_stands() {
+	local file=$1 n failed=0
+	# The programs that the documents mean, whatever else has their names here.
+	mkdir bin blocks
+	ln -s "$PYTHON" bin/python3
+	ln -s "$(command -v nc.openbsd)" bin/nc
+	PATH=$PWD/bin:$PATH
+	cd blocks || return
+	extract "$file"
+	ls ./*.sh >/dev/null || { echo "$file: no example found" >&2; return 1; }
+	for block in *.sh; do
+		n=${block%.sh}
+		run_block "$n"
+		if [ "$status" -ne 0 ]; then
+			echo "${file##*/}:$n: this example ended with status $status:"
+		elif [ -e "$n.out" ] && [ "$(cat "$n.got")" != "$(cat "$n.out")" ]; then
+			echo "${file##*/}:$n: this example does not print what it says, but:"
+			cat "$n.got"
+		else
+			continue
+		fi
+		failed=1
+		sed 's/^/    /' "$block"
+		sed 's/^/  stderr: /' "$n.err"
+	done >&2
+	return "$failed"
+}
+
+@test "README.md: the examples run as they stand" {
+	runs_as_it_stands "$ROOT/README.md"
+}
+
+@test "fdsend(1): the examples run as they stand" {
+	runs_as_it_stands "$ROOT/man/fdsend.1.scd"
+}
+
+@test "fdrecv(1): the examples run as they stand" {
+	runs_as_it_stands "$ROOT/man/fdrecv.1.scd"
+}
+
+@test "fdexec(1): the examples run as they stand" {
+	runs_as_it_stands "$ROOT/man/fdexec.1.scd"
+}
+
+@test "fdserve(1): the examples run as they stand" {
+	runs_as_it_stands "$ROOT/man/fdserve.1.scd"
+}
+
+@test "fdkit(7): the examples run as they stand" {
+	runs_as_it_stands "$ROOT/man/fdkit.7.scd"
+}
+
+@test "every manual page has its examples run above" {
+	for page in "$ROOT"/man/*.scd; do
+		grep -qF "man/${page##*/}\"" "$BATS_TEST_FILENAME" || { echo "${page##*/} is not run" >&2; return 1; }
+	done
+}

@@ -1,0 +1,300 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What COMMAND starts with: descriptors at their numbers and no others, the environment,
+# signals, limits. By fdrecv; fdexec.bats and fdserve.bats look at what differs there.
+# What stands in '...' is for the shell that COMMAND is; the helper sets pid and status.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
+load helper
+
+# Where the descriptors N... of COMMAND lead, one a line.
+links='found=$(for n; do readlink /proc/$$/fd/$n; done); echo "$found"'
+
+# Files a to e at 5 to 9 for the commands that follow.
+five() { exec 5>a 6>b 7>c 8>d 9>e; }
+
+# placed LIST: of five descriptors sent, those that -f LIST wants are where it says.
+placed() {
+	local -a numbers files=(a b c d e)
+	IFS=, read -ra numbers <<<"$1"
+	spawn fdrecv -f "$1" s sh -c "$links >seen" - "${numbers[@]}"
+	exits 0 fdsend -w 5 s 5 6 7 8 9
+	ended "$pid" 0
+	printf "$PWD/%s\n" "${files[@]:0:${#numbers[@]}}" >expected
+	cmp expected seen || { echo "-f $1:" && cat seen; return 1; } >&2
+}
+
+# only NUMBER...: what spawn started has become sleep(1), with what its caller has open and these.
+only() {
+	eventually asleep "$pid" sleep
+	open_fds "$pid" >found
+	kill "$pid"
+	ended "$pid"
+	spawn sleep 100
+	eventually asleep "$pid" sleep
+	{ open_fds "$pid" | tr ' ' '\n' && printf '%s\n' "$@"; } | sort -nu | xargs >expected
+	kill "$pid"
+	ended "$pid"
+	diff expected found >&2
+}
+
+# ---- numbers ----
+
+@test "swapped placements are right" {
+	five
+	for list in 4,3 3,4 5,3,4 4,5,3; do
+		placed $list
+	done
+}
+
+@test "every order of four neighbours" {
+	five
+	for list in {3..6},{3..6},{3..6},{3..6}; do
+		case $list in
+		*3*3* | *4*4* | *5*5* | *6*6*) ;;
+		*) placed "$list" ;;
+		esac
+	done
+}
+
+@test "any numbers: 0, 1, 2, high ones, those that the caller has open" {
+	five
+	for list in 2,0,1 1,2,0,4,3 0,9,1,8,2 200,3,100,4,0 9,8,7,6,5 14,13,12,11,10 4,1023 255,254; do
+		placed $list
+	done
+}
+
+@test "what stands in the way is replaced, the caller's other descriptors stay" {
+	five
+	echo mine >mine
+	spawn fdrecv -f 10,4 s sh -c "$links >seen" - 10 4 12 10<mine 4<mine 12<mine
+	exits 0 fdsend -w 5 s 5 6
+	ended "$pid" 0
+	[ "$(cat seen)" = "$(printf "$PWD/%s\n" a b mine)" ]
+}
+
+@test "closed standard descriptors stay closed, and what comes goes where it should" {
+	five
+	for closed in '0<&-' '0<&- 1>&-' '0<&- 1>&- 2>&-' '1>&-' '2>&-'; do
+		spawn sh -c "exec fdrecv s sleep 100 $closed"
+		exits 0 fdsend -w 5 s 5
+		eventually asleep "$pid" sleep
+		for n in 0 1 2; do
+			if [[ $closed == *"$n"[\<\>]* ]]; then [ ! -e "/proc/$pid/fd/$n" ]; else [ -e "/proc/$pid/fd/$n" ]; fi
+		done
+		[ "$(readlink "/proc/$pid/fd/3")" = "$PWD/a" ]
+		kill "$pid"
+	done
+}
+
+# ---- no other descriptor ----
+
+@test "COMMAND has the received descriptors and the caller's" {
+	for options in '' '-v -t 9 -a any -M 640' '-N 3' '-B --no-pid'; do
+		# shellcheck disable=SC2086
+		spawn fdrecv $options s sleep 100 2>err
+		exits 0 fdsend -w 5 s 0 0 0
+		only 3 4 5
+	done
+}
+
+@test "COMMAND has nothing more for -i, -o, -e" {
+	for options in -i -o -io -ioe; do
+		spawn fdrecv $options s sleep 100
+		exits 0 fdsend -w 5 s
+		only
+	done
+	spawn fdrecv -io s sleep 100
+	exits 0 fdsend -w 5 s 0 0 0 0
+	only 3 4
+}
+
+@test "COMMAND does not get surplus" {
+	spawn fdrecv -f 9,7 s sleep 100
+	exits 0 fdsend -w 5 s 0 0 0 0 0 0 0 0
+	only 7 9
+	spawn fdrecv -N 2 s sleep 100
+	exits 0 fdsend -w 5 s 0 0 0 0 0 0 0 0
+	only 3 4
+}
+
+@test "COMMAND does not get connections of other peers, nor the -R descriptor" {
+	spawn fdrecv -R 20 s sleep 100 20>ready
+	await_socket s
+	spawn "$RUDE" connect s silent
+	eventually asleep "$pid" rude.py
+	spawn "$RUDE" connect s silent
+	eventually asleep "$pid" rude.py
+	exits 0 fdsend s
+	pid=${PIDS[0]}
+	only 3
+}
+
+@test "COMMAND gets no socket: -c, other types, an abstract name, a long path" {
+	spawn fdsend -l s
+	spawn fdrecv -w 5 -c s sleep 100
+	only 3
+	for type in dgram seqpacket; do
+		spawn fdrecv -T $type s sleep 100
+		exits 0 fdsend -T $type -w 5 s
+		only 3
+	done
+	long=$(printf '%0200d' 0)
+	mkdir "$long"
+	for socket in "@fdkit-$$" "$long/s"; do
+		spawn fdrecv "$socket" sleep 100
+		exits 0 fdsend -w 5 "$socket"
+		only 3
+	done
+}
+
+@test "COMMAND does not get fd:N, unless that is 0, 1 or 2" {
+	spawn "$RUDE" pair 8 9 sh -c 'fdsend fd:8 9>&- & exec 8>&-; exec fdrecv fd:9 sleep 100'
+	only 3
+	spawn "$RUDE" listener 20 s fdrecv fd:20 sleep 100
+	await_socket s
+	exits 0 fdsend s
+	only 3
+	spawn "$RUDE" listener 0 s2 fdrecv fd:0 sleep 100
+	await_socket s2
+	exits 0 fdsend s2
+	eventually asleep "$pid" sleep
+	[[ $(readlink "/proc/$pid/fd/0") == socket:* ]]
+	only 3
+}
+
+@test "COMMAND gets neither the socket nor the child of exec:" {
+	spawn fdrecv 'exec:fdsend fd:1 && exec sleep 100' sleep 100
+	eventually asleep "$pid" sleep
+	childless "$pid"
+	only 3
+}
+
+# ---- the environment ----
+
+# Variables of COMMAND, one a line, without those that sh(1) sets itself.
+variables='env | grep -vE "^(_|PWD|OLDPWD|SHLVL)=" | sort'
+
+@test "the environment is the caller's, and what tells of the descriptors" {
+	export LISTEN_FDS=9 LISTEN_PID=$$ LISTEN_FDNAMES=stale LISTEN_PIDFDID=1 \
+		FDKIT_FDS=stale FDKIT_MESSAGE=stale FDKIT_PEER_PID=stale FDKIT_PEER_UID=stale FDKIT_PEER_GID=stale \
+		PROTO=stale TCPREMOTEIP=stale TCPREMOTEPORT=stale TCPLOCALIP=stale TCPLOCALPORT=stale \
+		UNIXREMOTEPID=stale UNIXREMOTEEUID=stale UNIXREMOTEEGID=stale UNIXLOCALPATH=stale \
+		REMOTE_ADDR=stale REMOTE_PORT=stale \
+		NOTIFY_SOCKET=/no/such/socket MINE='two words' EMPTY=
+	sh -c "$variables" | grep -vE '^(LISTEN_|FDKIT_|PROTO|TCP|UNIX|REMOTE_)' >mine
+	check() {
+		local expected=$1
+		shift
+		spawn fdrecv "$@" s sh -c "echo \$\$ >id; $variables" >found
+		local receiver=$pid
+		spawn fdsend -w 5 s 0 0
+		ended "$receiver" 0
+		{ cat mine && printf '%b\n' "$expected" && printf 'FDKIT_PEER_%s\n' "PID=$pid" "UID=$(id -u)" "GID=$(id -g)"; } |
+			sed "s/SELF/$(cat id)/" | sort | diff - found >&2
+	}
+	listen='LISTEN_FDS=2\nLISTEN_FDNAMES=unknown:unknown'
+	check "FDKIT_FDS=3 4\nLISTEN_PID=SELF\n$listen"
+	check "FDKIT_FDS=3 4\nLISTEN_PID=SELF\n$listen" -f 3,4
+	check "FDKIT_FDS=3 4\n$listen" --no-pid
+	check 'FDKIT_FDS=5 6' -f 5,6
+	check 'FDKIT_FDS=4 5' -f 4-5
+	check 'FDKIT_FDS=0 3' -i
+	check 'FDKIT_FDS=0 2' -ie
+	check 'FDKIT_FDS=3\nLISTEN_PID=SELF\nLISTEN_FDS=1\nLISTEN_FDNAMES=unknown' -N 1
+}
+
+@test "no FDKIT_PEER_ variables from exec:, whose peer is the caller's own" {
+	exits 0 fdrecv 'exec:fdsend -m text fd:1' env >found
+	run ! grep FDKIT_PEER found
+	grep -x FDKIT_MESSAGE=text found
+}
+
+@test "the variables that inetd's children expect, with -i or -o, from a TCP connection itself" {
+	cat >connection <<-'END'
+		import os, socket, sys
+		listener = socket.create_server((sys.argv[1], 0), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+		client = socket.create_connection(listener.getsockname()[:2])
+		server, peer = listener.accept()
+		print(f"TCPREMOTEIP={peer[0]} TCPREMOTEPORT={peer[1]} TCPLOCALIP={peer[0]} TCPLOCALPORT={listener.getsockname()[1]}",
+		      f"REMOTE_ADDR={peer[0]} REMOTE_PORT={peer[1]} PROTO=TCP", flush=True)
+		os.dup2(server.fileno(), 0)
+		os.execvp(sys.argv[2], sys.argv[2:])
+	END
+	family='^(PROTO|TCP|UNIX|REMOTE_)'
+	for address in 127.0.0.1 ::1; do
+		[ $address != ::1 ] || grep -q . /proc/net/if_inet6 || continue
+		for options in -i -o -io; do
+			spawn fdrecv $options s sh -c 'env >found'
+			exits 0 "$PYTHON" connection $address fdsend -w 5 s >expected
+			ended "$pid" 0
+			tr ' ' '\n' <expected | sort | diff - <(grep -E "$family" found | sort)
+		done
+	done
+	for options in '' -e; do
+		# shellcheck disable=SC2086
+		spawn fdrecv $options s sh -c 'env >found'
+		exits 0 "$PYTHON" connection 127.0.0.1 fdsend -w 5 s >expected
+		ended "$pid" 0
+		run ! grep -E "$family" found
+	done
+}
+
+@test "the same from a Unix connection" {
+	spawn fdrecv -i s env >found
+	spawn "$RUDE" listener 6 local sh -c '
+		/usr/bin/python3 -c "import socket, time; s = socket.socket(socket.AF_UNIX); s.connect(\"local\"); s.recv(1)" &
+		echo $! >client
+		exec /usr/bin/python3 -c "
+import os, socket
+c = socket.socket(fileno=6).accept()[0]
+os.dup2(c.fileno(), 0)
+os.execvp(\"fdsend\", [\"fdsend\", \"-w\", \"5\", \"s\"])"'
+	ended "$pid" 0
+	ended "${PIDS[0]}" 0
+	printf '%s\n' PROTO=UNIX "UNIXREMOTEPID=$(cat client)" "UNIXREMOTEEUID=$(id -u)" "UNIXREMOTEEGID=$(id -g)" \
+		UNIXLOCALPATH=local | sort | diff - <(grep -E '^(PROTO|TCP|UNIX|REMOTE_)' found | sort)
+}
+
+@test "directory and umask are the caller's" {
+	long=$(printf '%0200d' 0)
+	mkdir "$long"
+	for socket in s "$long/s"; do
+		spawn sh -c 'umask 027; exec fdrecv -M 666 "$1" sh -c "pwd; umask" >found' - "$socket"
+		exits 0 fdsend -w 5 "$socket"
+		ended "$pid" 0
+		[ "$(cat found)" = "$(printf '%s\n0027' "$PWD")" ]
+	done
+}
+
+# ---- signals and limits ----
+
+@test "signal mask and dispositions: none blocked, SIGPIPE default, the rest as the caller's" {
+	check() {
+		local ignored=$1 option
+		shift
+		for option in '' -c; do
+			if [ "$option" ]; then spawn fdsend -l s; else spawn fdsend -w 5 s; fi
+			# shellcheck disable=SC2086
+			exits 0 "$@" fdrecv $option -w 5 s grep -E '^Sig(Blk|Ign)' /proc/self/status >found
+			printf 'SigBlk:\t%016x\nSigIgn:\t%016x\n' 0 "$ignored" | diff - found >&2
+		done
+	}
+	bit() { echo $((1 << ($(kill -l "$1") - 1))); }
+	clean=(env --default-signal)
+	check 0 "${clean[@]}"
+	check 0 "${clean[@]}" --ignore-signal=PIPE
+	check 0 "${clean[@]}" --block-signal
+	check $(($(bit HUP) | $(bit USR1))) "${clean[@]}" --ignore-signal=HUP,USR1,PIPE --block-signal=TERM,CHLD,USR2
+	check "$(bit CHLD)" "${clean[@]}" --ignore-signal=CHLD
+	check $(($(bit INT) | $(bit QUIT) | $(bit TERM))) "${clean[@]}" --ignore-signal=INT,QUIT,TERM
+}
+
+@test "the limit of open descriptors is the caller's" {
+	for limits in '300 500' '64 64' "$(ulimit -Sn) $(ulimit -Hn)"; do
+		read -r soft hard <<<"$limits"
+		spawn sh -c 'ulimit -S -n "$1" && ulimit -H -n "$2" && exec fdrecv s sh -c "ulimit -S -n; ulimit -H -n" >found' - "$soft" "$hard"
+		exits 0 fdsend -w 5 s
+		ended "$pid" 0
+		[ "$(paste -sd ' ' found)" = "$soft $hard" ]
+	done
+}

@@ -1,0 +1,578 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# The record form: names, sets of any size, answers, and peers that get it wrong.
+# What stands in '...' is for the shell that COMMAND is; the helper sets pid and the like.
+# shellcheck disable=SC2016,SC2031,SC2154
+load helper
+
+# wire [-T seqpacket] connect|listen SOCKET CHUNK...: a sender by hand. Each CHUNK is N:TEXT, one
+# sendmsg of TEXT with N copies of standard input, or bytes:TEXT, sent byte by byte, each when the
+# last one was read. TEXT is a Python bytes literal's inside. Then it half-closes and prints what
+# comes back, to the end, as it is; or in words that the connection was reset.
+wire='import array, fcntl, os, socket, sys, termios, time
+args, kind = sys.argv[1:], socket.SOCK_STREAM
+if args[0] == "-T":
+    kind, args = socket.SOCK_SEQPACKET, args[2:]
+how, path, *chunks = args
+s = socket.socket(socket.AF_UNIX, kind)
+if how == "listen":
+    s.bind(path)
+    s.listen()
+    s, _ = s.accept()
+else:
+    s.connect(path)
+def unread():
+    n = array.array("i", [0])
+    fcntl.ioctl(s, termios.TIOCOUTQ, n)
+    return n[0]
+try:
+    for chunk in chunks:
+        count, text = chunk.split(":", 1)
+        text = text.encode("latin-1").decode("unicode_escape").encode("latin-1")
+        if count == "bytes":
+            for byte in text:
+                s.sendall(bytes([byte]))
+                while unread():
+                    time.sleep(0.0005)
+        elif int(count):
+            assert socket.send_fds(s, [text], [0] * int(count)) == len(text)
+        else:
+            s.sendall(text)
+    s.shutdown(socket.SHUT_WR)
+except BrokenPipeError:
+    pass
+try:
+    while data := s.recv(65536):
+        os.write(1, data)
+except ConnectionResetError:
+    print("reset")'
+wire() { "$PYTHON" -c "$wire" "$@"; }
+
+# Prints where the descriptors are and what they are called, and what is read from each.
+told='echo "$FDKIT_FDS|$LISTEN_FDS|$LISTEN_FDNAMES|$FDKIT_MESSAGE"'
+
+# receive [OPTION...] -- COMMAND...: fdrecv listens at s in the background; its output is in got, err.
+receive() {
+	spawn fdrecv "$@" >got 2>err
+	receiver=$pid
+	await_socket s
+}
+
+# judged CHUNK...: fdrecv, listening, and what it makes of a sender by hand: the answer is in answer.
+# Whoever sent rubbish gets a line, and the next sender is served.
+judged() {
+	receive s sh -c "$told; ls /proc/\$\$/fd | paste -sd ' '"
+	before=$(open_fds "$receiver")
+	wire connect s "$@" >answer
+	eventually test -s err
+	one_line err 'fdrecv: s: '
+	settled() { [ "$(open_fds "$receiver")" = "$before" ]; }
+	eventually settled
+	fdsend s ok=0
+	ended "$receiver" 0
+	grep -x '3|1|ok|' got
+	rm err
+}
+refused() {
+	judged "$@"
+	grep -x 'fdkit/1 refused why=..*' answer
+}
+
+# ---- names ----
+
+@test "names travel, and say where each descriptor goes" {
+	echo log >l && echo web >w
+	receive -f log=7,web=5 s sh -c 'cat <&7; cat <&5; echo $FDKIT_FDS; echo "${LISTEN_FDS-none}"'
+	fdsend s web=3 log=4 3<w 4<l
+	ended "$receiver" 0
+	printf 'log\nweb\n7 5\nnone\n' | diff - got
+}
+
+@test "LISTEN_FDNAMES has the names, unknown where there is none" {
+	receive s sh -c "$told; echo \$LISTEN_PID \$\$"
+	fdsend s log=0 0 web.2-x_y=0
+	ended "$receiver" 0
+	sed -n 1p got | grep -Fx '3 4 5|3|log:unknown:web.2-x_y|'
+	sed -n 2p got | awk '{ exit $1 != $2 }'
+}
+
+@test "-f in the order of the numbers 3, 4: LISTEN_FDNAMES follows the numbers" {
+	echo log >l && echo web >w
+	receive -f log=4,web=3 s sh -c 'echo "$LISTEN_FDS $LISTEN_FDNAMES"; cat <&3; cat <&4'
+	fdsend s log=3 web=4 3<l 4<w
+	ended "$receiver" 0
+	printf '2 web:log\nweb\nlog\n' | diff - got
+}
+
+@test "-f of fdsend takes names, a name may have 255 bytes and odd ones" {
+	long=$(printf 'n%.0s' {1..255})
+	receive s sh -c "$told"
+	fdsend -f "$long=0,0" -f '%41+/=0' s '"~!\=0'
+	ended "$receiver" 0
+	grep -Fx "3 4 5 6|4|$long:unknown:%41+/:\"~!\\|" got
+}
+
+@test "what -f does not name is closed" {
+	receive -f log=7 s sh -c 'ls /proc/$$/fd | paste -sd " "'
+	fdsend s web=0 log=0 0
+	ended "$receiver" 0
+	grep -E '(^| )7( |$)' got
+	[ "$(sed 's/ 7\b//' got)" = "$(sh -c 'ls /proc/$$/fd | paste -sd " "' <&0 3>&-)" ]
+}
+
+@test "fdsend refuses a name twice, and a bad name, and sends nothing" {
+	spawn "$PYTHON" "$RUDE" listen s report >peer
+	await_socket s
+	wrong 'same name twice' fdsend s log=0 log=1
+	wrong 'same name twice' fdsend -f log=0 s log=1
+	long=$(printf 'n%.0s' {1..256})
+	for name in '' 'a:b' 'a,b' 'a b' $'a\tb' $'a\nb' 'ä' "$long"; do
+		wrong fdsend fdsend s "$name=0"
+	done
+	[ ! -s peer ]
+	exits 0 fdsend -t 5 -1 s
+	grep '^1 ' peer
+}
+
+@test "fdrecv refuses a name twice, a bad name, and makes no socket" {
+	wrong 'same name twice' fdrecv -f log=5,log=6 s true
+	wrong 'same number twice' fdrecv -f log=5,web=5 s true
+	for name in '' 'a:b' 'a b' $'a\nb' 'ä'; do
+		wrong fdrecv fdrecv -f "$name=5" s true
+	done
+}
+
+@test "a name that did not come: 125 on both sides, the reason at the sender, nothing left open" {
+	receive -f log=7,web=5 s echo never
+	run -125 --separate-stderr fdsend s log=0 wob=0
+	[ -z "$output" ]
+	[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '*web* ]]
+	ended "$receiver" 125
+	one_line err 'fdrecv: s: ' web
+	[ ! -s got ]
+	[ ! -e s ]
+}
+
+@test "too few for -N, or for -f without names: 125 on both sides, with the reason" {
+	for want in '-N 3' '-f 5,6,7'; do
+		# shellcheck disable=SC2086
+		receive $want s echo never
+		run -125 --separate-stderr fdsend s a=0 b=0
+		[ -z "$output" ]
+		[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '* ]]
+		ended "$receiver" 125
+		one_line err 'fdrecv: s: '
+		[ ! -s got ]
+	done
+}
+
+@test "a plain receiver does not answer: 125, and what it says is a line's worth on standard error" {
+	spawn "$PYTHON" "$RUDE" listen s report >peer
+	await_socket s
+	run -125 --separate-stderr fdsend s log=0
+	[ -z "$output" ]
+	[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '* ]]
+	ended "$pid" 0
+	grep -F "1 b'fdkit/1 set " peer
+}
+
+@test "refused is obeyed: 125, the reason on standard error, nothing of it on standard output" {
+	spawn "$PYTHON" "$RUDE" listen s reply $'fdkit/1 refused id=1 why=no room = at all\n'
+	await_socket s
+	run -125 --separate-stderr fdsend s log=0
+	[ -z "$output" ]
+	[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '*'no room = at all'* ]]
+}
+
+@test "a reason with control characters cannot write on the sender's terminal" {
+	spawn "$PYTHON" "$RUDE" listen s reply $'fdkit/1 refused id=1 why=a\e[2Jb\rc\n'
+	await_socket s
+	run -125 --separate-stderr fdsend s log=0
+	run ! grep "[$(printf '\001-\037')]" <<<"$stderr"
+}
+
+@test "taken is obeyed, and what comes behind it is a reply" {
+	spawn "$PYTHON" "$RUDE" listen s reply $'fdkit/1 taken id=1\nhello\nfdkit/1 refused id=1 why=x\n'
+	await_socket s
+	run -0 --separate-stderr fdsend s log=0
+	[ "$output" = $'hello\nfdkit/1 refused id=1 why=x' ]
+	[ -z "$stderr" ]
+}
+
+@test "an answer to another set, a wrong one, half of one, a plain one: 125" {
+	for answer in $'fdkit/1 taken id=2\n' $'fdkit/1 maybe id=1\n' 'fdkit/1 taken id=1' $'hello\n' $'fdkit/2 taken id=1\n' $'fdkit/1 slots n=1\n'; do
+		spawn "$PYTHON" "$RUDE" listen s reply "$answer"
+		await_socket s
+		run -125 --separate-stderr fdsend -t 5 s log=0
+		[ -z "$output" ]
+		[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '* ]]
+		ended "$pid"
+		rm -f s
+	done
+}
+
+# ---- text beside names ----
+
+@test "-m beside names: any bytes arrive as they were" {
+	text=$'two\nlines\tof 100% "text", a=b, %41 and \xc3\xa4\xe2\x82\xac ~'
+	receive s sh -c 'printf %s "$FDKIT_MESSAGE" >message; echo $LISTEN_FDNAMES'
+	fdsend -m "$text" s log=0 0
+	ended "$receiver" 0
+	printf %s "$text" | cmp - message
+	grep -x log:unknown got
+}
+
+@test "on the wire such bytes are %XX" {
+	spawn "$PYTHON" "$RUDE" listen s report >peer
+	await_socket s
+	run -125 fdsend -m $'a b%\nc\xc3\xa4\x7f' s log=0
+	ended "$pid" 0
+	grep -iF ' text=a%20b%25%0Ac%C3%A4%7F' peer
+}
+
+@test "8192 bytes go beside names, control characters only leave FDKIT_MESSAGE unset" {
+	receive s sh -c 'printf %s "$FDKIT_MESSAGE" | wc -c'
+	head -c 8192 /dev/zero | tr '\0' % >text
+	fdsend --message-file text s log=0
+	ended "$receiver" 0
+	grep -x 8192 got
+	receive s sh -c 'echo "${FDKIT_MESSAGE-unset}"'
+	fdsend -m $'bell\a' s log=0
+	ended "$receiver" 0
+	grep -x unset got
+	echo x >>text
+	wrong 8192 fdsend --message-file text s log=0
+}
+
+# ---- sets of any size ----
+
+# numbered FIRST LAST COMMAND...: COMMAND with descriptors FIRST to LAST, each a file of its number.
+numbered='import os, resource, sys
+first, last, *command = sys.argv[1:]
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+for n in range(int(first), int(last) + 1):
+    fd = os.memfd_create("n")
+    os.write(fd, b"%d\n" % n)
+    os.dup2(fd, n)
+    os.close(fd)
+os.execvp(command[0], command)'
+# In order: descriptor 3 + i holds FIRST + i.
+ordered='import os, sys
+fds = list(map(int, os.environ["FDKIT_FDS"].split()))
+count, first = map(int, sys.argv[1:])
+assert fds == list(range(3, 3 + count)), fds
+for i, fd in enumerate(fds):
+    assert os.pread(fd, 10, 0) == b"%d\n" % (first + i), fd
+print("in order", count, os.environ.get("LISTEN_FDS"))'
+
+@test "254, 1000 and 5000 descriptors are one set, without -N, in order" {
+	for n in 254 1000 5000; do
+		(($(ulimit -Hn) > n + 100)) || skip "the limit on open files is $(ulimit -Hn)"
+		receive s "$PYTHON" -c "$ordered" $n 10
+		exits 0 "$PYTHON" -c "$numbered" 10 $((n + 9)) fdsend -t 10 s -f "10-$((n + 9))"
+		ended "$receiver" 0
+		grep -x "in order $n $n" got
+	done
+}
+
+@test "names and a text with 600 descriptors" {
+	receive s sh -c 'echo "$FDKIT_MESSAGE $(echo "$LISTEN_FDNAMES" | tr : "\n" | grep -vx unknown | paste -sd " ")"
+		echo "$LISTEN_FDNAMES" | tr : "\n" | wc -l'
+	exits 0 "$PYTHON" -c "$numbered" 10 611 fdsend -t 10 -m hi s first=0 -f 10-610 last=611
+	ended "$receiver" 0
+	printf 'hi first last\n603\n' | diff - got
+}
+
+@test "a set that is cut off in the middle was never sent: nothing runs, nothing is left open" {
+	judged '1:fdkit/1 set fds=1 more\n' '2:fdkit/1 set fds=2 more\n'
+	judged '1:fdkit/1 set fds=1 more names=log\n' '0:fdkit/1 set fd'
+	judged '1:fdkit/1 set fds=1 id=1'
+}
+
+@test "a table too small for the set: 125 on both sides, with the reason, nothing left open" {
+	spawn bash -c 'ulimit -n 20; exec fdrecv s echo never' >got 2>err
+	receiver=$pid
+	await_socket s
+	run -125 --separate-stderr fdsend -f "$(seq -f 'n%g=0' -s , 40)" s
+	[ -z "$output" ]
+	[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '* ]]
+	[[ $stderr == *descriptor* || $stderr == *files* || $stderr == *table* ]]
+	ended "$receiver" 125
+	one_line err 'fdrecv: s: '
+	[ ! -s got ]
+}
+
+@test "fdexec with a table too small answers so, leaves nothing open and serves the next" {
+	spawn bash -c 'ulimit -n 20; exec fdexec s sh -c "$1"' sh 'echo ran >>log' 2>err
+	worker=$pid
+	await_socket s
+	before=$(open_fds "$worker")
+	for _ in 1 2 3; do
+		run -125 --separate-stderr fdsend -f "$(seq -f 'n%g=0' -s , 40)" s
+		[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '* ]]
+	done
+	fdsend s log=0
+	eventually lines log 1
+	eventually childless "$worker"
+	settled() { [ "$(open_fds "$worker")" = "$before" ]; }
+	eventually settled
+}
+
+# ---- bytes as they come ----
+
+@test "a record may come byte by byte after its first 8, its descriptors with the first" {
+	receive s sh -c "$told"
+	wire connect s '2:fdkit/1 ' 'bytes:set fds=2 names=log,web text=a%20b id=5\n' >answer
+	ended "$receiver" 0
+	grep -x 'fdkit/1 taken id=5' answer
+	grep -Fx '3 4|2|log:web|a b' got
+}
+
+@test "one write may hold several records, and a record several writes" {
+	receive s sh -c "$told"
+	wire connect s '1:fdkit/1 set fds=1 more names=a\nfdkit/1 ' '1:set fds=1 more names=b\nfdkit/1 set fds=1 names=c id=9\n' '1:' >answer || true
+	wire connect s '1:fdkit/1 set fds=1 more names=a\nfdkit/1 set' '1:' >answer || true
+	kill "$receiver" || true
+	ended "$receiver"
+}
+
+@test "several records in one write run several commands" {
+	spawn fdexec -o s sh -c 'echo "$FDKIT_MESSAGE" >>log'
+	await_socket s
+	wire connect s '3:fdkit/1 set fds=1 text=a\nfdkit/1 set fds=1 text=b id=2\nfdkit/1 set fds=1 text=c id=3\n' >answer
+	sort answer | diff - <(printf 'fdkit/1 taken id=2\nfdkit/1 taken id=3\n')
+	eventually lines log 3
+	sort log | diff - <(printf 'a\nb\nc\n')
+}
+
+@test "the answer is asked for by id= alone, and may have any number" {
+	receive s sh -c "$told"
+	wire connect s '1:fdkit/1 set fds=1 id=9223372036854775807\n' >answer
+	ended "$receiver" 0
+	grep -x 'fdkit/1 taken id=9223372036854775807' answer
+	receive s sh -c "$told"
+	wire connect s '1:fdkit/1 set fds=1\n' >answer
+	ended "$receiver" 0
+	[ ! -s answer ]
+}
+
+@test "unknown fields are ignored, with and without a value; fields come in any order" {
+	receive s sh -c "$told"
+	wire connect s '1:fdkit/1 set colour=blue names=log fast text=x id=1 fds=1 y=a=b\n' >answer
+	ended "$receiver" 0
+	grep -x 'fdkit/1 taken id=1' answer
+	grep -Fx '3|1|log|x' got
+}
+
+@test "an unknown word, and one that is not the sender's to say, is refused" {
+	refused '1:fdkit/1 sett fds=1\n'
+	refused '0:fdkit/1 wave\n'
+	refused '0:fdkit/1 taken id=1\n'
+	refused '0:fdkit/1 slots n=1\n'
+}
+
+@test "garbage behind the first 8 bytes, another version on the second line, no word at all" {
+	refused '1:fdkit/1 \n'
+	refused '1:fdkit/1 \xff\xfe\n'
+	refused '1:fdkit/1  set fds=1\n'
+	refused '1:fdkit/1 set fds=1 more\n' '1:fdkit/2 set fds=1\n'
+	refused '1:fdkit/1 set fds=1 more\n' '1:\x00'
+	refused '1:fdkit/1 set fds=1 more\n' '0:fdkit/1 hello\n'
+}
+
+@test "a line too long is refused before it ends; one of 32768 bytes is not" {
+	pad=$(printf 'x%.0s' {1..32747})        # fdkit/1 set fds=1 and a space, and the newline
+	refused "1:fdkit/1 set fds=1 ${pad}xxxx\\n"
+	refused "1:fdkit/1 set fds=1 $pad$pad"
+	receive s sh -c "$told"
+	wire connect s "1:fdkit/1 set fds=1 ${pad}xx\\n" >answer
+	ended "$receiver" 0
+	grep -Fx '3|1|unknown|' got
+}
+
+@test "NUL in a line is refused" {
+	refused '1:fdkit/1 set fds=1 text=a\x00b\n'
+	refused '1:fdkit/1 set\x00 fds=1\n'
+}
+
+@test "fds= more than came, none, or no number is refused" {
+	refused '1:fdkit/1 set fds=2\n'
+	refused '0:fdkit/1 set fds=1\n'
+	refused '1:fdkit/1 set fds=0\n'
+	refused '1:fdkit/1 set\n'
+	refused '1:fdkit/1 set fds=x\n'
+	refused '1:fdkit/1 set fds=-1\n'
+	refused '1:fdkit/1 set fds=254\n'
+	refused '1:fdkit/1 set fds=99999999999999999999\n'
+	refused '1:fdkit/1 set fds=1 id=0\n'
+	refused '1:fdkit/1 set fds=1 id=9223372036854775808\n'
+}
+
+@test "fds= less than came: what is too much does not reach the command, and is closed" {
+	receive s sh -c "$told; ls /proc/\$\$/fd | wc -l"
+	wire connect s '5:fdkit/1 set fds=2 id=1\n' >answer
+	ended "$receiver"
+	run ! grep -E '^3 4 5' got
+	grep -E '^fdkit/1 (taken id=1|refused)' answer
+	cat answer got err
+}
+
+@test "bad names, a name twice, too many and too few are refused" {
+	refused '2:fdkit/1 set fds=2 names=a,a\n'
+	refused '2:fdkit/1 set fds=2 names=a\n'
+	refused '2:fdkit/1 set fds=2 names=a,b,c\n'
+	refused '1:fdkit/1 set fds=1 names=a:b\n'
+	refused '1:fdkit/1 set fds=1 names=a=b\n'
+	refused '1:fdkit/1 set fds=1 names=\xc3\xa4\n'
+	refused '1:fdkit/1 set fds=1 names=a\tb\n'
+	refused "1:fdkit/1 set fds=1 names=$(printf 'n%.0s' {1..256})\\n"
+	refused '1:fdkit/1 set fds=1 more names=a\n' '1:fdkit/1 set fds=1 names=a\n'
+}
+
+@test "a text that is no %XX, and an empty one, is refused" {
+	refused '1:fdkit/1 set fds=1 text=%4\n'
+	refused '1:fdkit/1 set fds=1 text=%zz\n'
+	refused '1:fdkit/1 set fds=1 text=50%\n'
+	refused '1:fdkit/1 set fds=1 text=\n'
+}
+
+@test "fdkit/2 is no record to us: the plain form, whose text it is" {
+	receive s sh -c "$told"
+	wire connect s '1:fdkit/2 set fds=1\n' >answer
+	ended "$receiver" 0
+	[ ! -s answer ]
+	grep -Fx '3|1|unknown|fdkit/2 set fds=1' got
+}
+
+@test "the plain form is taken from anyone, also one that starts as a record does" {
+	for text in '\x00' x fdkit 'fdkit/1' 'fdkit/1x set fds=1\n' 'Fdkit/1 set fds=1\n'; do
+		receive s sh -c 'echo "$FDKIT_FDS"'
+		wire connect s "2:$text" >answer
+		ended "$receiver" 0
+		[ ! -s answer ]
+		grep -Fx '3 4' got
+	done
+}
+
+@test "fdexec: a wrong record ends its connection and nobody else's, with a line, nothing left open" {
+	spawn fdexec s sh -c 'echo ran >>log' 2>err
+	worker=$pid
+	await_socket s
+	before=$(open_fds "$worker")
+	wire connect s '1:fdkit/1 set fds=1 id=1\n' '1:fdkit/1 rubbish\n' '1:fdkit/1 set fds=1 id=2\n' >answer
+	grep -x 'fdkit/1 taken id=1' answer
+	run ! grep 'id=2' answer
+	wire connect s '1:fdkit/1 set fds=9\n' >answer
+	grep '^fdkit/1 refused why=.' answer
+	fdsend s log=0
+	eventually lines log 2
+	lines err 2
+	eventually childless "$worker"
+	settled() { [ "$(open_fds "$worker")" = "$before" ]; }
+	eventually settled
+}
+
+# ---- the other ways to a peer ----
+
+@test "with -c, a wrong record is a failure, and the sender is told" {
+	spawn sh -c 'exec "$@" >answer' sh "$PYTHON" -c "$wire" listen s '1:fdkit/1 set fds=2\n'
+	await_socket s
+	run -125 --separate-stderr fdrecv -c s echo never
+	[ -z "$output" ]
+	[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdrecv: s: '* ]]
+	ended "$pid"
+	grep '^fdkit/1 refused why=.' answer
+}
+
+@test "fdsend -l and fdrecv -c with names" {
+	spawn fdsend -l s log=0 web=0
+	await_socket s
+	exits 0 fdrecv -c -f web=5,log=6 s sh -c 'echo $FDKIT_FDS' >got
+	grep -x '5 6' got
+	ended "$pid" 0
+}
+
+@test "exec: and names" {
+	fdrecv -t 10 'exec:exec fdsend fd:1 log=0 web=0' sh -c "$told" | grep -Fx '3 4|2|log:web|'
+	exits 0 fdsend -t 10 "exec:exec fdrecv -f log=5 fd:0 sh -c 'echo \$FDKIT_FDS >got'" web=0 log=0 </dev/null
+	grep -x 5 got
+}
+
+@test "exec: that refuses: 125 and the reason" {
+	run -125 --separate-stderr fdsend -t 10 'exec:exec 2>err fdrecv -f other=5 fd:0 true' web=0
+	[[ ${#stderr_lines[@]} -eq 1 && $stderr == fdsend:*other* ]]
+	one_line err fdrecv: other
+}
+
+@test "fd:N and names" {
+	spawn "$PYTHON" "$RUDE" pair 5 6 sh -c "fdrecv -f web=7,log=8 fd:5 sh -c 'echo \$FDKIT_FDS' & fdsend -t 10 fd:6 log=0 web=0 && wait \$!" >got
+	ended "$pid" 0
+	grep -x '7 8' got
+}
+
+@test "seqpacket and names, a set of 600, and a wrong record" {
+	receive -T seqpacket -f web=7,log=8 s sh -c 'echo $FDKIT_FDS'
+	fdsend -T seqpacket s log=0 web=0
+	ended "$receiver" 0
+	grep -x '7 8' got
+	receive -T seqpacket s "$PYTHON" -c "$ordered" 600 10
+	exits 0 "$PYTHON" -c "$numbered" 10 609 fdsend -t 10 -T seqpacket s -f 10-609
+	ended "$receiver" 0
+	grep -x 'in order 600 600' got
+	spawn fdrecv -T seqpacket s sh -c "$told" >got 2>err
+	receiver=$pid
+	eventually test -S s
+	wire -T seqpacket connect s '1:fdkit/1 set fds=2\n' >answer
+	grep '^fdkit/1 refused why=.' answer
+	fdsend -T seqpacket s ok=0
+	ended "$receiver" 0
+	one_line err 'fdrecv: s: '
+	grep -Fx '3|1|ok|' got
+}
+
+@test "a datagram and names, which nobody answers; more than 253 it cannot hold" {
+	spawn fdrecv -T dgram -f web=7,log=8 s sh -c 'echo $FDKIT_FDS' >got
+	eventually test -S s
+	fdsend -T dgram s log=0 web=0
+	ended "$pid" 0
+	grep -x '7 8' got
+	spawn fdrecv -T dgram s sh -c 'echo $FDKIT_FDS' >got
+	eventually test -S s
+	run -125 --separate-stderr "$PYTHON" -c "$numbered" 10 263 fdsend -T dgram s -f 10-263
+	[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: '* ]]
+	fdsend -T dgram s log=0
+	ended "$pid" 0
+	grep -x 3 got
+}
+
+@test "-n does not ask for an answer" {
+	spawn "$PYTHON" "$RUDE" listen s report >peer
+	await_socket s
+	exits 0 fdsend -n s log=0
+	ended "$pid" 0
+	grep -F "1 b'fdkit/1 set " peer
+	run ! grep id= peer
+}
+
+@test "no memory misused: names, a refusal, a set of 600, a wrong record" {
+	need_valgrind fdrecv
+	spawn valgrinded fdrecv -f log=7,web=5 s true
+	exits 0 fdsend -w 10 s log=0 web=0
+	ended "$pid" 0
+	mkdir two && cd two
+	spawn valgrinded fdrecv -t 20 s true 2>err
+	eventually listening s
+	wire connect s '2:fdkit/1 set fds=3 names=a,b,c text=%41\n' '0:fdkit/1 set'
+	exits 0 "$PYTHON" -c "$numbered" 10 609 fdsend -t 10 s -f 10-609 log=0
+	ended "$pid" 0
+	mkdir three && cd three
+	spawn fdrecv -f other=7 s true 2>err
+	await_socket s
+	valgrinded fdsend s log=0 && false || [ $? -eq 125 ]
+	ended "$pid" 125
+	spawn fdrecv s true
+	await_socket s
+	valgrinded fdsend -m 'a b' s log=0 0
+	ended "$pid" 0
+}

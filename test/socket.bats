@@ -1,0 +1,641 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# SOCKET: its forms, whose file it is and with what mode, and who may be on the other side.
+# ADDRESS as fdserve takes it is in fdserve.bats.
+# What stands in '...' is for the shell that COMMAND is; the helper sets pid and status.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
+load helper
+
+# meet SOCKET: a receiver and a sender meet there, whichever of them listens; no file is left.
+meet() {
+	echo pears >pears
+	spawn fdrecv "$1" >out
+	exits 0 fdsend -w 5 -- "$1" <pears || return
+	ended "$pid" 0
+	[ "$(cat out)" = pears ] || return
+	spawn fdsend -l -- "$1" <pears
+	exits 0 fdrecv -c -w 5 -- "$1" >out || return
+	ended "$pid" 0
+	[ "$(cat out)" = pears ] || return
+	[ ! -e "$1" ]
+}
+
+# name LENGTH: a file name that long.
+name() { printf "%0$1d" 0; }
+
+# ---- paths ----
+
+@test "a path: relative, absolute, with odd characters" {
+	mkdir 'a dir'
+	for path in s ./s "$PWD/s" 'a dir/s' 'a dir/../s' "a'b\"c\\d" $'new\nline' $'\303\244' a=b a:b exec fd ' '; do
+		meet "$path"
+	done
+}
+
+@test "a file whose name looks like another form is written ./" {
+	for path in ./fd:3 ./exec:true ./@name ./-x; do
+		meet $path
+	done
+	spawn fdrecv -- -x true
+	exits 0 fdsend -w 5 -- -x
+	ended "$pid" 0
+}
+
+@test "a path of 107 bytes, of 108, and longer ones" {
+	dir=$(name 90)
+	mkdir -p "$dir/$dir/$dir"
+	for path in "$dir/$(name 16)" "$dir/$(name 17)" "$dir/$(name 18)" "$dir/$dir/s" \
+		"$PWD/$dir/$dir/$dir/s" "./$dir/../$dir/$dir/$dir/$(name 60)"; do
+		meet "$path"
+	done
+}
+
+@test "a path of 4000 bytes" {
+	path=.
+	while [ ${#path} -lt 3700 ]; do path=$path/$(name 200); done
+	mkdir -p "$path"
+	meet "$path/s"
+}
+
+@test "a long last part works, or is refused in one line" {
+	dir=$(name 100)
+	mkdir "$dir"
+	for n in 91 92 93 94 107 108 109 255; do
+		for path in "$(name $n)" "$dir/$(name $n)"; do
+			spawn fdrecv "$path" true >out 2>err
+			eventually eval '[ -S "$path" ] || gone "$pid"'
+			if [ -S "$path" ]; then
+				exits 0 fdsend -w 5 "$path"
+				ended "$pid" 0
+				[ ! -s err ]
+			else
+				ended "$pid" 125
+				one_line err "fdrecv: $path: "
+				wrong "$path" fdsend "$path"
+			fi
+		done
+	done
+	wrong 'too long' fdrecv "$(name 256)"
+	wrong 'too long' fdsend "$(name 256)"
+	wrong 'too long' fdsend -w 5 "$dir/$(name 256)"
+	wrong 'too long' fdrecv "$dir/$(name 256)"
+}
+
+@test "what cannot be a path is refused in one line" {
+	: >file
+	for path in '' no/s file/s / . .. no/; do
+		wrong "fdrecv: $path: " fdrecv "$path"
+		wrong "fdsend: $path: " fdsend -l "$path"
+	done
+	for path in '' / . file/s; do
+		wrong "fdsend: $path: " fdsend "$path"
+		wrong "fdsend: $path: " fdsend -w 5 "$path"
+		wrong "fdrecv: $path: " fdrecv -c -w 5 "$path"
+	done
+}
+
+# ---- @NAME ----
+
+@test "@NAME is an abstract socket, without a file" {
+	before=$(ls -A)
+	spawn fdrecv "@fdkit-$$" true
+	eventually grep -q "@fdkit-$$\$" /proc/net/unix
+	[ "$(ls -A)" = "$before" ]
+	exits 0 fdsend "@fdkit-$$"
+	ended "$pid" 0
+	meet "@fdkit-$$ and so on"
+	meet "@$(name 107)"
+	wrong @ fdrecv @
+	wrong @ fdsend @
+	wrong "@$(name 108)" fdrecv "@$(name 108)"
+	wrong "@$(name 108)" fdsend "@$(name 108)"
+}
+
+@test "an abstract name in use is refused" {
+	spawn fdrecv "@fdkit-$$" true
+	await_socket "@fdkit-$$"
+	wrong "@fdkit-$$" fdrecv "@fdkit-$$"
+	exits 0 fdsend "@fdkit-$$"
+	ended "$pid" 0
+}
+
+# ---- fd:N ----
+
+@test "fd:N: a tool that would listen accepts from a listening one, and leaves its file" {
+	spawn "$RUDE" listener 7 s fdrecv fd:7 true 2>err
+	await_socket s
+	exits 0 "$RUDE" connect s nothing
+	exits 0 fdsend s
+	ended "$pid" 0
+	one_line err fd:7
+	[ -S s ]
+
+	spawn "$RUDE" listener 7 t fdsend -l fd:7
+	await_socket t
+	exits 0 fdrecv -c t true
+	ended "$pid" 0
+}
+
+@test "fd:N: a listening socket cannot be connected from, nor a foreign one used" {
+	for tool in 'fdsend fd:7' 'fdrecv -c fd:7'; do
+		# shellcheck disable=SC2086
+		exits 125 "$RUDE" listener 7 "s${tool:2:1}" $tool 2>err
+		one_line err fd:7
+	done
+	cat >tcp <<-'END'
+		import os, socket, sys
+		s = socket.create_server(("127.0.0.1", 0))
+		c = socket.create_connection(s.getsockname())
+		os.dup2((s if sys.argv[1] == "listening" else c).fileno(), 7)
+		os.execvp(sys.argv[2], sys.argv[2:])
+	END
+	: >file
+	for tool in fdsend fdrecv 'fdrecv -c' 'fdsend -l'; do
+		for fd in 7 77; do
+			# shellcheck disable=SC2086
+			wrong fd:$fd $tool fd:$fd 7<file
+		done
+		for kind in listening connected; do
+			# shellcheck disable=SC2086
+			exits 125 "$PYTHON" tcp $kind $tool fd:7 2>err
+			one_line err fd:7
+		done
+		for fd in '' x -1 7x 99999999999; do
+			# shellcheck disable=SC2086
+			wrong "fd:$fd" $tool "fd:$fd"
+		done
+	done
+}
+
+@test "fd:N: somebody else may accept first from a listening socket that is shared" {
+	need_strace
+	cat >shared <<-'END'
+		# Between the tool's poll and its accept, accept the connection ourselves.
+		import os, socket, sys, time
+		s = socket.socket(socket.AF_UNIX)
+		s.bind("s")
+		s.listen()
+		os.dup2(s.fileno(), 7)
+		tracer = os.fork()
+		if tracer == 0:
+		    os.execvp(sys.argv[1], sys.argv[1:])
+		def polling():
+		    tool = open(f"/proc/{tracer}/task/{tracer}/children").read().split()
+		    return tool and any(f"({name}) S " in open(f"/proc/{tool[0]}/stat").read() for name in ("fdsend", "fdrecv"))
+		while not polling():
+		    time.sleep(0.01)
+		c = socket.socket(socket.AF_UNIX)
+		c.connect("s")
+		while polling():
+		    pass
+		s.accept()
+		sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+	END
+	for tool in 'fdsend -l' fdrecv; do
+		start=$SECONDS
+		# shellcheck disable=SC2086
+		exits 124 "$PYTHON" shared strace -qq -o trace -e 'trace=?poll,ppoll' -e 'inject=?poll,ppoll:delay_exit=100000' $tool -t 0.5 fd:7 2>err
+		((SECONDS - start < 10))
+		one_line err fd:7
+		grep 'POLLIN.*DELAYED' trace
+		rm s trace
+	done
+}
+
+# ---- exec: ----
+
+@test "exec: is a shell's command with the socket as its input and output" {
+	echo pears >pears
+	exits 0 fdrecv 'exec:fdsend fd:1 7 7<pears; exit 9' >out
+	[ "$(cat out)" = pears ]
+	exits 0 fdrecv 'exec:fdsend fd:0 7 7<pears' sh -c 'cat <&3' >out
+	[ "$(cat out)" = pears ]
+	exits 0 fdrecv -c 'exec:fdsend fd:1 7 7<pears' >out
+	[ "$(cat out)" = pears ]
+	exits 0 fdsend 'exec:fdrecv fd:0 sh -c "cat <&3" >out2' <pears
+	eventually grep pears out2
+}
+
+@test "exec: without a descriptor is a failure, and its standard error is ours" {
+	exits 125 fdrecv 'exec:true' touch ran 2>err
+	one_line err 'fdrecv: exec:true: '
+	exits 125 fdrecv 'exec:echo diagnosis >&2' touch ran 2>err
+	grep -x diagnosis err
+	exits 125 fdrecv 'exec:' touch ran 2>err
+	one_line err exec:
+	exits 124 fdrecv -t 0.2 'exec:exec sleep 1' touch ran 2>err
+	one_line err 'exec:'
+	[ ! -e ran ]
+}
+
+@test "exec: has the limits and signals that the tool was started with" {
+	state='ulimit -S -n; ulimit -H -n; grep -E "^Sig(Blk|Ign)" /proc/self/status'
+	start="ulimit -S -n 300 && ulimit -H -n 500 && trap '' HUP"
+	sh -c "$start; $state" >expected
+	for tool in 'fdrecv "exec:sh asked; fdsend fd:1" true' 'fdsend "exec:sh asked; fdrecv fd:0 true"'; do
+		echo "{ $state; } >found" >asked
+		exits 0 sh -c "$start; $tool"
+		diff expected found
+	done
+}
+
+# ---- stale, live, foreign ----
+
+@test "a stale socket file is replaced" {
+	mkdir "$(name 150)"
+	for path in s "$(name 150)/s"; do
+		for tool in 'fdrecv PATH true' 'fdsend -l PATH' 'fdrecv -T seqpacket PATH true'; do
+			(cd "$(dirname "$path")" && "$RUDE" listen s stale)
+			# shellcheck disable=SC2086
+			spawn ${tool/PATH/$path}
+			case $tool in
+			fdsend*) exits 0 fdrecv -c -w 5 "$path" true ;;
+			*seqpacket*) exits 0 fdsend -T seqpacket -w 5 "$path" ;;
+			*) exits 0 fdsend -w 5 "$path" ;;
+			esac
+			ended "$pid" 0
+			[ ! -e "$path" ]
+		done
+	done
+	for type in dgram stream; do
+		"$RUDE" -T $type listen s stale
+		spawn fdrecv -R 7 -T dgram s true 7>ready
+		eventually test -s ready
+		exits 0 fdsend -T dgram s
+		ended "$pid" 0
+	done
+}
+
+@test "a live one is never taken over" {
+	spawn fdrecv s true 2>live.err
+	await_socket s
+	inode=$(stat -c %i s)
+	for tool in fdrecv 'fdsend -l' 'fdrecv -T dgram' 'fdrecv -T seqpacket'; do
+		# shellcheck disable=SC2086
+		wrong ': s: ' $tool s
+		# shellcheck disable=SC2086
+		wrong "$PWD/s" $tool "$PWD/s"
+	done
+	ln -s s link
+	wrong link fdrecv link
+	[ "$(stat -c %i s)" = "$inode" ]
+	[ -L link ]
+	exits 0 fdsend s
+	ended "$pid" 0
+}
+
+@test "one that is live though it accepts nobody, or takes datagrams, is not taken over" {
+	spawn "$RUDE" listen s full >state
+	eventually grep full state
+	wrong ': s: ' fdrecv s
+	spawn fdrecv -T dgram d true
+	eventually test -S d
+	wrong ': d: ' fdrecv d
+	wrong ': d: ' fdrecv -T dgram d
+	exits 0 fdsend -T dgram d
+	ended "$pid" 0
+}
+
+@test "a file that is no socket is left alone" {
+	echo precious >file
+	mkdir dir
+	mkfifo fifo
+	ln -s nowhere dangling
+	ln -s file link
+	for path in file dir fifo dangling link; do
+		for tool in fdrecv 'fdsend -l' 'fdrecv -T dgram'; do
+			# shellcheck disable=SC2086
+			wrong ": $path: " $tool $path
+		done
+	done
+	for path in file dir fifo link; do
+		for tool in fdsend 'fdsend -w 5' 'fdrecv -c' 'fdsend -T dgram'; do
+			# shellcheck disable=SC2086
+			wrong ": $path: " $tool $path
+		done
+	done
+	[ "$(cat file)" = precious ]
+	[ "$(readlink dangling link | xargs)" = 'nowhere file' ]
+}
+
+@test "a symbolic link to a stale socket stays a link" {
+	"$RUDE" listen s stale
+	ln -s s link
+	spawn fdrecv link true 2>err
+	eventually eval 'gone "$pid" || listening s'
+	[ "$(readlink link)" = s ]
+}
+
+@test "many that find the same stale file: one gets the place, the others are refused" {
+	for round in 1 2 3 4 5; do
+		"$RUDE" listen s stale
+		PIDS=()
+		for i in 1 2 3 4 5 6; do
+			spawn fdrecv s echo $i >"out$i" 2>"err$i"
+		done
+		one() { [ "$(for p in "${PIDS[@]}"; do gone "$p" || echo; done | wc -l)" -eq 1 ]; }
+		eventually one
+		exits 0 fdsend s
+		for i in 1 2 3 4 5 6; do
+			ended "${PIDS[i - 1]}"
+			if [ "$status" -eq 0 ]; then
+				echo "$i" | diff - "out$i"
+			else
+				[ "$status" -eq 125 ]
+				one_line "err$i" 'fdrecv: s: '
+			fi
+		done
+		[ "$(cat out? | wc -l)" -eq 1 ]
+		[ ! -e s ] || { echo "round $round" && false; }
+	done
+}
+
+# ---- mode ----
+
+# listens MODE ARG...: fdrecv or fdsend -l as told makes the file s with MODE.
+listens() {
+	local mode=$1
+	shift
+	spawn "$@"
+	eventually test -S s
+	[ "$(stat -c %a s)" = "$mode" ] || { echo "$*: $(stat -c %a s)" >&2; return 1; }
+	kill "$pid"
+	ended "$pid"
+	[ ! -e s ]
+}
+
+@test "0600 unless -M says otherwise, whatever the umask" {
+	for umask in 000 022 077 777; do
+		umask $umask
+		listens 600 fdrecv s
+		listens 600 fdrecv -T dgram s
+		listens 600 fdsend -l s
+		listens 666 fdrecv -M 666 s
+		listens 640 fdsend -l --mode 0640 s
+		listens 777 fdrecv --mode=0777 s
+		listens 0 fdrecv -M 0 s
+		listens 20 fdrecv -T dgram -M 020 s
+		umask 022
+	done
+}
+
+@test "the mode holds from the instant that the file exists" {
+	need_strace
+	umask 000
+	# Slow to return from what can make the name appear: a look in between sees any mode before the last.
+	slow='bind,rename,renameat,renameat2,link,linkat,listen,chmod,fchmod,fchmodat'
+	for mode in 600 660; do
+		for type in stream dgram; do
+			spawn strace -qq -o trace -e trace=$slow -e inject=$slow:delay_enter=100000:delay_exit=100000 fdrecv -T $type -M $mode s
+			tracer=$pid
+			eventually eval 'find . -type s | grep .'
+			looks=0
+			until [ "$looks" -gt 2 ] && { listening s || [ $type = dgram ]; }; do
+				run find . -type s ! -perm $mode
+				[ -z "$output" ]
+				looks=$((looks + 1))
+			done
+			[ "$looks" -gt 2 ]
+			eventually test -S s
+			kill "$(children "$tracer")"
+			ended "$tracer"
+			rm -f s
+		done
+	done
+}
+
+# ---- our own file alone ----
+
+@test "at the end only the file that is still ours is removed" {
+	for tool in fdrecv 'fdsend -l'; do
+		# shellcheck disable=SC2086
+		spawn $tool s 2>err
+		await_socket s
+		mv s aside
+		spawn fdrecv s true             # somebody else's now
+		await_socket s
+		kill "${PIDS[-2]}"
+		ended "${PIDS[-2]}" 143
+		exits 0 fdsend s
+		ended "$pid" 0
+		rm aside
+
+		# shellcheck disable=SC2086
+		spawn $tool s 2>err
+		await_socket s
+		rm s
+		echo precious >s
+		kill "$pid"
+		ended "$pid" 143
+		[ "$(cat s)" = precious ]
+		rm s
+	done
+}
+
+@test "a signal at any moment leaves no socket file" {
+	need_strace
+	for call in bind listen; do
+		for tool in fdrecv 'fdsend -l'; do
+			# shellcheck disable=SC2086
+			spawn strace -qq -o trace -e trace=$call -e inject=$call:delay_exit=100000 $tool s
+			eventually test -S s
+			kill "$(children "$pid" | xargs)"
+			ended "$pid" 143
+			[ ! -e s ]
+		done
+	done
+}
+
+@test "a refused start removes nothing, and a finished one its file" {
+	spawn fdrecv s true
+	await_socket s
+	wrong ': s: ' fdrecv -t 0.1 s
+	[ -S s ]
+	exits 0 fdsend s
+	ended "$pid" 0
+	[ ! -e s ]
+}
+
+# ---- who may be there ----
+
+# other COMMAND...: for spawn and exits, which want a program: COMMAND as a second uid.
+other=(setpriv --reuid 65534 --regid 65534 --clear-groups --)
+
+# A second uid, which may enter this directory.
+second_uid() {
+	need_root
+	public
+	cd "$pub" || return
+	echo pears >pears
+	# shellcheck disable=SC2034
+	who=$(id -nu 65534) group=$(id -gn 65534)
+}
+
+@test "another uid cannot even connect to a 0600 socket" {
+	second_uid
+	spawn fdrecv s true
+	await_socket s
+	exits 125 "${other[@]}" fdsend s 2>err
+	one_line err 'fdsend: s: Permission denied'
+	exits 0 fdsend s
+	ended "$pid" 0
+}
+
+@test "another uid's sender is refused, told so, and the receiver waits on" {
+	second_uid
+	for socket in s "@fdkit-$$"; do
+		spawn fdrecv -M 666 "$socket" >out 2>receiver.err
+		await_socket "$socket"
+		exits 125 "${other[@]}" fdsend "$socket" </dev/null 2>err
+		one_line err "fdsend: $socket: " -a
+		eventually test -s receiver.err
+		one_line receiver.err "fdrecv: $socket: " 65534 -a
+		exits 0 fdsend "$socket" <pears
+		ended "$pid" 0
+		[ "$(cat out)" = pears ]
+	done
+}
+
+@test "-a lets in: a name, a uid, a group, any, several" {
+	second_uid
+	for allow in "$who" 65534 any ":$group" :65534 "root,$who" "1,2,65534" ":0,$who"; do
+		spawn fdrecv -M 666 -a "$allow" s >out 2>err
+		await_socket s
+		exits 0 "${other[@]}" fdsend s <pears
+		ended "$pid" 0
+		[ "$(cat out)" = pears ]
+		[ ! -s err ]
+	done
+	for allow in root 1 :0 :1 65533 1,2; do
+		spawn fdrecv -M 666 --allow "$allow" s >out 2>err
+		await_socket s
+		exits 125 "${other[@]}" fdsend s 2>sender.err
+		eventually test -s err
+		one_line err 65534
+		kill "$pid"
+		ended "$pid"
+	done
+	# -a may come several times.
+	spawn fdrecv -M 666 -a 1 --allow="$who" s true
+	await_socket s
+	exits 0 "${other[@]}" fdsend s
+	ended "$pid" 0
+}
+
+@test ":GROUP counts supplementary groups" {
+	second_uid
+	named=$(getent group 1 | cut -d: -f1)
+	member=(setpriv --reuid 65534 --regid 65534 --groups '4,1,5' --)
+	for allow in ":$named" :1; do
+		spawn fdrecv -M 666 -a "$allow" s true 2>err
+		await_socket s
+		exits 125 "${other[@]}" fdsend s 2>sender.err
+		eventually test -s err
+		exits 0 "${member[@]}" fdsend s
+		ended "$pid" 0
+	done
+	# And the sender asks the same of its receiver.
+	spawn "${member[@]}" fdrecv s true
+	await_socket s
+	exits 125 fdsend -a :2 s 2>err
+	exits 0 fdsend -a :1 s
+	ended "$pid" 0
+}
+
+@test "another uid's receiver is refused before anything is sent" {
+	second_uid
+	spawn "${other[@]}" "$RUDE" listen s report >seen
+	await_socket s
+	exits 125 fdsend -m secret s 2>err
+	one_line err 'fdsend: s: ' 65534 -a
+	ended "$pid" 0
+	[ ! -s seen ]
+	rm s
+	for allow in "$who" 65534 any ":$group"; do
+		spawn "${other[@]}" fdrecv s >out
+		await_socket s
+		exits 0 fdsend -a "$allow" s <pears
+		ended "$pid" 0
+		[ "$(cat out)" = pears ]
+	done
+}
+
+@test "two of the same uid need no -a, and root is let in everywhere" {
+	second_uid
+	spawn "${other[@]}" fdrecv s true
+	await_socket s
+	exits 0 "${other[@]}" fdsend s
+	ended "$pid" 0
+	spawn "${other[@]}" fdsend -l s <pears
+	await_socket s
+	exits 0 fdrecv -c -a "$who" s >out
+	ended "$pid" 0
+	[ "$(cat out)" = pears ]
+}
+
+@test "-l: another uid's receiver is refused, the next is served; -c: another uid's sender is refused" {
+	second_uid
+	for keep in '' -k; do
+		# shellcheck disable=SC2086
+		spawn fdsend -l $keep -M 666 s <pears 2>sender.err
+		await_socket s
+		exits 125 "${other[@]}" fdrecv -c s touch ran 2>err
+		one_line err 'fdrecv: s: '
+		[ ! -e ran ]
+		eventually test -s sender.err
+		one_line sender.err 'fdsend: s: ' 65534 -a
+		exits 0 fdrecv -c s >out
+		[ "$(cat out)" = pears ]
+		[ "$keep" ] || ended "$pid" 0
+		kill "$pid" || true
+		ended "$pid"
+	done
+	spawn fdsend -l -M 666 -a "$who" s <pears
+	await_socket s
+	exits 0 "${other[@]}" fdrecv -c s >out
+	ended "$pid" 0
+	[ "$(cat out)" = pears ]
+
+	spawn "${other[@]}" fdsend -l s
+	await_socket s
+	exits 125 fdrecv -c s touch ran 2>err
+	one_line err 'fdrecv: s: ' 65534 -a
+	[ ! -e ran ]
+}
+
+@test "a datagram of another uid is refused by its credentials" {
+	second_uid
+	spawn fdrecv -T dgram -M 666 s >out 2>err
+	eventually test -S s
+	echo apples >apples
+	exits 0 "${other[@]}" fdsend -T dgram s <apples
+	eventually test -s err
+	one_line err 'fdrecv: s: ' 65534 -a
+	exits 0 fdsend -T dgram s <pears
+	ended "$pid" 0
+	[ "$(cat out)" = pears ]
+	spawn fdrecv -T dgram -M 666 -a "$who" s sh -c 'echo $FDKIT_PEER_UID' >out
+	eventually test -S s
+	exits 0 "${other[@]}" fdsend -T dgram s <apples
+	ended "$pid" 0
+	[ "$(cat out)" = 65534 ]
+}
+
+@test "an inherited connected socket and exec: are not checked" {
+	second_uid
+	exits 0 "$RUDE" pair 7 8 sh -c '
+		setpriv --reuid 65534 --regid 65534 --clear-groups -- fdrecv fd:8 true 7>&- &
+		fdsend fd:7 8>&- && wait $!'
+	exits 0 fdrecv 'exec:exec setpriv --reuid 65534 --regid 65534 --clear-groups -- fdsend fd:1 7 7<pears' >out
+	[ "$(cat out)" = pears ]
+}
+
+@test "a directory that may not be written is named" {
+	second_uid
+	mkdir dir
+	exits 125 "${other[@]}" fdrecv dir/s 2>err
+	one_line err 'fdrecv: dir/s: Permission denied'
+	chmod 700 dir
+	exits 125 "${other[@]}" fdsend dir/s 2>err
+	one_line err 'fdsend: dir/s: Permission denied'
+}
