@@ -17,7 +17,7 @@ SANFLAGS = -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-poin
 endif
 COMPILE  = $(CC) $(STD) $(WARN) $(WERROR) -Ilib $(CPPFLAGS) $(CFLAGS) $(SANFLAGS)
 
-TOOLS = fdsend fdrecv fdserve fdexec
+TOOLS = fdsend fdrecv fdserve fdexec fdhold
 PAGES = $(TOOLS:=.1) fdkit.7
 LIB   = $(BUILD)/libfdkit.a
 OBJ   = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=cmd/%.c),$(wildcard lib/*.c cmd/*.c)))

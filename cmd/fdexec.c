@@ -79,6 +79,7 @@ static int run_on_pair(const struct options *o)
 		fail(side == 0 ? "standard input" : side == 1 ? "standard output" : o->command.argv[0]);
 	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
 		;
+	note(&o->cli, "%s: pid %ld ended with status %d", o->command.argv[0], (long)pid, exit_status(status));
 	return exit_status(status);
 }
 

@@ -244,6 +244,9 @@ int main(int argc, char *argv[])
 	int64_t deadline = deadline_in(o.cli.timeout);
 	guard_standard();
 	command_prepare(&o.command);
+	for (size_t i = 0; i < o.list.count; i++)
+		if (o.list.word[i].fd != -1 && (rlim_t)o.list.word[i].fd >= o.command.nofile.rlim_max)
+			errx(FAILED, "-f %d: this process cannot have so high a descriptor", o.list.word[i].fd);
 	open_socket(&o, deadline);
 	int sigfd = o.at.bound ? signals_open(false) : -1;
 	if ((o.at.bound && sigfd == -1) || inbox_open(&in, &o.at, &o.cli.allow, sigfd) == -1)

@@ -18,6 +18,7 @@ struct options {
 	long jobs;
 	long per_source;        /* -C, 0 for no limit */
 	bool listen, plain;
+	bool listener, nonblock, no_pid; /* -L --nonblock --no-pid */
 	int64_t patience;
 	struct listening addresses;
 	struct endpoint worker;
@@ -28,6 +29,10 @@ enum { REST_MS = 100, DIAL_MS = 10, DIAL_MOST_MS = 500, PATIENCE_MS = 10000 };
 /* What stands where makes no sense is said before anything is opened. */
 static void check_options(const struct options *o, bool chosen, bool jobs)
 {
+	if (o->listener && (chosen || o->command.blocking || jobs || o->per_source || o->plain))
+		errx(FAILED, "-L hands over no connections, so -i, -o, -e, -B, -C, -P and -j cannot be");
+	if (!o->listener && (o->nonblock || o->no_pid || o->cli.timeout != NEVER))
+		errx(FAILED, "--nonblock, --no-pid and -t go with -L");
 	if (o->command.argv && (o->listen || o->plain))
 		errx(FAILED, "-l and -P go with a SOCKET");
 	if (!o->command.argv && (chosen || o->command.blocking || jobs))
@@ -46,14 +51,19 @@ static struct options parse_options(int argc, char *argv[])
 	int letter;
 	bool jobs = false;
 	cli_start(&o.cli, argv, "fdserve [options] ADDRESS... SOCKET\n"
-	          "       fdserve [options] ADDRESS... -- COMMAND [ARG...]", "abeijloqvwABCKMPRhV");
+	          "       fdserve [options] ADDRESS... -- COMMAND [ARG...]\n"
+	          "       fdserve -L [options] [NAME=]ADDRESS... SOCKET\n"
+	          "       fdserve -L [options] [NAME=]ADDRESS... -- COMMAND [ARG...]", "abeijloqtvwABCGIKLMPRhV");
 	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
 		switch (letter) {
 		case 'A': o.addresses.address_file = optarg; break;
 		case 'C': check("-C", optarg, parse_number(&o.per_source, optarg, 1, INT32_MAX)); break;
 		case 'j': check("-j", optarg, parse_number(&o.jobs, optarg, 1, 1 << 20)); jobs = true; break;
 		case 'l': o.listen = true; break;
+		case 'L': o.listener = true; break;
 		case 'P': o.plain = true; break;
+		case OPT_NONBLOCK: o.nonblock = true; break;
+		case OPT_NO_PID: o.no_pid = true; break;
 		case OPT_ACK_TIMEOUT: check("--ack-timeout", optarg, parse_time(&o.patience, optarg)); break;
 		default: command_option(&o.command, letter);
 		}
@@ -69,9 +79,12 @@ static struct options parse_options(int argc, char *argv[])
 		errx(FAILED, "%s is missing (--help shows how to call it)",
 		     end == optind && !o.command.argv ? "SOCKET or -- COMMAND" : "ADDRESS");
 	check_options(&o, chosen, jobs);
-	if (!chosen)
+	if (!chosen && !o.listener)
 		o.command.in = o.command.out = o.command.err = true;
 	listening_parse(&o.addresses, argv + optind, (size_t)(end - optind), o.listener);
+	for (size_t i = 0; i < o.addresses.count; i++)
+		if (o.addresses.listener[i].at.type == SOCK_DGRAM && !o.listener)
+			errx(FAILED, "%s: UDP has no connections to hand over (-L hands over the socket)", argv[optind + (int)i]);
 	if (!o.command.argv)
 		check("", argv[end], endpoint_parse(&o.worker, argv[end]));
 	return o;
@@ -421,6 +434,9 @@ static void finish(struct server *s)
 static void open_server(struct server *s)
 {
 	struct options *o = s->o;
+	/* What the caller gave is there or is not: nothing to wait for. */
+	if (o->worker.kind == END_FD && !o->command.argv && !o->listen && endpoint_dial(&o->worker, true) == -1)
+		fail_connect(o->worker.arg);
 	listening_open(&o->addresses, &o->cli);
 	if (o->listen && endpoint_listen(&o->worker, o->cli.mode, o->cli.backlog, true) == -1) {
 		listening_close(&o->addresses);
@@ -451,6 +467,32 @@ static void tell_end(const struct server *s, int sig)
 	    runs_command(s) ? "commands run" : "connections handed over");
 }
 
+/* -L: the listening sockets themselves go to COMMAND, or to whoever receives at SOCKET. Their files, if
+ * they have any, stay: others serve them from here on. */
+static int hand_over_listeners(struct options *o)
+{
+	struct sending sending = {.cli = &o->cli, .at = o->worker, .listen = o->listen, .keep = o->listen};
+	struct delivery *set = &sending.set;
+	listening_open(&o->addresses, &o->cli);
+	for (size_t i = 0; i < o->addresses.count; i++) {
+		struct listener *l = &o->addresses.listener[i];
+		if ((!o->nonblock && listener_blocking(l) == -1) || fds_add(&set->fds, l->at.fd) == -1 ||
+		    names_append(&set->name, i, o->addresses.name[i], 1) == -1)
+			fail(l->arg);
+	}
+	listening_announce(&o->addresses, &o->cli);
+	if (!o->listen)
+		tell_ready(&o->cli, false);
+	if (!o->command.argv) {
+		sending_check(&sending);
+		sending_run(&sending);
+		return 0;
+	}
+	int status = become(&o->command, set, NULL, o->no_pid);
+	listening_close(&o->addresses);
+	return status;
+}
+
 int main(int argc, char *argv[])
 {
 	struct options o = parse_options(argc, argv);
@@ -460,6 +502,8 @@ int main(int argc, char *argv[])
 	};
 	guard_standard();
 	command_prepare(&o.command);
+	if (o.listener)
+		return hand_over_listeners(&o);
 	open_server(&s);
 	s.give_up = runs_command(&s) ? NEVER : deadline_in(o.cli.wait);
 	tell_ready(&o.cli, true);

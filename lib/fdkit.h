@@ -120,6 +120,9 @@ struct allow {
 /* Add what the list WHO,... names. */
 const char *allow_parse(struct allow *allow, const char *list);
 
+/* Allow whom FROM allows as well. */
+int allow_join(struct allow *to, const struct allow *from);
+
 /* Who connected, or who listens (Kernel: unix(7) SO_PEERCRED, fixed at connect and listen). */
 int peer_of(int sock, struct peer *peer);
 
@@ -397,7 +400,8 @@ enum inbox_event {
 	INBOX_EMPTY,     /* .peer closed without a descriptor */
 	INBOX_SHORT,     /* .peer closed before it had sent `gather` descriptors */
 	INBOX_ENDED,     /* a connection that had delivered was closed */
-	INBOX_FAILED,    /* .peer's connection failed: .error; EMFILE: descriptors did not fit */
+	INBOX_FAILED,    /* .peer's connection failed: .error; EMFILE: descriptors did not fit;
+	                    .text where the peer said why */
 };
 
 int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, int sigfd);

@@ -293,6 +293,11 @@ static bool read_records(struct inbox *in, size_t i, struct delivery *d, enum in
 			d->peer = c->peer;
 			return request(c, &r, d, event);
 		}
+		if (r.word == RECORD_REFUSED) { /* what we asked for */
+			d->text = strdup(r.why ? r.why : "refused");
+			c->form = FORM_PLAIN;
+			return failed(in, i, EACCES, d, event);
+		}
 		if (r.word != RECORD_SET || (error = add_record(c, &r)))
 			break;
 		if (!r.more) {
