@@ -17,15 +17,21 @@ SANFLAGS = -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-poin
 endif
 COMPILE  = $(CC) $(STD) $(WARN) $(WERROR) -Ilib $(CPPFLAGS) $(CFLAGS) $(SANFLAGS)
 
-TOOLS = fdsend fdrecv fdserve fdexec
+TOOLS = fdsend fdrecv fdserve fdexec fdhold
 PAGES = $(TOOLS:=.1) fdkit.7
-LIB   = $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(wildcard lib/*.c))
+LIB   = $(BUILD)/libfdkit.a
+OBJ   = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=cmd/%.c),$(wildcard lib/*.c cmd/*.c)))
 BIN   = $(TOOLS:%=$(BUILD)/bin/%)
 MAN   = $(PAGES:%=$(BUILD)/man/%)
 
 all: $(BIN)
 
-$(BUILD)/bin/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/cli.o $(LIB)
+# What the commands share, as an archive: each gets only the files that it calls.
+$(LIB): $(OBJ)
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/bin/%: $(BUILD)/cmd/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 

@@ -41,12 +41,22 @@ static const struct {
 	{'A', "address-file", "FILE", "write the addresses really bound to FILE"},
 	{'B', "blocking", NULL, "clear O_NONBLOCK on what came"},
 	{'C', "per-source", "N", "at most N connections at once from one address"},
+	{'L', "listener", NULL, "hand over the listening socket itself"},
 	{'M', "mode", "MODE", "permission bits of the socket file, 0600 unless given"},
 	{'N', "number", "N", "gather N descriptors over as many messages as it takes"},
 	{'P', "plain", NULL, "the worker speaks only the plain form"},
 	{'R', "ready-fd", "N", "write a newline to descriptor N and close it when ready"},
 	{'S', "socketpair", "FD", "run COMMAND with one end of a socketpair at FD"},
 	{'T', "type", "TYPE", "stream, dgram or seqpacket; stream unless given"},
+	{'x', "expire", "TIME", "close what others put after TIME"},
+	{OPT_ALL, "all", NULL, "ask fdhold for everything it holds"},
+	{OPT_NONBLOCK, "nonblock", NULL, "listening sockets are non-blocking"},
+	{OPT_LIST, "list", NULL, "list what is held at SOCKET"},
+	{OPT_DROP, "drop", "NAME", "close what is held at SOCKET under NAME"},
+	{OPT_MOST, "max", "N", "hold at most N descriptors, 65536 unless given"},
+	{OPT_MOST_PER_UID, "max-per-uid", "N", "hold at most N that one uid has put, 4096 unless given"},
+	{OPT_ALLOW_PUT, "allow-put", "WHO,...", "let these peers put and drop, as -a lets them do all"},
+	{OPT_ALLOW_GET, "allow-get", "WHO,...", "let these peers get and list"},
 	{OPT_NO_PID, "no-pid", NULL, "leave LISTEN_PID out, for a COMMAND behind a wrapper"},
 	{'h', "help", NULL, "show this help"},
 	{'V', "version", NULL, "show the version"},
@@ -55,7 +65,11 @@ enum { OPTIONS = sizeof options / sizeof *options };
 
 static bool long_only(char letter)
 {
-	return letter == OPT_MESSAGE_FILE || letter == OPT_NO_PID || letter == OPT_ACK_TIMEOUT;
+	static const char those[] = {
+		OPT_MESSAGE_FILE, OPT_NO_PID, OPT_ACK_TIMEOUT, OPT_ALL, OPT_NONBLOCK, OPT_LIST, OPT_DROP, OPT_MOST,
+		OPT_MOST_PER_UID, OPT_ALLOW_PUT, OPT_ALLOW_GET, 0,
+	};
+	return strchr(those, letter);
 }
 
 void cli_start(struct cli *c, char *argv[], const char *synopsis, const char *letters)
@@ -304,6 +318,26 @@ struct text message_file(const char *path)
 	if (fd)
 		close(fd);
 	return t;
+}
+
+int become(const struct command *c, const struct delivery *d, const int *where, bool no_pid)
+{
+	struct env env;
+	size_t count = d->fds.count + 3;
+	int *from = calloc(count, sizeof *from), *to = calloc(count, sizeof *to);
+	if (!from || !to || env_open(&env) == -1)
+		fail(c->argv[0]);
+	count = command_places(c, &d->fds, from, to);
+	if (where)
+		memcpy(to, where, count * sizeof *to);
+	if (c->blocking)
+		make_blocking(&d->fds);
+	if (env_fds(&env, to, count) == -1 || env_listen(&env, to, d->name, count, no_pid) == -1 ||
+	    env_delivery(&env, d) == -1 || env_connection(&env, connection_placed(from, to, count)) == -1)
+		fail(c->argv[0]);
+	command_exec(c, from, to, count, env.var);
+	warn("%s", c->argv[0]);
+	return exec_status(errno);
 }
 
 bool command_option(struct command *c, int letter)

@@ -8,7 +8,9 @@
 enum { TIMED_OUT = 124, FAILED = 125 };
 
 /* Options that have no short form; next_option returns these. */
-enum { OPT_MESSAGE_FILE = 'F', OPT_NO_PID = 'I', OPT_ACK_TIMEOUT = 'K' };
+enum { OPT_MESSAGE_FILE = 'F', OPT_NO_PID = 'I', OPT_ACK_TIMEOUT = 'K', OPT_ALL = 'E',
+       OPT_NONBLOCK = 'G', OPT_LIST = 'O', OPT_DROP = 'D', OPT_MOST = 'Q', OPT_MOST_PER_UID = 'U',
+       OPT_ALLOW_PUT = 'W', OPT_ALLOW_GET = 'X' };
 
 /* A command's line: what it takes, and the values of the options that mean the same everywhere. */
 struct cli {
@@ -90,8 +92,51 @@ struct text {
 struct text message_text(const char *text);
 struct text message_file(const char *path);
 
+/* Become COMMAND with the set D: at TO, or, where that is NULL, where -i, -o and -e say or from 3 on.
+ * Returns only if that fails, with the status to exit with. */
+int become(const struct command *c, const struct delivery *d, const int *to, bool no_pid);
+
 /* The placement options -i -o -e -B; false if LETTER is none of them. */
 bool command_option(struct command *c, int letter);
+
+/* ---- sending.c ---- */
+
+/* A set of descriptors, and where and how to send it. */
+struct sending {
+	const struct cli *cli;
+	struct endpoint at;
+	struct delivery set;    /* .fds, .name, .text and .len are sent; the default text is one NUL */
+	bool listen, keep;      /* -l -k */
+	bool one_each, no_wait; /* -1 -n */
+	bool records;           /* the record form: sending_check says so */
+};
+
+/* Refuse, with 125, what makes no sense together. */
+void sending_check(struct sending *s);
+
+/* Send it; ends the process where that fails. */
+void sending_run(struct sending *s);
+
+/* ---- listening.c ---- */
+
+/* Listening sockets that were asked for as ADDRESS or, where NAMED, NAME=ADDRESS. */
+struct listening {
+	struct listener *listener;
+	char **name;            /* NULL where there is none */
+	size_t count;
+	const char *address_file; /* -A, or NULL */
+};
+
+/* Parse COUNT words; ends the process for what is wrong. */
+void listening_parse(struct listening *l, char *argv[], size_t count, bool named);
+
+/* Open all of them or, ending the process, none. An old address file is removed before. */
+void listening_open(struct listening *l, const struct cli *c);
+
+/* Tell the addresses really bound: with -v, and in the address file. */
+void listening_announce(struct listening *l, const struct cli *c);
+
+void listening_close(struct listening *l);
 
 /* What became of a command, after wait(2): its status as the shell counts it. */
 int exit_status(int wstatus);

@@ -14,6 +14,7 @@ struct options {
 	struct cli cli;
 	struct command command;
 	bool connect, no_pid;
+	bool all, asks;         /* --all; there is something to ask a store for */
 	long number;            /* -N */
 	struct fdlist list;     /* -f */
 	struct text message;
@@ -24,14 +25,15 @@ static struct options parse_options(int argc, char *argv[])
 {
 	struct options o = {0};
 	int letter;
-	cli_start(&o.cli, argv, "fdrecv [options] SOCKET [COMMAND [ARG...]]", "acefimFoqtvwBMNRTIhV");
+	cli_start(&o.cli, argv, "fdrecv [options] SOCKET [COMMAND [ARG...]]", "acefimFoqtvwBMNRTEIhV");
 	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
 		switch (letter) {
 		case 'c': o.connect = true; break;
-		case 'f': check("-f", optarg, parse_fdlist(&o.list, optarg, false)); break;
+		case 'f': check("-f", optarg, parse_fdlist(&o.list, optarg, true)); break;
 		case 'm': o.message = message_text(optarg); break;
 		case OPT_MESSAGE_FILE: o.message = message_file(optarg); break;
 		case 'N': check("-N", optarg, parse_number(&o.number, optarg, 1, 1 << 20)); break;
+		case OPT_ALL: o.all = o.asks = true; break;
 		case OPT_NO_PID: o.no_pid = true; break;
 		default: command_option(&o.command, letter);
 		}
@@ -48,10 +50,34 @@ static struct options parse_options(int argc, char *argv[])
 		errx(FAILED, "-T dgram: with -c nobody can send a datagram to us");
 	if (o.message.data && !o.connect)
 		errx(FAILED, "-m goes with -c");
+	for (size_t i = 0; i < o.list.count; i++) {
+		o.asks = o.asks || o.list.word[i].name;
+		if (o.list.word[i].fd == -1 && !o.connect)
+			errx(FAILED, "-f %s: a name alone asks a store, with -c", o.list.word[i].name);
+	}
+	if (o.all && (o.list.count || !o.connect))
+		errx(FAILED, o.connect ? "--all and -f do not go together" : "--all goes with -c");
 	if (!fdlist_distinct(&o.list))
 		errx(FAILED, "-f: the same number twice");
 	o.at.type = o.cli.type;
 	return o;
+}
+
+/* Ask a store for what -f names, or for all. Whoever sends without being asked may ignore it. */
+static void ask(const struct options *o, int64_t deadline)
+{
+	char line[RECORD_MAX], names[RECORD_MAX - 256] = "";
+	size_t len = 0;
+	for (size_t i = 0; i < o->list.count; i++) {
+		const char *name = o->list.word[i].name;
+		if (name && len + strlen(name) + 2 > sizeof names)
+			errx(FAILED, "-f: too many names");
+		if (name)
+			len += (size_t)sprintf(names + len, "%s%s", len ? "," : "", name);
+	}
+	ssize_t n = record_format(line, &(struct record){.word = RECORD_GET, .names = o->all ? NULL : names});
+	if (n == -1 || rights_send_all(o->at.fd, NULL, 0, line, (size_t)n, deadline) == -1)
+		fail(o->at.arg);
 }
 
 static void open_socket(struct options *o, int64_t deadline)
@@ -66,6 +92,8 @@ static void open_socket(struct options *o, int64_t deadline)
 	check_peer(&o->cli, &o->at);
 	if (o->message.data && rights_send_all(o->at.fd, NULL, 0, o->message.data, o->message.len, deadline) == -1)
 		fail(o->at.arg);
+	if (o->asks)
+		ask(o, deadline);
 }
 
 /* Say what went wrong with one peer, and end unless others can still come. */
@@ -74,7 +102,7 @@ static void peer_failed(struct options *o, enum inbox_event event, const struct 
 	bool fatal = !o->at.listens && o->at.type != SOCK_DGRAM;
 	const char *what = event == INBOX_SHORT ? "too few descriptors came" : "closed without a descriptor";
 	if (event == INBOX_FAILED)
-		what = d->error == EMFILE ? "descriptors did not fit: Too many open files" : strerror(d->error);
+		what = d->text ? d->text : d->error == EMFILE ? "descriptors did not fit: Too many open files" : strerror(d->error);
 	if (event == INBOX_FAILED || event == INBOX_SHORT || fatal) {
 		endpoint_close(&o->at);
 		errx(FAILED, "%s: %s", o->at.arg, what);
@@ -200,25 +228,13 @@ static int copy_all(const struct options *o, struct delivery *d)
 	return 0;
 }
 
-static int become(const struct options *o, struct delivery *d)
+/* Where -f says, and from 3 on what it only names; NULL where it says nothing. */
+static int *places(const struct options *o)
 {
-	struct env env;
-	size_t count = d->fds.count + 3;
-	int *from = calloc(count, sizeof *from), *to = calloc(count, sizeof *to);
-	if (!from || !to || env_open(&env) == -1)
-		fail(o->command.argv[0]);
-	count = command_places(&o->command, &d->fds, from, to);
-	for (size_t i = 0; i < o->list.count; i++)
-		to[i] = o->list.word[i].fd;
-	if (o->command.blocking)
-		make_blocking(&d->fds);
-	int connection = connection_placed(from, to, count);
-	if (env_fds(&env, to, count) == -1 || env_listen(&env, to, d->name, count, o->no_pid) == -1 ||
-	    env_delivery(&env, d) == -1 || env_connection(&env, connection) == -1)
-		fail(o->command.argv[0]);
-	command_exec(&o->command, from, to, count, env.var);
-	warn("%s", o->command.argv[0]);
-	return exec_status(errno);
+	int next = 3, *to = o->list.count ? calloc(o->list.count, sizeof *to) : NULL;
+	for (size_t i = 0; to && i < o->list.count; i++)
+		to[i] = o->list.word[i].fd == -1 ? next++ : o->list.word[i].fd;
+	return to;
 }
 
 int main(int argc, char *argv[])
@@ -244,5 +260,5 @@ int main(int argc, char *argv[])
 	inbox_close(&in);
 	endpoint_close(&o.at);
 	signals_close(sigfd);
-	return o.command.argv ? become(&o, &d) : copy_all(&o, &d);
+	return o.command.argv ? become(&o.command, &d, places(&o), o.no_pid) : copy_all(&o, &d);
 }

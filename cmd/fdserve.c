@@ -18,28 +18,21 @@ struct options {
 	long jobs;
 	long per_source;        /* -C, 0 for no limit */
 	bool listen, plain;
+	bool listener, nonblock, no_pid; /* -L --nonblock --no-pid */
 	int64_t patience;
-	const char *address_file;
-	struct listener *listener;
-	size_t listeners;
+	struct listening addresses;
 	struct endpoint worker;
 };
 
 enum { REST_MS = 100, DIAL_MS = 10, DIAL_MOST_MS = 500, PATIENCE_MS = 10000 };
 
-static void parse_addresses(struct options *o, char *argv[], size_t count)
-{
-	o->listeners = count;
-	o->listener = calloc(count, sizeof *o->listener);
-	if (!o->listener)
-		err(FAILED, "%s", argv[0]);
-	for (size_t i = 0; i < count; i++)
-		check("", argv[i], listener_parse(&o->listener[i], argv[i]));
-}
-
 /* What stands where makes no sense is said before anything is opened. */
 static void check_options(const struct options *o, bool chosen, bool jobs)
 {
+	if (o->listener && (chosen || o->command.blocking || jobs || o->per_source || o->plain))
+		errx(FAILED, "-L hands over no connections, so -i, -o, -e, -B, -C, -P and -j cannot be");
+	if (!o->listener && (o->nonblock || o->no_pid || o->cli.timeout != NEVER))
+		errx(FAILED, "--nonblock, --no-pid and -t go with -L");
 	if (o->command.argv && (o->listen || o->plain))
 		errx(FAILED, "-l and -P go with a SOCKET");
 	if (!o->command.argv && (chosen || o->command.blocking || jobs))
@@ -58,14 +51,19 @@ static struct options parse_options(int argc, char *argv[])
 	int letter;
 	bool jobs = false;
 	cli_start(&o.cli, argv, "fdserve [options] ADDRESS... SOCKET\n"
-	          "       fdserve [options] ADDRESS... -- COMMAND [ARG...]", "abeijloqvwABCKMPRhV");
+	          "       fdserve [options] ADDRESS... -- COMMAND [ARG...]\n"
+	          "       fdserve -L [options] [NAME=]ADDRESS... SOCKET\n"
+	          "       fdserve -L [options] [NAME=]ADDRESS... -- COMMAND [ARG...]", "abeijloqtvwABCGIKLMPRhV");
 	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
 		switch (letter) {
-		case 'A': o.address_file = optarg; break;
+		case 'A': o.addresses.address_file = optarg; break;
 		case 'C': check("-C", optarg, parse_number(&o.per_source, optarg, 1, INT32_MAX)); break;
 		case 'j': check("-j", optarg, parse_number(&o.jobs, optarg, 1, 1 << 20)); jobs = true; break;
 		case 'l': o.listen = true; break;
+		case 'L': o.listener = true; break;
 		case 'P': o.plain = true; break;
+		case OPT_NONBLOCK: o.nonblock = true; break;
+		case OPT_NO_PID: o.no_pid = true; break;
 		case OPT_ACK_TIMEOUT: check("--ack-timeout", optarg, parse_time(&o.patience, optarg)); break;
 		default: command_option(&o.command, letter);
 		}
@@ -81,53 +79,15 @@ static struct options parse_options(int argc, char *argv[])
 		errx(FAILED, "%s is missing (--help shows how to call it)",
 		     end == optind && !o.command.argv ? "SOCKET or -- COMMAND" : "ADDRESS");
 	check_options(&o, chosen, jobs);
-	if (!chosen)
+	if (!chosen && !o.listener)
 		o.command.in = o.command.out = o.command.err = true;
-	parse_addresses(&o, argv + optind, (size_t)(end - optind));
+	listening_parse(&o.addresses, argv + optind, (size_t)(end - optind), o.listener);
+	for (size_t i = 0; i < o.addresses.count; i++)
+		if (o.addresses.listener[i].at.type == SOCK_DGRAM && !o.listener)
+			errx(FAILED, "%s: UDP has no connections to hand over (-L hands over the socket)", argv[optind + (int)i]);
 	if (!o.command.argv)
 		check("", argv[end], endpoint_parse(&o.worker, argv[end]));
 	return o;
-}
-
-static void close_listeners(struct options *o)
-{
-	for (size_t i = 0; i < o->listeners; i++)
-		listener_close(&o->listener[i]);
-}
-
-/* Open every address, or none. */
-static void open_listeners(struct options *o)
-{
-	if (o->address_file && address_file_remove(o->address_file) == -1)
-		err(FAILED, "-A %s", o->address_file);
-	for (size_t i = 0; i < o->listeners; i++) {
-		const char *why = listener_open(&o->listener[i], o->cli.mode, o->cli.backlog);
-		if (why) {
-			close_listeners(o);
-			errx(FAILED, "%s: %s", o->listener[i].arg, why);
-		}
-	}
-}
-
-/* The addresses really bound, a line each: told with -v, written with -A. */
-static void announce(struct options *o)
-{
-	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
-	for (size_t i = 0; out && i < o->listeners; i++) {
-		char name[4200];
-		if (listener_name(&o->listener[i], name, sizeof name) == -1)
-			snprintf(name, sizeof name, "%s", o->listener[i].arg);
-		fprintf(out, "%s\n", name);
-		note(&o->cli, "%s: listening", name);
-	}
-	if (!out || fclose(out) == EOF ||
-	    (o->address_file && address_file_write(o->address_file, text) == -1)) {
-		close_listeners(o);
-		err(FAILED, "-A %s", o->address_file ? o->address_file : "");
-	}
-	free(text);
 }
 
 /* What the loop knows. */
@@ -364,7 +324,7 @@ static void reap(struct server *s)
 static void tell_figures(const struct server *s)
 {
 	const struct dispatch *d = &s->dispatch;
-	const char *arg = s->o->listener[0].arg;
+	const char *arg = s->o->addresses.listener[0].arg;
 	if (runs_command(s))
 		warnx("%s: accepted %llu, started %llu, running %zu", arg, (unsigned long long)s->accepted,
 		    (unsigned long long)s->jobs.started, s->jobs.running);
@@ -385,8 +345,8 @@ static void poll_set(const struct server *s, struct pollfd *p)
 	/* cppcheck-suppress ctunullpointer ; fail does not return */
 	p[n++] = (struct pollfd){.fd = s->sigfd, .events = POLLIN};
 	p[n++] = (struct pollfd){.fd = s->o->listen && !s->resting ? s->o->worker.fd : -1, .events = POLLIN};
-	for (size_t i = 0; i < s->o->listeners; i++)
-		p[n++] = (struct pollfd){.fd = accepts ? s->o->listener[i].at.fd : -1, .events = POLLIN};
+	for (size_t i = 0; i < s->o->addresses.count; i++)
+		p[n++] = (struct pollfd){.fd = accepts ? s->o->addresses.listener[i].at.fd : -1, .events = POLLIN};
 	dispatch_poll(&s->dispatch, p + n);
 }
 
@@ -409,14 +369,14 @@ static int64_t on_time(struct server *s)
 static int serve_once(struct server *s)
 {
 	int64_t until = on_time(s);
-	size_t most = 2 + s->o->listeners + s->dispatch.workers;
+	size_t most = 2 + s->o->addresses.count + s->dispatch.workers;
 	struct pollfd few[16], *p = most <= sizeof few / sizeof *few ? few : calloc(most, sizeof *p);
 	if (!p)
-		fail(s->o->listener[0].arg);
+		fail(s->o->addresses.listener[0].arg);
 	poll_set(s, p);
 	int ready = poll(p, most, time_left(until));
 	if (ready >= 0)
-		run_dispatch(s, p + 2 + s->o->listeners);
+		run_dispatch(s, p + 2 + s->o->addresses.count);
 	int sig = ready > 0 && p[0].revents ? signals_next(s->sigfd) : 0;
 	if (sig == SIGCHLD)
 		reap(s);
@@ -424,8 +384,8 @@ static int serve_once(struct server *s)
 		tell_figures(s);
 	if (ready > 0 && p[1].revents)
 		accept_worker(s);
-	for (size_t i = 0; ready > 0 && i < s->o->listeners; i++)
-		while (p[2 + i].revents && room(s) && accept_one(s, &s->o->listener[i]))
+	for (size_t i = 0; ready > 0 && i < s->o->addresses.count; i++)
+		while (p[2 + i].revents && room(s) && accept_one(s, &s->o->addresses.listener[i]))
 			;
 	if (p != few)
 		free(p);
@@ -463,9 +423,9 @@ static void finish(struct server *s)
 {
 	int sig = 0;
 	s->stopping = true;
-	for (size_t i = 0; i < s->o->listeners; i++)
+	for (size_t i = 0; i < s->o->addresses.count; i++)
 		if (!sig)
-			sig = drain(s, &s->o->listener[i]);
+			sig = drain(s, &s->o->addresses.listener[i]);
 	while (!sig && (s->jobs.running || s->held != -1 || (dispatch_pending(&s->dispatch) && s->dispatch.workers)))
 		sig = serve_once(s);
 	jobs_kill(&s->jobs, SIGTERM);
@@ -477,16 +437,16 @@ static void open_server(struct server *s)
 	/* What the caller gave is there or is not: nothing to wait for. */
 	if (o->worker.kind == END_FD && !o->command.argv && !o->listen && endpoint_dial(&o->worker, true) == -1)
 		fail_connect(o->worker.arg);
-	open_listeners(o);
+	listening_open(&o->addresses, &o->cli);
 	if (o->listen && endpoint_listen(&o->worker, o->cli.mode, o->cli.backlog, true) == -1) {
-		close_listeners(o);
+		listening_close(&o->addresses);
 		fail(o->worker.arg);
 	}
-	announce(o);
+	listening_announce(&o->addresses, &o->cli);
 	s->sigfd = signals_open(true);
 	if (s->sigfd == -1 || jobs_open(&s->jobs, (size_t)o->jobs) == -1 || env_open(&s->env) == -1 ||
 	    !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))
-		fail(o->listener[0].arg);
+		fail(o->addresses.listener[0].arg);
 	env_unset(&s->env, "NOTIFY_SOCKET");
 	/* SOCKET may be a connected one, from whoever started us. */
 	if (o->listen && !o->worker.listens) {
@@ -499,12 +459,38 @@ static void open_server(struct server *s)
 static void tell_end(const struct server *s, int sig)
 {
 	size_t lost = dispatch_pending(&s->dispatch);
-	const char *arg = s->o->listener[0].arg;
+	const char *arg = s->o->addresses.listener[0].arg;
 	if (lost)
 		warnx("%s: ended with %zu connections not taken by any worker", arg, lost);
 	say(&s->o->cli, "%s: ended by %s, %llu %s", arg, signal_name(sig),
 	    (unsigned long long)(runs_command(s) ? s->jobs.started : s->dispatch.handed - s->dispatch.returned),
 	    runs_command(s) ? "commands run" : "connections handed over");
+}
+
+/* -L: the listening sockets themselves go to COMMAND, or to whoever receives at SOCKET. Their files, if
+ * they have any, stay: others serve them from here on. */
+static int hand_over_listeners(struct options *o)
+{
+	struct sending sending = {.cli = &o->cli, .at = o->worker, .listen = o->listen, .keep = o->listen};
+	struct delivery *set = &sending.set;
+	listening_open(&o->addresses, &o->cli);
+	for (size_t i = 0; i < o->addresses.count; i++) {
+		struct listener *l = &o->addresses.listener[i];
+		if ((!o->nonblock && listener_blocking(l) == -1) || fds_add(&set->fds, l->at.fd) == -1 ||
+		    names_append(&set->name, i, o->addresses.name[i], 1) == -1)
+			fail(l->arg);
+	}
+	listening_announce(&o->addresses, &o->cli);
+	if (!o->listen)
+		tell_ready(&o->cli, false);
+	if (!o->command.argv) {
+		sending_check(&sending);
+		sending_run(&sending);
+		return 0;
+	}
+	int status = become(&o->command, set, NULL, o->no_pid);
+	listening_close(&o->addresses);
+	return status;
 }
 
 int main(int argc, char *argv[])
@@ -516,13 +502,15 @@ int main(int argc, char *argv[])
 	};
 	guard_standard();
 	command_prepare(&o.command);
+	if (o.listener)
+		return hand_over_listeners(&o);
 	open_server(&s);
 	s.give_up = runs_command(&s) ? NEVER : deadline_in(o.cli.wait);
 	tell_ready(&o.cli, true);
 	int sig = serve(&s);
 	ready_notify("STOPPING=1");
 	if (!sig) {
-		close_listeners(&o);
+		listening_close(&o.addresses);
 		endpoint_close(&o.worker);
 		errx(TIMED_OUT, "%s: timed out: no worker came", o.worker.arg);
 	}

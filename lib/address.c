@@ -14,9 +14,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+static bool inherited(const struct listener *l)
+{
+	return l->at.kind == END_FD;
+}
+
 static const char *resolve(struct listener *l, const char *host, const char *port)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+	struct addrinfo hints = {.ai_socktype = l->at.type, .ai_flags = AI_PASSIVE};
 	int error = getaddrinfo(host, port, &hints, &l->found);
 	if (error)
 		return error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
@@ -25,7 +30,7 @@ static const char *resolve(struct listener *l, const char *host, const char *por
 }
 
 /* HOST:PORT, with HOST in brackets where it has colons itself; empty or * for every address. */
-static const char *parse_tcp(struct listener *l, char *arg)
+static const char *parse_inet(struct listener *l, char *arg)
 {
 	char *colon = strrchr(arg, ':'), *host = arg;
 	long port;
@@ -47,7 +52,7 @@ static const char *parse_tcp(struct listener *l, char *arg)
 
 const char *listener_parse(struct listener *l, const char *arg)
 {
-	*l = (struct listener){.arg = arg, .at = {.fd = -1}};
+	*l = (struct listener){.arg = arg, .at = {.fd = -1, .type = SOCK_STREAM}};
 	if (strncmp(arg, "fd:", 3) == 0)
 		return endpoint_parse(&l->at, arg);
 	bool named = strncmp(arg, "unix:", 5) == 0;
@@ -59,23 +64,28 @@ const char *listener_parse(struct listener *l, const char *arg)
 		l->at = (struct endpoint){.kind = END_PATH, .arg = arg, .text = path, .type = SOCK_STREAM, .fd = -1};
 		return *path ? NULL : "empty";
 	}
-	char *copy = strdup(arg);
+	bool udp = strncmp(arg, "udp:", 4) == 0;
+	if (udp)
+		l->at.type = SOCK_DGRAM;
+	char *copy = strdup(udp ? arg + 4 : arg);
 	if (!copy)
 		return "out of memory";
-	const char *why = parse_tcp(l, copy);
+	const char *why = parse_inet(l, copy);
 	free(copy);
 	return why;
 }
 
-static int open_tcp(const struct listener *l, const struct addrinfo *a, int backlog)
+static int open_inet(const struct listener *l, const struct addrinfo *a, int backlog)
 {
-	int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+	int fd = socket(a->ai_family, l->at.type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
 	if (fd == -1)
 		return -1;
 	int only = !l->wildcard;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+	bool stream = l->at.type == SOCK_STREAM;
+	/* Kernel: for UDP, SO_REUSEADDR would let two have the same port (socket(7)). */
+	if ((!stream || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0) &&
 	    (a->ai_family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only) == 0) &&
-	    bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, backlog) == 0)
+	    bind(fd, a->ai_addr, a->ai_addrlen) == 0 && (!stream || listen(fd, backlog) == 0))
 		return fd;
 	int error = errno;
 	close(fd);
@@ -100,7 +110,7 @@ static const char *open_inherited(struct listener *l)
 
 const char *listener_open(struct listener *l, mode_t mode, int backlog)
 {
-	if (l->at.kind == END_FD)
+	if (inherited(l))
 		return open_inherited(l);
 	if (l->local)
 		return endpoint_listen(&l->at, mode, backlog, false) == -1 ? strerror(errno) : NULL;
@@ -109,7 +119,7 @@ const char *listener_open(struct listener *l, mode_t mode, int backlog)
 	for (size_t f = 0; f < 2 && l->at.fd == -1; f++) {
 		for (const struct addrinfo *a = l->found; a && l->at.fd == -1; a = a->ai_next)
 			if (families[f] == AF_UNSPEC || a->ai_family == families[f])
-				l->at.fd = open_tcp(l, a, backlog);
+				l->at.fd = open_inet(l, a, backlog);
 		if (l->at.fd == -1 && (!l->wildcard || errno != EAFNOSUPPORT))
 			break;
 	}
@@ -145,15 +155,24 @@ int listener_name(const struct listener *l, char *buf, size_t len)
 	bool in6 = a.any.sa_family == AF_INET6;
 	if (in6 && IN6_IS_ADDR_UNSPECIFIED(&a.in6.sin6_addr) &&
 	    getsockopt(l->at.fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &size) == 0 && !only)
-		return snprintf(buf, len, "*:%s", port) < (int)len ? 0 : -1;
-	return snprintf(buf, len, in6 ? "[%s]:%s" : "%s:%s", host, port) < (int)len ? 0 : -1;
+		in6 = snprintf(host, sizeof host, "*") < 0;
+	return snprintf(buf, len, in6 ? "%s[%s]:%s" : "%s%s:%s", l->at.type == SOCK_DGRAM ? "udp:" : "", host,
+	                port) < (int)len ? 0 : -1;
+}
+
+int listener_blocking(const struct listener *l)
+{
+	int flags = fcntl(l->at.fd, F_GETFL);
+	if (inherited(l))
+		return 0;
+	return flags == -1 ? -1 : fcntl(l->at.fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
 size_t listener_queue(const struct listener *l)
 {
 	struct tcp_info info = {0};
 	socklen_t len = sizeof info;
-	if (l->at.kind == END_FD && !l->found)
+	if (inherited(l))
 		return 0;
 	if (l->local)
 		return SOMAXCONN; /* not told; it ends where accept finds none */

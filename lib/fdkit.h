@@ -120,6 +120,9 @@ struct allow {
 /* Add what the list WHO,... names. */
 const char *allow_parse(struct allow *allow, const char *list);
 
+/* Allow whom FROM allows as well. */
+int allow_join(struct allow *to, const struct allow *from);
+
 /* Who connected, or who listens (Kernel: unix(7) SO_PEERCRED, fixed at connect and listen). */
 int peer_of(int sock, struct peer *peer);
 
@@ -190,7 +193,7 @@ bool endpoint_given(const struct endpoint *at);
 
 /* ---- address.c: ADDRESS ---- */
 
-/* A listening socket for connections from the network, or on a Unix socket. */
+/* A listening socket for connections from the network, or on a Unix socket; or a bound UDP one. */
 struct addrinfo;
 
 struct listener {
@@ -211,6 +214,9 @@ const char *listener_open(struct listener *l, mode_t mode, int backlog);
 /* The address really bound, as -A writes it: HOST:PORT, [::1]:PORT, *:PORT, unix:PATH. */
 int listener_name(const struct listener *l, char *buf, size_t len);
 
+/* Make a listening socket that we opened, and which others will have, blocking: as systemd's are. */
+int listener_blocking(const struct listener *l);
+
 /* Accept without waiting, not blocking even where an inherited listening socket is. The
  * connection is the caller's, close-on-exec, blocking. errno EAGAIN: none there. */
 int listener_accept(const struct listener *l);
@@ -226,7 +232,26 @@ void listener_close(struct listener *l);
 enum {
 	RECORD_MAX = MESSAGE_MAX,       /* bytes of a line with its newline */
 	RECORDS_ROOM = 2 * RECORD_MAX,
+	SET_TEXT_MAX = 8192,            /* bytes of text that a set may have */
 };
+
+/* A set of descriptors, and what came with it. Whoever receives one owns it, and ends it with
+ * delivery_free. */
+struct delivery {
+	struct fds fds;
+	char *text;                     /* the bytes that came with the first message, LEN of them */
+	size_t len;
+	char **name;                    /* NULL, or a name or NULL for each of FDS: */
+	size_t names;                   /* so many */
+	struct peer peer;               /* who sent; pid 0: not known (exec:) */
+	int error;                      /* INBOX_FAILED: errno */
+	int request;                    /* INBOX_REQUEST: RECORD_GET, RECORD_LIST or RECORD_DROP of NAME */
+	uint64_t id;                    /* record form: an answer is wanted, see inbox_answer */
+	unsigned connection;            /* its serial number */
+	int sock;                       /* its socket, still the inbox's */
+};
+
+void delivery_free(struct delivery *d);
 
 /* One line. What it points to is the caller's when writing, the stream's when reading. */
 struct record {
@@ -237,6 +262,10 @@ struct record {
 		RECORD_HELLO,    /* a dispatcher asks a worker how much it takes */
 		RECORD_SLOTS,    /* a worker takes N sets more */
 		RECORD_DONE,     /* what the set ID started has ended: one set more */
+		RECORD_GET,      /* fdhold: a set, please, of NAMES or, without, of all */
+		RECORD_LIST,     /* fdhold: an entry for each, please */
+		RECORD_DROP,     /* fdhold: close what NAMES names */
+		RECORD_ENTRY,    /* fdhold: one entry, in TEXT */
 	} word;
 	size_t fds, slots;
 	uint64_t id;            /* 0: no answer wanted */
@@ -259,6 +288,10 @@ bool is_record(const char *data, size_t len);
 
 /* Write R into LINE, which has room for RECORD_MAX bytes. Returns the length; errno EMSGSIZE. */
 ssize_t record_format(char *line, const struct record *r);
+
+/* Send a set, in as many records as it takes, waiting until DEADLINE; the descriptors stay the
+ * caller's. ANSWERED: ask for an answer, to id 1. errno as rights_send_all; EMSGSIZE: too much text. */
+int set_send(int sock, const struct delivery *set, bool answered, int64_t deadline);
 
 /* Append what was received; the descriptors move. errno EPROTO: more than a line's worth. */
 int records_add(struct records *in, const char *data, size_t len, struct fds *fds);
@@ -347,6 +380,7 @@ struct inbox {
 	struct endpoint *at;            /* open */
 	const struct allow *allow;
 	size_t gather;                  /* plain form: descriptors that make one delivery; 0: one message's */
+	bool requests;                  /* are understood: get, list, drop */
 	int sigfd;                      /* -1 for none */
 	struct connection *connection;
 	size_t count, room;
@@ -356,21 +390,9 @@ struct inbox {
 	char *data;                     /* where messages are read */
 };
 
-/* What arrived; whoever receives it owns it, and ends it with delivery_free. */
-struct delivery {
-	struct fds fds;
-	char *text;                     /* the bytes that came with the first message, LEN of them */
-	size_t len;
-	char **name;                    /* NULL, or a name or NULL for each of FDS */
-	struct peer peer;               /* who sent; pid 0: not known (exec:) */
-	int error;                      /* INBOX_FAILED: errno */
-	uint64_t id;                    /* record form: an answer is wanted, see inbox_answer */
-	unsigned connection;            /* its serial number */
-	int sock;                       /* its socket, still the inbox's */
-};
-
 enum inbox_event {
 	INBOX_DELIVERY,  /* .fds, .text, .len, .peer */
+	INBOX_REQUEST,   /* .request, .name, .names, .peer */
 	INBOX_HELLO,     /* .peer is a dispatcher, on .connection: inbox_offer it something */
 	INBOX_SIGNAL,    /* the signal descriptor is readable */
 	INBOX_TIMEOUT,   /* DEADLINE came */
@@ -378,15 +400,14 @@ enum inbox_event {
 	INBOX_EMPTY,     /* .peer closed without a descriptor */
 	INBOX_SHORT,     /* .peer closed before it had sent `gather` descriptors */
 	INBOX_ENDED,     /* a connection that had delivered was closed */
-	INBOX_FAILED,    /* .peer's connection failed: .error; EMFILE: descriptors did not fit */
+	INBOX_FAILED,    /* .peer's connection failed: .error; EMFILE: descriptors did not fit;
+	                    .text where the peer said why */
 };
 
 int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, int sigfd);
 
 /* The next event, waiting until DEADLINE. HOLD: take no messages, only signals. */
 enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int64_t deadline);
-
-void delivery_free(struct delivery *d);
 
 /* Add the endpoint's socket, connected again. */
 int inbox_attach(struct inbox *in);
@@ -541,6 +562,37 @@ int copy_both(int both, int in, int out, int *side);
 /* As FD's kind says: a socket and a pseudo-terminal's master both ways, a terminal and a write-only
  * descriptor from IN, everything else to OUT. errno EISDIR, EINVAL (a listening socket), EBADF (O_PATH). */
 int copy_by_kind(int fd, int in, int out, int *side);
+
+/* ---- store.c: descriptors by name ---- */
+
+struct entry {
+	char *name;
+	int fd;
+	struct peer who;        /* who put it there */
+	int64_t since;          /* seconds since 1970 */
+	int64_t expires;        /* deadline, or NEVER */
+};
+
+struct store {
+	struct entry **entry;   /* sorted by name */
+	size_t count, room;
+	size_t most, most_per_uid;
+};
+
+struct entry *store_find(const struct store *s, const char *name);
+
+/* Keep FD, which is the store's from here on, under NAME. On failure returns the reason, and FD is
+ * still the caller's. */
+const char *store_put(struct store *s, const char *name, int fd, const struct peer *who, int64_t expires);
+
+/* Close E and forget it. */
+void store_drop(struct store *s, struct entry *e);
+
+/* When the next entry expires. */
+int64_t store_deadline(const struct store *s);
+
+/* What a descriptor is, in a few words: tcp-listener 127.0.0.1:80, unix-stream, file, pipe... */
+void describe(int fd, char *text, size_t len);
 
 /* ---- ready.c: telling that we are ready ---- */
 

@@ -44,7 +44,7 @@ static int connection_add(struct inbox *in, int sock, bool ours, struct peer pee
 
 void delivery_free(struct delivery *d)
 {
-	names_free(d->name, d->fds.count);
+	names_free(d->name, d->names);
 	fds_free(&d->fds);
 	free(d->text);
 	*d = (struct delivery){0};
@@ -241,8 +241,34 @@ static int add_record(struct connection *c, const struct record *r)
 	if (names_append(&set->name, before, r->names, r->fds) == -1 ||
 	    keep_text(set, r->text ? r->text : "", r->text_len) == -1)
 		return errno;
+	set->names = set->name ? set->fds.count : 0;
 	set->id = r->id;
 	return r->more || names_unique(set->name, set->fds.count) ? 0 : EPROTO;
+}
+
+static bool is_request(const struct record *r)
+{
+	return r->word == RECORD_GET || r->word == RECORD_LIST || r->word == RECORD_DROP;
+}
+
+/* Hand a request to the caller. */
+static bool request(struct connection *c, const struct record *r, struct delivery *d, enum inbox_event *event)
+{
+	d->request = (int)r->word;
+	for (const char *p = r->names; p; p = strchr(p + 1, ','))
+		d->names++;
+	if (names_append(&d->name, 0, r->names, d->names) == -1) {
+		names_free(d->name, d->names);
+		d->name = NULL;
+		d->names = 0;
+		d->error = EPROTO;
+	}
+	d->id = r->id;
+	d->connection = c->serial;
+	d->sock = c->sock;
+	c->delivered = true;
+	*event = INBOX_REQUEST;
+	return true;
 }
 
 /* Parse what connection I has sent, up to the end of a set. */
@@ -261,6 +287,16 @@ static bool read_records(struct inbox *in, size_t i, struct delivery *d, enum in
 			d->peer = c->peer;
 			*event = INBOX_HELLO;
 			return true;
+		}
+		if (in->requests && !c->set.fds.count && is_request(&r)) {
+			c->more = true;
+			d->peer = c->peer;
+			return request(c, &r, d, event);
+		}
+		if (r.word == RECORD_REFUSED) { /* what we asked for */
+			d->text = strdup(r.why ? r.why : "refused");
+			c->form = FORM_PLAIN;
+			return failed(in, i, EACCES, d, event);
 		}
 		if (r.word != RECORD_SET || (error = add_record(c, &r)))
 			break;

@@ -54,6 +54,18 @@ const char *allow_parse(struct allow *allow, const char *list)
 	return why;
 }
 
+int allow_join(struct allow *to, const struct allow *from)
+{
+	to->any = to->any || from->any;
+	for (size_t i = 0; i < from->uids; i++)
+		if (append(&to->uid, &to->uids, from->uid[i]))
+			return -1;
+	for (size_t i = 0; i < from->gids; i++)
+		if (append(&to->gid, &to->gids, from->gid[i]))
+			return -1;
+	return 0;
+}
+
 int peer_of(int sock, struct peer *peer)
 {
 	struct ucred cred;

@@ -16,6 +16,7 @@ enum { PREFIX = sizeof prefix - 1 };
 static const char *const words[] = {
 	[RECORD_SET] = "set", [RECORD_TAKEN] = "taken", [RECORD_REFUSED] = "refused",
 	[RECORD_HELLO] = "hello", [RECORD_SLOTS] = "slots", [RECORD_DONE] = "done",
+	[RECORD_GET] = "get", [RECORD_LIST] = "list", [RECORD_DROP] = "drop", [RECORD_ENTRY] = "entry",
 };
 enum { WORDS = sizeof words / sizeof *words };
 
@@ -257,4 +258,41 @@ void names_free(char **name, size_t count)
 	for (size_t i = 0; name && i < count; i++)
 		free(name[i]);
 	free(name);
+}
+
+/* ---- sets ---- */
+
+/* Join names from FIRST on, as many as a message takes and ROOM holds. Returns how many. */
+static size_t join_names(const struct delivery *set, size_t first, char *names, size_t room)
+{
+	size_t n = 0, len = 0;
+	for (; first + n < set->fds.count && n < FDS_PER_MESSAGE; n++) {
+		const char *name = set->name && set->name[first + n] ? set->name[first + n] : "";
+		size_t more = strlen(name);
+		if (len + more + 2 > room)
+			break;
+		if (n)
+			names[len++] = ',';
+		memcpy(names + len, name, more);
+		len += more;
+	}
+	names[len] = '\0';
+	return n;
+}
+
+int set_send(int sock, const struct delivery *set, bool answered, int64_t deadline)
+{
+	char line[RECORD_MAX], names[RECORD_MAX - 3 * SET_TEXT_MAX - 256];
+	for (size_t sent = 0, n; sent < set->fds.count; sent += n) {
+		n = join_names(set, sent, names, sizeof names);
+		bool last = sent + n == set->fds.count, named = strspn(names, ",") != strlen(names);
+		const struct record r = {
+			.word = RECORD_SET, .fds = n, .more = !last, .id = last && answered,
+			.names = named ? names : NULL, .text = sent ? NULL : set->text, .text_len = set->len,
+		};
+		ssize_t len = record_format(line, &r);
+		if (len == -1 || rights_send_all(sock, set->fds.fd + sent, n, line, (size_t)len, deadline) == -1)
+			return -1;
+	}
+	return 0;
 }

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: ISC */
+/* Sending a set of descriptors to whoever is, or comes, at a SOCKET, and making sure that it was taken:
+ * what fdsend is about, and fdserve -L. */
+#include "cli.h"
+
+#include <err.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum { SERVED_AT_ONCE = 64 };
+
+void sending_check(struct sending *s)
+{
+	/* Names and sets of more than a message's worth need the record form; nothing else does. */
+	size_t count = s->set.fds.count;
+	s->records = s->set.name || (count > FDS_PER_MESSAGE && !s->one_each);
+	s->at.type = s->cli->type;
+	if (s->keep && !s->listen)
+		errx(FAILED, "-k goes with -l");
+	if (s->listen && s->at.type == SOCK_DGRAM)
+		errx(FAILED, "-T dgram: with -l there is nobody to send a datagram to");
+	if (s->records && s->one_each)
+		errx(FAILED, "-1: a receiver that takes no more than one takes no name either");
+	if (s->at.type == SOCK_DGRAM && count > FDS_PER_MESSAGE && !s->one_each)
+		errx(FAILED, "-T dgram: a datagram takes %d descriptors", FDS_PER_MESSAGE);
+	if (s->records && s->set.len > SET_TEXT_MAX)
+		errx(FAILED, "-m: beside names or more than %d descriptors, a message has at most %d bytes",
+		     FDS_PER_MESSAGE, SET_TEXT_MAX);
+}
+
+static _Noreturn void not_taken(const struct endpoint *at)
+{
+	struct peer peer;
+	if (peer_of(at->fd, &peer) == 0 && peer.uid != geteuid() && peer.pid)
+		errx(FAILED, "%s: closed without taking the descriptors (uid %lu there; its -a may refuse uid %lu)",
+		     at->arg, (unsigned long)peer.uid, (unsigned long)geteuid());
+	errx(FAILED, "%s: closed without taking the descriptors", at->arg);
+}
+
+static _Noreturn void not_sent(const struct sending *s)
+{
+	if (errno == EPIPE || errno == ECONNRESET)
+		not_taken(&s->at);
+	fail(s->at.arg);
+}
+
+/* The plain form: one message, or with -1 one for each descriptor. */
+static void send_plain(const struct sending *s, int64_t deadline)
+{
+	size_t each = s->one_each ? 1 : s->set.fds.count;
+	for (size_t sent = 0; sent < s->set.fds.count; sent += each)
+		if (rights_send_all(s->at.fd, s->set.fds.fd + sent, each, s->set.text ? s->set.text : "",
+		                    s->set.text ? s->set.len : 1, deadline) == -1)
+			not_sent(s);
+}
+
+static void reply(const char *data, size_t len)
+{
+	if (len && (fwrite(data, 1, len, stdout) != len || fflush(stdout) == EOF))
+		err(FAILED, "standard output");
+}
+
+/* The answer comes first in what the receiver replies. Returns whether it is there. */
+static bool read_answer(const struct sending *s, struct records *in, const char *data, size_t len)
+{
+	struct record r;
+	struct fds none = {0};
+	if (records_add(in, data, len, &none) == -1)
+		fail(s->at.arg);
+	int got;
+	/* A receiver may ask for what we send anyway. */
+	while ((got = records_next(in, &r)) == 1 && r.word == RECORD_GET)
+		;
+	if (got == 1 && r.word == RECORD_REFUSED)
+		errx(FAILED, "%s: refused: %s", s->at.arg, r.why ? r.why : "no reason given");
+	if (got == -1 || (got == 1 && r.word != RECORD_TAKEN))
+		errx(FAILED, "%s: does not speak the record form", s->at.arg);
+	if (got == 1)
+		reply(in->data + in->start, in->end - in->start);
+	return got == 1;
+}
+
+/* Half-close, and read until the receiver closes. Kernel: closing with bytes unread makes that
+ * ECONNRESET, so end of file says that all was read (unix_release_sock, net/unix/af_unix.c). */
+static void await_end(const struct sending *s, int64_t deadline)
+{
+	char data[4096];
+	struct records in = {0};
+	bool answered = !s->records;
+	shutdown(s->at.fd, SHUT_WR);
+	for (;;) {
+		ssize_t n = recv(s->at.fd, data, sizeof data, MSG_DONTWAIT);
+		if (n == 0 && answered)
+			return;
+		if (n == 0)
+			errx(FAILED, "%s: closed without an answer (names and more than %d descriptors need a receiver that "
+			     "speaks the record form)", s->at.arg, FDS_PER_MESSAGE);
+		if (n == -1 && errno == ECONNRESET)
+			not_taken(&s->at);
+		if (n == -1 && errno == EAGAIN && await(s->at.fd, POLLIN, deadline) != -1)
+			continue;
+		if (n == -1 && errno != EINTR) {
+			if (errno == ETIMEDOUT)
+				errx(TIMED_OUT, "%s: timed out: not taken in time", s->at.arg);
+			fail(s->at.arg);
+		}
+		if (n > 0 && answered)
+			reply(data, (size_t)n);
+		else if (n > 0)
+			answered = read_answer(s, &in, data, (size_t)n);
+	}
+}
+
+/* A socket that the caller gave may be shared: it is not half-closed, and nothing is read from it.
+ * Kernel: TIOCOUTQ (SIOCOUTQ by another name) is the queue's length; no event tells that it is empty,
+ * and a receiver that closes without having read empties it too, leaving ECONNRESET in SO_ERROR. */
+static void await_empty_queue(const struct sending *s, int64_t deadline)
+{
+	int queued = 0, error = 0;
+	socklen_t len = sizeof error;
+	for (int pause = 1; ioctl(s->at.fd, TIOCOUTQ, &queued) == 0 && queued > 0; pause += pause < 20) {
+		if (time_left(deadline) == 0)
+			errx(TIMED_OUT, "%s: timed out: not taken in time", s->at.arg);
+		nap(pause, deadline);
+	}
+	if (getsockopt(s->at.fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == ECONNRESET)
+		not_taken(&s->at);
+}
+
+/* Send to the peer that O->at is connected to, and make sure that it took all. */
+static void deliver(const struct sending *s, int64_t deadline)
+{
+	bool shared = s->at.kind == END_FD && endpoint_given(&s->at), datagram = s->at.type == SOCK_DGRAM;
+	/* No answer comes to a datagram, nor can it be read from a socket that others may read too. */
+	bool answered = !shared && !datagram && !s->no_wait;
+	if (!s->records)
+		send_plain(s, deadline);
+	else if (set_send(s->at.fd, &s->set, answered, deadline) == -1)
+		not_sent(s);
+	note(s->cli, "%s: sent %zu", s->at.arg, s->set.fds.count);
+	if (s->no_wait || datagram)
+		return;
+	if (shared)
+		await_empty_queue(s, deadline);
+	else
+		await_end(s, deadline);
+	note(s->cli, "%s: taken", s->at.arg);
+}
+
+/* The next peer that connects and may: its socket. Returns -1 for a signal, which is in *SIG, or 0
+ * there when DEADLINE came. */
+static int accept_peer(const struct sending *s, int sigfd, bool full, int64_t deadline, int *sig)
+{
+	for (;;) {
+		struct pollfd p[] = {{.fd = sigfd, .events = POLLIN}, {.fd = full ? -1 : s->at.fd, .events = POLLIN}};
+		int ready = poll(p, 2, time_left(deadline));
+		struct peer peer;
+		if (ready == 0 && time_left(deadline) == 0)
+			return -1;
+		if (ready > 0 && p[0].revents && (*sig = signals_next(sigfd)))
+			return -1;
+		if (ready <= 0 || !p[1].revents)
+			continue;
+		int sock = accept4(s->at.fd, NULL, NULL, SOCK_CLOEXEC);
+		if (sock == -1 && out_of_resources(errno))
+			nap(100, deadline);
+		if (sock == -1)
+			continue;
+		if (peer_of(sock, &peer) == 0 && peer_allowed(&s->cli->allow, &peer, sock))
+			return sock;
+		close(sock);
+		say_refused(s->cli, s->at.arg, &peer);
+	}
+}
+
+/* -l: the first peer gets it. The socket is gone before anything else can go wrong. */
+static void serve_first(struct sending *s, int64_t deadline)
+{
+	int sigfd = signals_open(false), sig = 0;
+	if (sigfd == -1)
+		fail(s->at.arg);
+	tell_ready(s->cli, false);
+	int sock = accept_peer(s, sigfd, false, deadline, &sig);
+	endpoint_close(&s->at);
+	signals_close(sigfd);
+	if (sock == -1 && sig)
+		die_of(sig);
+	if (sock == -1)
+		errx(TIMED_OUT, "%s: timed out: nobody came for the descriptors", s->at.arg);
+	s->at.fd = sock;
+	s->at.listens = true; /* accepted, so not the caller's */
+	deliver(s, deadline);
+}
+
+/* -l -k: every peer, each in a process of its own, so that none waits for another. */
+static void serve_all(struct sending *s)
+{
+	struct jobs jobs;
+	struct job ended;
+	int sigfd = signals_open(true), sig = 0, status;
+	if (sigfd == -1 || jobs_open(&jobs, SERVED_AT_ONCE) == -1)
+		fail(s->at.arg);
+	tell_ready(s->cli, true);
+	while (sig == 0 || sig == SIGCHLD || sig == SIGUSR1) {
+		while (jobs_reap(&jobs, &ended, &status))
+			;
+		sig = 0;
+		int sock = accept_peer(s, sigfd, jobs.running == jobs.limit, NEVER, &sig);
+		pid_t pid = sock == -1 ? 0 : fork();
+		if (sock != -1 && pid == 0) {
+			signals_close(sigfd);
+			s->at.bound = false; /* the file is the parent's */
+			s->at.fd = sock;
+			deliver(s, deadline_in(s->cli->timeout));
+			exit(0);
+		}
+		if (pid > 0)
+			jobs_add(&jobs, &(struct job){.pid = pid});
+		if (pid == -1)
+			warn("%s", s->at.arg);
+		if (sock != -1)
+			close(sock);
+	}
+	ready_notify("STOPPING=1");
+	endpoint_close(&s->at);
+	say(s->cli, "%s: ended by %s, %llu served", s->at.arg, signal_name(sig),
+	    (unsigned long long)jobs.started);
+}
+
+void sending_run(struct sending *s)
+{
+	int64_t deadline = deadline_in(s->cli->timeout);
+	if (!s->listen) {
+		if (endpoint_connect(&s->at, wait_deadline(s->cli), deadline) == -1)
+			fail_connect(s->at.arg);
+		check_peer(s->cli, &s->at);
+		deliver(s, deadline);
+	} else {
+		if (endpoint_listen(&s->at, s->cli->mode, s->cli->backlog, false) == -1)
+			fail(s->at.arg);
+		if (s->at.listens && s->keep)
+			serve_all(s);
+		else if (s->at.listens)
+			serve_first(s, deadline);
+		else
+			deliver(s, deadline);
+	}
+	endpoint_close(&s->at);
+}
