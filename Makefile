@@ -75,8 +75,9 @@ lint: man
 # What builds, tests and documents; only what is missing is installed.
 DEPS = gcc libc6-dev make scdoc bats
 DEPS_LINT = clang clang-tidy cppcheck mandoc shellcheck
-DEPS_TEST = bsdextrautils busybox curl git iproute2 jq libio-fdpass-perl lsof netcat-openbsd openssh-client \
-	openssh-server perl procps python3 ruby strace telnet util-linux valgrind
+DEPS_TEST = bsdextrautils busybox curl git gunicorn haproxy iproute2 jq libio-fdpass-perl lighttpd lsof \
+	netcat-openbsd nginx nodejs openssh-client openssh-server perl procps python3 ruby strace telnet util-linux \
+	valgrind
 deps:
 	@sh test/deps.sh $(DEPS) $(DEPS_LINT) $(DEPS_TEST)
 

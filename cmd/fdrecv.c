@@ -260,5 +260,9 @@ int main(int argc, char *argv[])
 	inbox_close(&in);
 	endpoint_close(&o.at);
 	signals_close(sigfd);
-	return o.command.argv ? become(&o.command, &d, places(&o), o.no_pid) : copy_all(&o, &d);
+	if (!o.command.argv)
+		return copy_all(&o, &d);
+	int *to = places(&o), status = become(&o.command, &d, to, o.no_pid);
+	free(to);
+	return status;
 }

@@ -50,7 +50,7 @@ const char *store_put(struct store *s, const char *name, int fd, const struct pe
 		return why;
 	if (s->count == s->room) {
 		size_t room = s->room ? 2 * s->room : 16;
-		struct entry **grown = realloc(s->entry, room * sizeof *grown);
+		struct entry **grown = realloc(s->entry, room * sizeof(void *));
 		if (!grown)
 			return "out of memory";
 		s->entry = grown;
@@ -65,7 +65,7 @@ const char *store_put(struct store *s, const char *name, int fd, const struct pe
 	}
 	*e = (struct entry){.name = copy, .fd = fd, .who = *who, .since = time(NULL), .expires = expires};
 	size_t i = place_of(s, name);
-	memmove(s->entry + i + 1, s->entry + i, (s->count - i) * sizeof(struct entry *));
+	memmove(s->entry + i + 1, s->entry + i, (s->count - i) * sizeof(void *));
 	s->entry[i] = e;
 	s->count++;
 	return NULL;
@@ -74,7 +74,7 @@ const char *store_put(struct store *s, const char *name, int fd, const struct pe
 void store_drop(struct store *s, struct entry *e)
 {
 	size_t i = place_of(s, e->name);
-	memmove(s->entry + i, s->entry + i + 1, (--s->count - i) * sizeof(struct entry *));
+	memmove(s->entry + i, s->entry + i + 1, (--s->count - i) * sizeof(void *));
 	close(e->fd);
 	free(e->name);
 	free(e);
