@@ -119,8 +119,14 @@ static int take_option(const struct cli *c, int argc, char *argv[])
 
 void check(const char *word, const char *value, const char *why)
 {
-	if (why)
-		errx(FAILED, "%s%s%s: %s", word, *word ? " " : "", value, why);
+	if (!why)
+		return;
+	/* One line, whatever was typed. */
+	char *shown = strdup(value);
+	for (char *c = shown; c && *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	errx(FAILED, "%s%s%s: %s", word, *word ? " " : "", shown ? shown : "", why);
 }
 
 /* False: the option is the command's own. */

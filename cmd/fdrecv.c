@@ -96,18 +96,22 @@ static void open_socket(struct options *o, int64_t deadline)
 		ask(o, deadline);
 }
 
-/* Say what went wrong with one peer, and end unless others can still come. */
+/* Say what went wrong with one peer, and end unless others can still come: too few descriptors, of those
+ * that were sent or of those that fit us, are not made up for by another. */
 static void peer_failed(struct options *o, enum inbox_event event, const struct delivery *d)
 {
-	bool fatal = !o->at.listens && o->at.type != SOCK_DGRAM;
+	bool fatal = (!o->at.listens && o->at.type != SOCK_DGRAM) || event == INBOX_SHORT;
 	const char *what = event == INBOX_SHORT ? "too few descriptors came" : "closed without a descriptor";
-	if (event == INBOX_FAILED)
+	if (event == INBOX_FAILED) {
+		fatal = fatal || out_of_resources(d->error);
 		what = d->text ? d->text : d->error == EMFILE ? "descriptors did not fit: Too many open files" : strerror(d->error);
-	if (event == INBOX_FAILED || event == INBOX_SHORT || fatal) {
-		endpoint_close(&o->at);
-		errx(FAILED, "%s: %s", o->at.arg, what);
 	}
-	say(&o->cli, "%s: uid %lu %s", o->at.arg, (unsigned long)d->peer.uid, what);
+	if (!fatal) {
+		say(&o->cli, "%s: uid %lu: %s", o->at.arg, (unsigned long)d->peer.uid, what);
+		return;
+	}
+	endpoint_close(&o->at);
+	errx(FAILED, "%s: %s", o->at.arg, what);
 }
 
 /* Wait for what was asked for. */

@@ -78,7 +78,7 @@ static bool read_answer(const struct sending *s, struct records *in, const char 
 		;
 	if (got == 1 && r.word == RECORD_REFUSED)
 		errx(FAILED, "%s: refused: %s", s->at.arg, r.why ? r.why : "no reason given");
-	if (got == -1 || (got == 1 && r.word != RECORD_TAKEN))
+	if (got == -1 || (got == 1 && (r.word != RECORD_TAKEN || r.id != 1)))
 		errx(FAILED, "%s: does not speak the record form", s->at.arg);
 	if (got == 1)
 		reply(in->data + in->start, in->end - in->start);
@@ -95,8 +95,10 @@ static void await_end(const struct sending *s, int64_t deadline)
 	shutdown(s->at.fd, SHUT_WR);
 	for (;;) {
 		ssize_t n = recv(s->at.fd, data, sizeof data, MSG_DONTWAIT);
-		if (n == 0 && answered)
+		if (n == 0 && answered) {
+			records_free(&in);
 			return;
+		}
 		if (n == 0)
 			errx(FAILED, "%s: closed without an answer (names and more than %d descriptors need a receiver that "
 			     "speaks the record form)", s->at.arg, FDS_PER_MESSAGE);

@@ -250,35 +250,49 @@ static void answered(struct dispatch *d, struct worker *w, const struct record *
 	}
 }
 
+/* W is not to say anything more; what it has said can still be read. */
+static void silence(struct worker *w)
+{
+	shutdown(w->sock, SHUT_RD);
+	w->given_up = true;
+}
+
+/* Obey the records that are there. Whoever sends what is none is silenced. */
+static void obey(struct dispatch *d, struct worker *w)
+{
+	struct record r;
+	int got;
+	while ((got = records_next(&w->in, &r)) != 0) {
+		if (got == -1) {
+			silence(w);
+			continue;
+		}
+		w->mute = false;
+		w->proved = true;
+		if (r.word == RECORD_SLOTS)
+			w->slots += r.slots;
+		else
+			answered(d, w, &r);
+	}
+}
+
 /* Read all that W has said. */
 static void listen_to(struct dispatch *d, struct worker *w)
 {
 	char data[4096];
 	struct fds fds = {0};
-	struct record r;
 	for (;;) {
 		ssize_t n = rights_receive(w->sock, &fds, data, sizeof data, NULL);
 		if (n == -1 && errno == EAGAIN)
 			return;
-		bool bad = n <= 0 || fds.count;
+		if (fds.count)
+			silence(w); /* a worker has no descriptors for us */
 		fds_free(&fds);
-		if (!bad && d->plain)
-			continue;
-		bad = bad || records_add(&w->in, data, (size_t)n, &fds) == -1;
-		int got = 0;
-		while (!bad && (got = records_next(&w->in, &r)) == 1) {
-			w->mute = false;
-			w->proved = true;
-			if (r.word == RECORD_SLOTS)
-				w->slots += r.slots;
-			else
-				answered(d, w, &r);
-		}
-		if (bad || got == -1) {
-			shutdown(w->sock, SHUT_RD); /* before anything is taken back, should it be there still */
-			w->gone = true;
+		w->gone = n <= 0 || (!d->plain && records_add(&w->in, data, (size_t)n, &fds) == -1);
+		if (w->gone)
 			return;
-		}
+		if (!d->plain)
+			obey(d, w);
 	}
 }
 
@@ -321,9 +335,9 @@ void dispatch_run(struct dispatch *d, const struct pollfd *p)
 			w->crowded = 0;
 		if (!w->gone && overdue(d, w)) {
 			/* From here on no acknowledgement can be sent; those that were are read. */
-			shutdown(w->sock, SHUT_RD);
+			silence(w);
 			listen_to(d, w);
-			w->gone = w->given_up = true;
+			w->gone = true;
 		}
 	}
 	for (size_t i = d->workers; i-- > 0;)

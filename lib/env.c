@@ -115,7 +115,7 @@ static int set_names(struct env *env, char *const *name, size_t count)
 			return -1;
 		len = 0;
 		for (size_t i = 0; i < count; i++) {
-			const char *one = name && name[i] ? name[i] : "unknown";
+			const char *one = name[i] ? name[i] : "unknown";
 			if (text)
 				memcpy(text + len, one, strlen(one));
 			len += strlen(one);
@@ -137,14 +137,28 @@ int env_fds(struct env *env, const int *to, size_t count)
 
 int env_listen(struct env *env, const int *to, char *const *name, size_t count, bool no_pid)
 {
-	for (size_t i = 0; i < count; i++)
-		if (to[i] != 3 + (int)i)
-			return 0;
-	if (!count)
-		return 0;
-	if (!no_pid && env_set(env, "LISTEN_PID=%d", (int)getpid()) == -1)
-		return -1;
-	return env_set(env, "LISTEN_FDS=%zu", count) == -1 ? -1 : set_names(env, name, count);
+	/* Where they lie counts, not the order in which they came: names go by number. */
+	char **by_number = calloc(count, sizeof *by_number);
+	bool *there = calloc(count, sizeof *there);
+	bool all = count && by_number && there;
+	int result = by_number && there ? 0 : -1;
+	for (size_t i = 0; all && i < count; i++) {
+		size_t at = (size_t)to[i] - 3;
+		all = to[i] >= 3 && at < count && !there[at];
+		if (all) {
+			there[at] = true;
+			by_number[at] = name ? name[i] : NULL;
+		}
+	}
+	if (all && !no_pid)
+		result = env_set(env, "LISTEN_PID=%d", (int)getpid());
+	if (all && result == 0)
+		result = env_set(env, "LISTEN_FDS=%zu", count);
+	if (all && result == 0)
+		result = set_names(env, by_number, count);
+	free(by_number);
+	free(there);
+	return result;
 }
 
 /* Length of the UTF-8 sequence at P, 0 if it is none (RFC 3629: no overlong forms, no surrogates). */

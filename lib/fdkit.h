@@ -296,8 +296,8 @@ int set_send(int sock, const struct delivery *set, bool answered, int64_t deadli
 /* Append what was received; the descriptors move. errno EPROTO: more than a line's worth. */
 int records_add(struct records *in, const char *data, size_t len, struct fds *fds);
 
-/* The next whole record: 1; 0 when there is none yet; -1 (EPROTO) for what is no record, or names
- * more descriptors than came. A set's descriptors are the first R->fds of in->fds: take them. R
+/* The next whole record: 1; 0 when there is none yet; -1 (EPROTO) for a line that is no record, or names
+ * more descriptors than came, which is passed over. A set's descriptors are the first R->fds of in->fds: take them. R
  * points into the stream until the next records_add. */
 int records_next(struct records *in, struct record *r);
 
@@ -458,7 +458,7 @@ void env_unset(struct env *env, const char *name);
 int env_fds(struct env *env, const int *to, size_t count);
 
 /* LISTEN_FDS, LISTEN_FDNAMES (NAME NULL: none has any) and, unless NO_PID, LISTEN_PID as this process's
- * own; nothing where the descriptors do not lie at 3, 4, 5... */
+ * own; nothing where the descriptors do not lie at 3, 4, 5..., in whatever order. */
 int env_listen(struct env *env, const int *to, char *const *name, size_t count, bool no_pid);
 
 /* FDKIT_PEER_PID, _UID, _GID and, if it is text, FDKIT_MESSAGE. */

@@ -161,7 +161,11 @@ static bool parse_line(struct record *r, char *line)
 	while (rest && strncmp(rest, "why=", 4) != 0)
 		if (!parse_field(r, strsep(&rest, " ")))
 			return false;
-	r->why = rest ? rest + 4 : NULL; /* the last field: all that is left of the line */
+	/* The last field is all that is left of the line, and meant for a terminal. */
+	r->why = rest ? rest + 4 : NULL;
+	for (char *c = rest; c && *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
 	return w < WORDS;
 }
 
@@ -191,10 +195,10 @@ int records_next(struct records *in, struct record *r)
 	if (!newline && left < RECORD_MAX)
 		return 0;
 	errno = EPROTO;
+	in->start += newline ? len + 1 : left;
 	if (!newline || len >= RECORD_MAX || !is_record(line, len) || memchr(line, '\0', len))
 		return -1;
 	*newline = '\0';
-	in->start += len + 1;
 	return parse_line(r, line) && r->fds <= in->fds.count ? 1 : -1;
 }
 

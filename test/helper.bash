@@ -95,7 +95,7 @@ need_root() { [ "$(id -u)" -eq 0 ] || skip "needs root, to become a second user"
 public() {
 	local tool
 	pub=$(mktemp -d /tmp/fdkit.XXXXXX) && chmod 1777 "$pub" && mkdir "$pub/bin" || return
-	for tool in fdsend fdrecv fdserve fdexec; do
+	for tool in fdsend fdrecv fdserve fdexec fdhold; do
 		cp "$(command -v "$tool")" "$pub/bin" || return
 	done
 	PATH=$pub/bin:$PATH

@@ -66,6 +66,9 @@ judged() {
 		spawn fdexec s sh -c 'echo "$FDKIT_MESSAGE" >>log' 2>>err
 		worker=$pid
 		await_socket s
+		fdsend -m first s ok=0
+		eventually lines log 1
+		eventually childless "$worker"
 		before=$(open_fds "$worker")
 	fi
 	: >err

@@ -170,8 +170,7 @@ name() { printf "%0$1d" 0; }
 @test "fd:N: somebody else may accept first from a listening socket that is shared" {
 	need_strace
 	spawn sleep 100
-	eventually asleep "$pid" sleep
-	grep -q sleep "/proc/$pid/wchan" || skip "/proc does not tell what a process waits in"
+	eventually grep -q sleep "/proc/$pid/wchan" || skip "/proc does not tell what a process waits in"
 	cat >shared <<-'END'
 		# Between the tool's poll and its accept, accept the connection ourselves.
 		import os, socket, sys, time

@@ -1,0 +1,806 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What stands in '...' is for the shell that COMMAND is; the helper sets pid and the like.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
+load helper
+
+# COMMAND with N descriptors from 3 on, of which each tells its number from 0 in /proc (memfd:0).
+with_many='import os, sys
+count = int(sys.argv[1])
+for i in range(count):
+    fd = os.memfd_create(str(i))
+    if fd != 3 + i:
+        os.dup2(fd, 3 + i)
+    os.set_inheritable(3 + i, True)
+os.execvp(sys.argv[2], sys.argv[2:])'
+
+# Checks in a COMMAND of fdrecv that N such descriptors are there under the names n0, n1, ...
+check_many='import os, sys
+names = os.environ["LISTEN_FDNAMES"].split(":")
+assert sorted(names) == sorted("n%d" % i for i in range(int(sys.argv[1]))), len(names)
+for i, name in enumerate(names):
+    link = os.readlink("/proc/self/fd/%d" % (3 + i))
+    assert link == "/memfd:%s (deleted)" % name[1:], (name, link)'
+
+# Puts one end of each connection KIND-END at the store s, under that name, and then ends the other:
+# reset (TCP), close, unread (bytes first, then close), half (SHUT_WR), keep.
+connections='import signal, socket, struct, subprocess, sys
+def pair(kind):
+    if kind == "unix":
+        return socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as l:
+        return socket.create_connection(l.getsockname()), l.accept()[0]
+ends = []
+for word in sys.argv[1:]:
+    ours, theirs = pair(word.split("-")[0])
+    subprocess.run(["fdsend", "s", "%s=%d" % (word, theirs.fileno())], pass_fds=[theirs.fileno()], check=True)
+    theirs.close()
+    ends.append((word.split("-")[1], ours))
+for end, sock in ends:
+    if end == "reset":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if end == "unread":
+        sock.sendall(b"unread\n")
+    if end == "half":
+        sock.shutdown(socket.SHUT_WR)
+    elif end != "keep":
+        sock.close()
+print("done", flush=True)
+for end, sock in ends:
+    if end in ("half", "keep"):
+        while data := sock.recv(100):
+            print(end, data.decode(), end="", flush=True)
+signal.pause()'
+
+# holder [ARG...]: fdhold, ready at s.
+holder() {
+	spawn fdhold "$@"
+	await_socket s
+}
+
+# held [NAME...]: just these are held at s, in the order of their names.
+held() { [ "$(fdhold --list s | cut -f 1 | paste -sd ' ')" = "$*" ]; }
+
+# port NAME FILE: the port after NAME= in an address file.
+port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
+
+# ---- what it opens itself, and getting it ----
+
+@test "NAME=ADDRESS is opened, and got under its name" {
+	spawn fdhold -A addr s web=127.0.0.1:0 api=unix:u
+	bound addr | grep -xE 'web=127\.0\.0\.1:[1-9][0-9]+'
+	[ "$(tail -n 1 addr)" = api=unix:u ]
+	fdrecv -c -f web s sh -c 'echo "$LISTEN_FDS $LISTEN_FDNAMES $((LISTEN_PID - $$)) $FDKIT_FDS"; readlink /proc/self/fd/3' >got
+	printf '1 web 0 3\n' | diff - <(head -n 1 got)
+	inode=$(sed -n 's/socket:\[\(.*\)\]/\1/p' got)
+	awk -v i="$inode" -v p="$(printf ':%04X' "$(port web addr)")" \
+		'$10 == i && $4 == "0A" && substr($2, length($2) - 4) == p { f = 1 } END { exit !f }' /proc/net/tcp
+	[ "$(stat -c %F u)" = socket ]
+	listening u
+}
+
+@test "-f NAME,NAME gives those, in that order; --all gives all" {
+	holder s web=127.0.0.1:0 api=unix:u log=unix:l
+	[ "$(fdrecv -c -f web,api s sh -c 'echo $LISTEN_FDNAMES; ls /proc/self/fd' | paste -sd ' ')" = 'web:api 0 1 2 3 4 5' ]
+	[ "$(fdrecv -c -f log,web s sh -c 'echo $LISTEN_FDS $LISTEN_FDNAMES')" = '2 log:web' ]
+	[ "$(fdrecv -c --all s sh -c 'echo $LISTEN_FDS $LISTEN_FDNAMES')" = '3 api:log:web' ]
+}
+
+@test "-f NAME=N puts it at N, also at 0" {
+	holder s web=127.0.0.1:0 api=unix:u
+	fdrecv -c -f web=0 s sh -c 'readlink /proc/self/fd/0; echo ${LISTEN_FDS-none} $FDKIT_FDS; ls /proc/$$/fd' >got
+	sed -n 1p got | grep '^socket:'
+	[ "$(sed -n 2p got)" = 'none 0' ]
+	run ! grep -x 3 got
+	[ "$(fdrecv -c -f api=7,web=5 s sh -c 'echo $FDKIT_FDS')" = '7 5' ]
+}
+
+@test "a descriptor is given as often as it is asked for" {
+	holder s web=127.0.0.1:0
+	before=$(open_fds "$pid")
+	for _ in 1 2 3 4 5; do
+		fdrecv -c -f web s readlink /proc/self/fd/3
+	done >links
+	lines links 5
+	[ "$(sort -u links | wc -l)" -eq 1 ]
+	[ "$(open_fds "$pid")" = "$before" ]
+}
+
+@test "what is missing: 125 on either side's line with its name, and nothing is given" {
+	holder -v s web=127.0.0.1:0 2>err
+	wrong nope fdrecv -c -f nope s touch started
+	wrong nope fdrecv -c -f web,nope s touch started
+	[ ! -e started ]
+	eventually grep -q '^fdhold: s: .*nope' err
+}
+
+@test "--all of an empty store: 125 and a line" {
+	holder s
+	wrong 's: ' fdrecv -c --all s true
+}
+
+@test "listening sockets are blocking as systemd's are, and non-blocking with --nonblock" {
+	spawn fdhold s web=127.0.0.1:0 api=unix:u
+	spawn fdhold --nonblock t web=127.0.0.1:0 api=unix:u2
+	await_socket s && await_socket t
+	flags='for n in 3 4; do while read -r k v; do [ $k != flags: ] || echo $((v & 04000)); done </proc/self/fdinfo/$n; done'
+	[ "$(fdrecv -c --all s sh -c "$flags" | paste -sd ' ')" = '0 0' ]
+	[ "$(fdrecv -c --all t sh -c "$flags" | paste -sd ' ')" = '2048 2048' ]
+}
+
+@test "connections wait in a held socket's queue until somebody serves it" {
+	spawn fdhold -A addr s web=127.0.0.1:0
+	at=$(bound addr)
+	spawn talk "${at#web=}" </dev/null >out
+	client=$pid
+	fdrecv -c -f web=0 s timeout 10 "$PYTHON" -c 'import socket
+c, _ = socket.socket(fileno=0).accept()
+c.sendall(b"hello\n")'
+	ended "$client" 0
+	[ "$(cat out)" = hello ]
+}
+
+@test "udp: is held as well" {
+	spawn fdhold -A addr s dns=udp:127.0.0.1:0
+	bound addr | grep -xE 'dns=udp:127\.0\.0\.1:[1-9][0-9]+'
+	echo hello | socat -u - "UDP-SENDTO:$(sed 's/.*udp://' addr)"
+	[ "$(fdrecv -c -f dns=0 s timeout 10 "$PYTHON" -c 'import socket
+print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
+	fdhold --list s | grep -E '^dns	udp-socket '
+}
+
+# ---- putting ----
+
+@test "fdsend puts one under its name, and several at once" {
+	holder s
+	echo one >f && echo two >g
+	fdsend s one=0 <f
+	held one
+	fdsend s b=0 a=7 <f 7<g
+	held a b one
+	[ "$(fdrecv -c -f a s)" = two ]
+	[ "$(fdrecv -c -f one=5 s readlink /proc/self/fd/5)" = "$PWD/f" ]
+}
+
+@test "a set is put all or nothing, and a name that is taken stays what it was" {
+	holder s 2>err
+	: >f && : >g
+	fdsend s b=0 <f
+	before=$(open_fds "$pid")
+	wrong taken fdsend s a=0 b=0 c=0
+	held b
+	[ "$(open_fds "$pid")" = "$before" ]
+	wrong taken fdsend s b=0
+	[ "$(fdrecv -c -f b s readlink /proc/self/fd/3)" = "$PWD/f" ]
+	[ "$(grep -c '^fdhold: s: .*taken' err)" -eq 2 ]
+	fdsend s a=0 c=0 <g
+	held a b c
+}
+
+@test "the same name twice in a set is refused" {
+	holder s
+	before=$(open_fds "$pid")
+	exits 125 fdsend s a=0 a=1
+	held
+	[ "$(open_fds "$pid")" = "$before" ]
+}
+
+@test "a set with a descriptor that has no name is refused, with or without others that have one" {
+	holder s 2>err
+	before=$(open_fds "$pid")
+	fdsend s 0 || [ $? -eq 125 ]            # the plain form has no answer
+	eventually grep -q '^fdhold: s: .*name' err
+	held
+	wrong name fdsend s a=0 1
+	held
+	[ "$(open_fds "$pid")" = "$before" ]
+}
+
+@test "every kind of descriptor is held, and --list names name, kind, since, who and expiry" {
+	holder -A addr s web=127.0.0.1:0 api=unix:u
+	: >f && mkfifo p
+	fdsend s file=0 dir=5 pipe=6 dev=7 <f 5<. 6<>p 7</dev/null
+	spawn "$PYTHON" -c "$connections" tcp-keep unix-keep >done
+	eventually grep -q done done
+	fdhold --list s >list
+	lines list 8
+	cut -f 1 list | sort -c
+	run ! awk -F '\t' -v u="uid $(id -u)" 'NF != 5 || $3 !~ /^20[0-9-]+T[0-9:]+Z$/ || $4 != u || $5 != "-"' list
+	[ -z "$output" ] || { cat list && false; }
+	kind() { awk -F '\t' -v n="$1" '$1 == n { print $2 }' list; }
+	[ "$(kind web)" = "tcp-listener $(sed -n s/web=//p addr)" ]
+	[ "$(kind api)" = 'unix-listener unix:u' ]
+	[ "$(kind file) $(kind dir) $(kind pipe) $(kind dev)" = 'file directory pipe device' ]
+	[[ $(kind tcp-keep) == 'tcp-connection 127.0.0.1:'* ]]
+	[[ $(kind unix-keep) == unix-connection* ]]
+	since=$(date -d "$(awk '$1 == "web" { print $4 }' list)" +%s)
+	now=$(date +%s)
+	((since <= now && since > now - 60))
+}
+
+@test "--drop closes the one, and says so when there is none" {
+	holder s web=127.0.0.1:0
+	before=$(open_fds "$pid")
+	fdsend s a=0 b=0
+	fdhold --drop a s
+	held b web
+	wrong 's: ' fdhold --drop a s
+	fdhold --drop b s
+	held web
+	[ "$(open_fds "$pid")" = "$before" ]
+	fdsend s a=0
+	held a web
+}
+
+@test "a dropped listening socket accepts no more" {
+	spawn fdhold -A addr s web=127.0.0.1:0
+	at=$(bound addr)
+	listening "${at##*:}"
+	fdhold --drop web s
+	run ! listening "${at##*:}"
+}
+
+@test "-x: what others put is closed after a time, with a line; what it opened itself is not" {
+	holder -x 0.3 s web=127.0.0.1:0 2>err
+	before=$(open_fds "$pid")
+	fdsend s a=0 b=0
+	eventually held web
+	[ "$(grep -cE '^fdhold: s: [ab] expired' err)" -eq 2 ]
+	[ "$(open_fds "$pid")" = "$before" ]
+	wrong a fdrecv -c -f a s true
+}
+
+@test "-x: --list tells when; nothing expires before" {
+	holder -x 1h s web=127.0.0.1:0
+	fdsend s a=0
+	held a web
+	fdhold --list s >list
+	[ "$(awk -F '\t' '$1 == "web" { print $5 }' list)" = - ]
+	expires=$(date -d "$(awk -F '\t' '$1 == "a" { print $5 }' list)" +%s)
+	now=$(date +%s)
+	((expires > now + 3500 && expires <= now + 3601))
+}
+
+@test "--max is all that is held, --max-per-uid all that one uid has put" {
+	spawn fdhold --max 2 s web=127.0.0.1:0
+	spawn fdhold --max-per-uid 2 t
+	await_socket s && await_socket t
+	wrong full fdsend s a=0 b=0
+	held web
+	fdsend s a=0
+	wrong full fdsend s b=0
+	fdhold --drop a s
+	fdsend s b=0
+	held b web
+	wrong 'that uid' fdsend t a=0 b=0 c=0
+	fdsend t a=0 b=0
+	wrong 'that uid' fdsend t c=0
+}
+
+@test "more than --max at the start: 125, nothing created" {
+	wrong full fdhold --max 1 s web=127.0.0.1:0 api=127.0.0.1:0
+	wrong full fdhold --max 1 s web=unix:u api=unix:v
+}
+
+# ---- who may ----
+
+@test "another uid may do nothing by default: 125, and a line that names it and -a" {
+	need_root
+	public
+	spawn fdhold -M 666 "$pub/s" web=127.0.0.1:0 2>err
+	await_socket "$pub/s"
+	before=$(open_fds "$pid")
+	for args in "fdsend $pub/s a=0" "fdrecv -c -f web $pub/s true" "fdrecv -c --all $pub/s true" \
+		"fdhold --list $pub/s" "fdhold --drop web $pub/s"; do
+		# shellcheck disable=SC2086  # words on purpose
+		exits 125 as_other $args >out 2>told
+		[ ! -s out ]
+		one_line told "${args%% *}: $pub/s: "
+	done
+	eventually lines err 5
+	[ "$(grep -c 'fdhold: .*65534.*-a' err)" -eq 5 ]
+	[ "$(fdhold --list "$pub/s" | cut -f 1)" = web ]
+	[ "$(open_fds "$pid")" = "$before" ]
+}
+
+@test "-a: another uid may put, get, list, and drop what it put, but not what others did" {
+	need_root
+	public
+	spawn fdhold -M 666 -a nobody "$pub/s" web=127.0.0.1:0
+	await_socket "$pub/s"
+	as_other fdsend "$pub/s" a=0
+	as_other fdrecv -c -f a,web "$pub/s" sh -c 'echo $LISTEN_FDNAMES' | grep -x a:web
+	as_other fdhold --list "$pub/s" | cut -f 1,4 | paste -sd ' ' | grep -x $'a\tuid 65534 web\tuid 0'
+	exits 125 as_other fdhold --drop web "$pub/s" 2>told
+	one_line told "fdhold: $pub/s: "
+	as_other fdhold --drop a "$pub/s"
+	[ "$(fdhold --list "$pub/s" | cut -f 1)" = web ]
+	as_other fdsend "$pub/s" b=0
+	fdhold --drop b "$pub/s"
+}
+
+@test "--allow-put: put and drop, neither get nor list" {
+	need_root
+	public
+	spawn fdhold -M 666 --allow-put nobody "$pub/s" web=127.0.0.1:0
+	await_socket "$pub/s"
+	as_other fdsend "$pub/s" a=0 b=0
+	for args in "fdrecv -c -f a $pub/s true" "fdrecv -c --all $pub/s true" "fdhold --list $pub/s"; do
+		# shellcheck disable=SC2086  # words on purpose
+		exits 125 as_other $args >out 2>told
+		[ ! -s out ]
+		one_line told "${args%% *}: $pub/s: " 'may not'
+	done
+	as_other fdhold --drop b "$pub/s"
+	[ "$(fdhold --list "$pub/s" | cut -f 1 | paste -sd ' ')" = 'a web' ]
+}
+
+@test "--allow-get: get and list, neither put nor drop" {
+	need_root
+	public
+	spawn fdhold -M 666 --allow-get nobody "$pub/s" web=127.0.0.1:0
+	await_socket "$pub/s"
+	before=$(open_fds "$pid")
+	as_other fdrecv -c -f web "$pub/s" sh -c 'echo $LISTEN_FDNAMES' | grep -x web
+	[ "$(as_other fdhold --list "$pub/s" | cut -f 1)" = web ]
+	for args in "fdsend $pub/s a=0" "fdhold --drop web $pub/s"; do
+		# shellcheck disable=SC2086  # words on purpose
+		exits 125 as_other $args 2>told
+		one_line told "${args%% *}: $pub/s: " 'may not'
+	done
+	[ "$(fdhold --list "$pub/s" | cut -f 1)" = web ]
+	[ "$(open_fds "$pid")" = "$before" ]
+}
+
+@test "--max-per-uid counts each uid by itself" {
+	need_root
+	public
+	spawn fdhold -M 666 -a nobody --max-per-uid 1 "$pub/s"
+	await_socket "$pub/s"
+	as_other fdsend "$pub/s" a=0
+	exits 125 as_other fdsend "$pub/s" b=0
+	fdsend "$pub/s" c=0
+	[ "$(fdhold --list "$pub/s" | cut -f 1 | paste -sd ' ')" = 'a c' ]
+}
+
+# ---- adoption ----
+
+@test "LISTEN_FDS is adopted at the start, with its names" {
+	spawn fdserve -L -A addr web=127.0.0.1:0 api=unix:u -- fdhold s
+	bound addr
+	await_socket s
+	held api web
+	fdhold --list s | grep -F "web	tcp-listener $(sed -n s/web=//p addr)	"
+	[ "$(fdrecv -c --all s sh -c 'echo $LISTEN_FDNAMES')" = api:web ]
+}
+
+@test "LISTEN_PID right or absent: adopted; another's: left alone" {
+	: >f
+	spawn sh -c 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=log exec fdhold right 3<f'
+	spawn sh -c 'unset LISTEN_PID; LISTEN_FDS=1 LISTEN_FDNAMES=log exec fdhold absent 3<f'
+	spawn sh -c 'LISTEN_PID=1 LISTEN_FDS=1 LISTEN_FDNAMES=log exec fdhold wrong 3<f'
+	await_socket right && await_socket absent && await_socket wrong
+	for s in right absent; do
+		fdhold --list $s | grep '^log	file	'
+		[ "$(fdrecv -c -f log $s readlink /proc/self/fd/3)" = "$PWD/f" ]
+	done
+	[ -z "$(fdhold --list wrong)" ]
+}
+
+@test "what is adopted without a name gets one, and none is lost to a name that comes twice" {
+	: >f && : >g && : >h
+	spawn sh -c 'unset LISTEN_PID; LISTEN_FDS=2 exec fdhold s 3<f 4<g'
+	spawn sh -c 'unset LISTEN_PID; LISTEN_FDS=3 LISTEN_FDNAMES=log:unknown:log exec fdhold t 3<f 4<g 5<h'
+	await_socket s && await_socket t
+	[ "$(fdrecv -c --all s sh -c 'readlink /proc/self/fd/3 /proc/self/fd/4' | sort | paste -sd ' ')" = "$PWD/f $PWD/g" ]
+	fdhold --list t | cut -f 1 >names
+	lines names 3
+	grep -x log names
+	[ "$(fdrecv -c -f log t readlink /proc/self/fd/3)" = "$PWD/f" ]
+}
+
+@test "LISTEN_FDS that names what is not open, or no number, is refused in a line, nothing created" {
+	: >f
+	three_of_one() { sh -c 'unset LISTEN_PID; LISTEN_FDS=3 exec fdhold s 3<f' 4<&- 5<&-; }
+	none_of_one() { sh -c 'unset LISTEN_PID; LISTEN_FDS=1 exec fdhold s 3<&-'; }
+	no_number() { sh -c 'unset LISTEN_PID; LISTEN_FDS=x exec fdhold s'; }
+	for call in three_of_one none_of_one no_number; do
+		status=0
+		(
+			"$call" 2>err &
+			echo $! >pid
+			wait $!
+		) 3>&- &
+		waiter=$!
+		PIDS+=("$(eventually test -s pid && cat pid)")
+		eventually gone "$waiter" || { echo "$call: still runs" && fdhold --list s && false; }
+		wait "$waiter" || status=$?
+		[ "$status" -eq 125 ] || { echo "$call: status $status" && false; }
+		one_line err 'fdhold: LISTEN_FDS'
+		[ ! -e s ]
+		rm pid
+	done
+}
+
+@test "an adopted name that NAME=ADDRESS takes too: 125, nothing created" {
+	: >f
+	taken() { sh -c 'unset LISTEN_PID; LISTEN_FDS=1 LISTEN_FDNAMES=web timeout 5 fdhold s web=unix:u 3<f'; }
+	before=$(ls -A; echo err)
+	exits_status=0
+	taken 2>err || exits_status=$?
+	[ "$exits_status" -eq 125 ]
+	one_line err 'fdhold: ' web
+	[ "$(ls -A | sort)" = "$(sort <<<"$before")" ]
+}
+
+# ---- a live upgrade ----
+
+@test "fdrecv --all old fdhold new: everything is there, then the old one may go" {
+	: >f
+	spawn fdhold -A addr old web=127.0.0.1:0 api=unix:u
+	old=$pid
+	bound addr
+	fdsend -w 5 old log=0 <f
+	spawn talk "127.0.0.1:$(port web addr)" </dev/null >out       # waits in the queue through all that
+	client=$pid
+	spawn fdrecv -c --all old fdhold new
+	await_socket new
+	kill "$old"
+	ended "$old" 0
+	[ ! -e old ]
+	[ -S u ]
+	[ "$(fdhold --list new | cut -f 1,2 | sort)" = "$(printf '%s\t%s\n' api 'unix-listener unix:u' log file \
+		web "tcp-listener $(sed -n s/web=//p addr)")" ]
+	[ "$(fdrecv -c -f log new readlink /proc/self/fd/3)" = "$PWD/f" ]
+	fdrecv -c -f web=0 new timeout 10 "$PYTHON" -c 'import socket
+c, _ = socket.socket(fileno=0).accept()
+c.sendall(b"hello\n")'
+	ended "$client" 0
+	[ "$(cat out)" = hello ]
+}
+
+@test "ten upgrades at one path, and no client that waits sees a gap" {
+	spawn fdhold s web=127.0.0.1:0 api=unix:u
+	store=$pid
+	await_socket s
+	spawn sh -c 'while [ ! -e stop ]; do fdrecv -c -w 10 -t 10 -f web,api s true && echo good || echo bad; done' >tries 2>err
+	clients=$pid
+	tried() { [ "$(wc -l <tries)" -gt "$1" ]; }
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		eventually tried $((i * 3))
+		mv s "old$i"
+		spawn fdrecv -c --all "old$i" fdhold s
+		new=$pid
+		fdhold -w 10 -t 10 --list s >list
+		lines list 2
+		kill "$store"
+		ended "$store" 0
+		store=$new
+	done
+	touch stop
+	ended "$clients"
+	echo "# ten upgrades under $(grep -c good tries) gets, $(grep -c bad tries) failed" >&3
+	run ! grep bad tries
+	[ ! -s err ] || { cat err && false; }
+	held api web
+}
+
+# ---- peers that are gone ----
+
+@test "a held connection whose peer is gone is dropped, with a line: a reset in TCP, a close in Unix" {
+	holder s web=127.0.0.1:0 2>err
+	before=$(open_fds "$pid")
+	spawn "$PYTHON" -c "$connections" tcp-reset unix-close
+	eventually held web
+	grep '^fdhold: s: tcp-reset ' err
+	grep '^fdhold: s: unix-close ' err
+	eventually lines err 2
+	[ "$(open_fds "$PIDS")" = "$before" ]
+}
+
+@test "not while bytes are left to be read, and not for half a close" {
+	holder s 2>err
+	spawn "$PYTHON" -c "$connections" unix-unread unix-half tcp-half unix-keep tcp-keep unix-close >done
+	eventually grep -q done done
+	eventually grep -q unix-close err
+	held tcp-half tcp-keep unix-half unix-keep unix-unread
+	lines err 1
+	[ "$(fdrecv -c -f unix-unread=0 s timeout 10 "$PYTHON" -c 'import socket
+print(socket.socket(fileno=0).recv(100).decode(), end="")')" = unread ]
+	fdrecv -c -f unix-half s sh -c 'echo hello >&3'
+	eventually grep -qx 'half hello' done
+}
+
+@test "a held socket that is not connected yet is kept" {
+	holder s 2>err
+	spawn "$PYTHON" -c "$connections" unix-close >done
+	"$PYTHON" -c 'import socket, subprocess
+t, u = socket.socket(), socket.socket(socket.AF_UNIX)
+t.bind(("127.0.0.1", 0))
+subprocess.run(["fdsend", "s", "tcp=%d" % t.fileno(), "unix=%d" % u.fileno()], pass_fds=[t.fileno(), u.fileno()], check=True)'
+	eventually grep -q unix-close err
+	held tcp unix
+}
+
+# ---- starting, telling, ending ----
+
+@test "TERM ends it with 0 and a line of what it held; its socket goes, those it holds stay" {
+	holder s web=127.0.0.1:0 api=unix:u 2>err
+	fdsend s log=0
+	kill "$pid"
+	ended "$pid" 0
+	one_line err 'fdhold: s: ' SIGTERM 3 api log web
+	[ ! -e s ]
+	[ -S u ]
+	spawn fdhold s api=unix:u       # stale, so replaced
+	await_socket s
+	listening u
+}
+
+@test "INT and HUP end it the same, and -q leaves nothing to say" {
+	for sig in INT HUP; do
+		holder -q s web=127.0.0.1:0 2>err
+		kill -"$sig" "$pid"
+		ended "$pid" 0
+		[ ! -s err ]
+		[ ! -e s ]
+	done
+}
+
+@test "USR1 tells how many it holds" {
+	holder s web=127.0.0.1:0 2>err
+	fdsend s a=0
+	kill -USR1 "$pid"
+	eventually one_line err 'fdhold: s: ' 'holds 2'
+	held a web
+}
+
+@test "-v tells of every put, get and drop in a line" {
+	holder -v s web=127.0.0.1:0 2>err
+	fdsend s a=0
+	fdrecv -c --all s true
+	fdhold --drop a s
+	u=$(id -u)
+	eventually grep -q "^fdhold: s: uid $u put 1" err
+	eventually grep -q "^fdhold: s: uid $u got 2" err
+	eventually grep -q "^fdhold: s: uid $u dropped" err
+	run ! grep -v '^fdhold: ' err
+}
+
+@test "-R writes a newline when it listens everywhere, and closes the descriptor" {
+	mkfifo told
+	spawn cat told >ready
+	reader=$pid
+	spawn fdhold -R 7 s web=127.0.0.1:0 api=unix:u 7>told
+	ended "$reader"        # end of file
+	held api web
+	listening u
+	[ "$(od -An -c ready | tr -d ' ')" = '\n' ]
+	run ! fdrecv -c -f web s test -e /proc/self/fd/7
+}
+
+@test "READY=1 and STOPPING=1 go to NOTIFY_SOCKET" {
+	spawn socat -u UNIX-RECV:notify CREATE:state
+	eventually test -S notify
+	NOTIFY_SOCKET=$PWD/notify spawn fdhold s web=127.0.0.1:0
+	eventually grep -q READY=1 state
+	held web
+	kill "$pid"
+	ended "$pid" 0
+	eventually grep -q STOPPING=1 state
+}
+
+@test "-A: NAME= before every address, whole at once, and SOCKET is there by then" {
+	echo old >addr
+	spawn fdhold -A addr s web=127.0.0.1:0 api=unix:u any=:0 dns=udp:127.0.0.1:0
+	complete() { lines addr 4; }
+	eventually complete
+	held any api dns web
+	paste -sd ' ' addr | grep -xE 'web=127\.0\.0\.1:[1-9][0-9]+ api=unix:u any=\*:[1-9][0-9]+ dns=udp:127\.0\.0\.1:[1-9][0-9]+' ||
+		paste -sd ' ' addr | grep -xE 'web=127\.0\.0\.1:[1-9][0-9]+ api=unix:u any=0\.0\.0\.0:[1-9][0-9]+ dns=udp:127\.0\.0\.1:[1-9][0-9]+'
+}
+
+@test "-M is the exact mode of SOCKET and of unix: addresses, 0600 unless given" {
+	(umask 0; spawn fdhold s0 a=unix:u0; echo "$pid" >pid0)
+	(umask 077; spawn fdhold -M 640 s1 a=unix:u1; echo "$pid" >pid1)
+	PIDS+=("$(cat pid0)" "$(cat pid1)")
+	await_socket s0 && await_socket s1
+	[ "$(stat -c %a s0 u0 s1 u1 | paste -sd ' ')" = '600 600 640 640' ]
+}
+
+@test "an abstract SOCKET, and an inherited one" {
+	spawn fdhold "@fdkit-hold-$$" web=127.0.0.1:0
+	await_socket "@fdkit-hold-$$"
+	[ "$(fdhold --list "@fdkit-hold-$$" | cut -f 1)" = web ]
+	spawn fdserve -L unix:s -- sh -c 'unset LISTEN_FDS LISTEN_PID; exec fdhold fd:3 api=127.0.0.1:0'
+	await_socket s
+	[ "$(fdhold -t 10 --list s | cut -f 1)" = api ]
+	fdrecv -c -f api s true
+}
+
+@test "a live SOCKET is not taken over, a stale one is" {
+	holder s web=127.0.0.1:0
+	wrong 's: ' fdhold s other=127.0.0.1:0
+	wrong 's: ' fdhold s other=unix:u
+	held web
+	kill -9 "$pid"
+	ended "$pid"
+	[ -S s ]
+	holder s other=127.0.0.1:0
+	held other
+}
+
+@test "an ADDRESS that cannot be bound: 125, and nothing of the others is left" {
+	spawn fdhold -A addr s web=127.0.0.1:0 api=unix:u
+	bound addr
+	wrong "$(port web addr)" fdhold t a=unix:v "b=127.0.0.1:$(port web addr)"
+	wrong u fdhold t a=unix:v b=unix:u
+}
+
+@test "--list and --drop: -w waits for a store, -t gives up on one that does not answer" {
+	spawn fdhold -w 10 --list s >list
+	asked=$pid
+	eventually asleep "$asked" fdhold
+	holder s web=127.0.0.1:0
+	store=$pid
+	ended "$asked" 0
+	[ "$(cut -f 1 list)" = web ]
+	kill -STOP "$store"
+	exits 124 fdhold -t 0.2 --list s
+	exits 124 fdhold -t 0.2 --drop web s
+	kill -CONT "$store"
+	exits 124 fdhold -w 0.1 --list none
+	wrong none fdhold --list none
+}
+
+@test "--list where somebody else listens fails in a line" {
+	spawn socat UNIX-LISTEN:s,fork 'SYSTEM:echo what'
+	await_socket s
+	wrong 's: ' fdhold -t 5 --list s
+}
+
+@test "silent, stuck and babbling clients hold up nobody" {
+	holder s web=127.0.0.1:0
+	for how in silent babble; do
+		spawn "$PYTHON" -c 'import signal, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect("s")
+if sys.argv[1] == "babble":
+    s.sendall(b"what is this\n" * 1000)
+signal.pause()' "$how"
+	done
+	spawn "$PYTHON" -c 'import signal, socket
+s = socket.socket(socket.AF_UNIX)
+s.connect("s")
+s.setblocking(False)
+try:
+    while True:
+        s.send(b"fdkit/1 get\n")
+except OSError:
+    pass
+signal.pause()'
+	eventually asleep "$pid" python3
+	exits 0 fdrecv -c -t 10 -f web s true
+	exits 0 fdsend -t 10 s a=0
+	exits 0 fdhold -t 10 --drop a s
+	held web
+}
+
+# ---- many ----
+
+@test "10,000 puts, gets and drops by clients of which some are killed in the middle" {
+	holder s 2>err
+	store=$pid
+	fdsend s first=0
+	fdhold --drop first s
+	before=$(open_fds "$store")
+	for seed in 1 2 3 4; do
+		spawn "$PYTHON" "$BATS_TEST_DIRNAME/puts.py" s 2500 $seed >"names$seed" 2>"trouble$seed"
+	done
+	for p in "${PIDS[@]:1}"; do
+		while ! gone "$p"; do eventually gone "$p" || true; done
+		wait "$p" || { cat trouble* && false; }
+	done
+	eventually childless "$store"
+	sed 's/$/./' names? | sed -n 's/^\(#.*\)\.$/\1/p' >&3
+	grep -h -v '^[+#]' names? | sort >must
+	grep -h '^+' names? | tr -d + | sort >may
+	fdhold --list s | cut -f 1 | sort >held
+	[ -z "$(comm -23 must held)" ]                  # nothing lost
+	[ -z "$(comm -13 <(sort must may) held)" ]      # and nothing that nobody put
+	[ "$(open_fds "$store" | wc -w)" -eq $(($(wc -w <<<"$before") + $(wc -l <held))) ]
+	echo "# held in the end: $(wc -l <held), of which $(wc -l <must) must be; descriptors $(open_fds "$store" | wc -w), $(wc -w <<<"$before") before" >&3
+	fdrecv -c --all s "$PYTHON" -c 'import os
+for i, name in enumerate(os.environ["LISTEN_FDNAMES"].split(":")):
+    assert os.readlink("/proc/self/fd/%d" % (3 + i)) == "/memfd:%s (deleted)" % name, name'
+	while read -r name; do echo "fdhold --drop $name s"; done <held >drops
+	sh -e drops
+	[ "$(open_fds "$store")" = "$before" ]
+}
+
+@test "10,000 descriptors: put at once, got at once, with little memory for each" {
+	count=10000
+	[ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 10100 ] || skip "needs a limit of 10,100 descriptors (ulimit -Hn)"
+	ulimit -Sn "$(ulimit -Hn)"
+	memory() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
+	ms() { echo $((($(date +%s%N) - $1) / 1000000)); }
+	mapfile -t names < <(seq 0 $((count - 1)) | awk '{ print "n" $1 "=" $1 + 3 }')
+	holder --max-per-uid 20000 s
+	fdsend s warm=0
+	fdhold --drop warm s
+	before=$(open_fds "$pid")
+	memory=$(memory "$pid")
+	start=$(date +%s%N)
+	"$PYTHON" -c "$with_many" $count fdsend -t 60 s "${names[@]}"
+	put=$(ms "$start")
+	[ "$(fdhold --list s | wc -l)" -eq $count ]
+	each=$((($(memory "$pid") - memory) * 1024 / count))
+	start=$(date +%s%N)
+	fdrecv -c -t 60 --all s true
+	got=$(ms "$start")
+	fdrecv -c -t 60 --all s "$PYTHON" -c "$check_many" $count
+	fdrecv -c -f n9999 s readlink /proc/self/fd/3 | grep -F 'memfd:9999 '
+	echo "# $count descriptors: put in $put ms, got in $got ms, $each bytes each in the store" >&3
+	wrong taken fdsend s n5000=0
+	[ "$(open_fds "$pid" | wc -w)" -eq $((count + $(wc -w <<<"$before"))) ]
+	[ -n "$SANITIZE" ] || [ "$each" -lt 400 ]
+}
+
+@test "10,000 descriptors move to a new store" {
+	count=10000
+	[ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 10100 ] || skip "needs a limit of 10,100 descriptors (ulimit -Hn)"
+	ulimit -Sn "$(ulimit -Hn)"
+	mapfile -t names < <(seq 0 $((count - 1)) | awk '{ print "n" $1 "=" $1 + 3 }')
+	spawn fdhold --max-per-uid 20000 old
+	old=$pid
+	await_socket old
+	"$PYTHON" -c "$with_many" $count fdsend -t 60 old "${names[@]}"
+	spawn fdrecv -c --all old fdhold --max-per-uid 20000 s
+	await_socket s
+	kill "$old"
+	ended "$old" 0
+	fdrecv -c -t 60 --all s "$PYTHON" -c "$check_many" $count
+}
+
+# ---- wrong calls ----
+
+@test "wrong calls: one line, 125, nothing created" {
+	wrong SOCKET fdhold
+	wrong SOCKET fdhold --list
+	wrong s fdhold --list s too-many
+	wrong SOCKET fdhold --drop web
+	wrong name fdhold s 127.0.0.1:0
+	wrong name fdhold s unix:u
+	wrong twice fdhold s web=127.0.0.1:0 web=unix:u
+	wrong 'we b' fdhold s 'we b=127.0.0.1:0'
+	wrong '=127.0.0.1:0' fdhold s =127.0.0.1:0
+	wrong 127.0.0.1 fdhold s web=127.0.0.1
+	wrong a,b fdhold --drop a,b s
+	wrong "''" fdhold --drop '' s || wrong '--drop' fdhold --drop '' s
+	wrong x fdhold -x 5x s
+	wrong 0 fdhold --max 0 s
+	wrong x fdhold --max-per-uid x s
+	wrong no-such-user fdhold --allow-put no-such-user s
+	wrong no-such-user fdhold --allow-get no-such-user s
+	wrong no-such-user fdhold -a no-such-user s
+	wrong 999 fdhold -M 999 s
+	wrong -t fdhold -t 1 s
+	wrong 88 fdhold -R 88 s
+	wrong frobnicate fdhold --frobnicate s
+	wrong no-such-dir fdhold no-such-dir/s
+	wrong no-such-dir fdhold -A no-such-dir/addr s web=unix:u
+	wrong no-such-dir fdhold s web=unix:no-such-dir/u
+	echo mine >file
+	wrong file fdhold file
+	wrong file fdhold s web=unix:file
+	[ "$(cat file)" = mine ]
+}
+
+@test "--help and --version" {
+	fdhold --help >out
+	grep -q '^usage: fdhold' out
+	for option in --list --drop --expire --max --max-per-uid --allow-put --allow-get --nonblock --address-file; do
+		grep -q -e "$option" out
+	done
+	fdhold --version | grep -E '^fdhold \(fdkit\) '
+}
