@@ -256,6 +256,7 @@ static void finish(struct worker *w)
 static void open_worker(struct worker *w)
 {
 	struct options *o = w->o;
+	o->at.nofile = &o->command.nofile;
 	w->sigfd = signals_open(true);
 	if (w->sigfd == -1 || jobs_open(&w->jobs, (size_t)o->jobs) == -1 || env_open(&w->env) == -1)
 		fail(o->command.argv[0]);

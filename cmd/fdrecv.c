@@ -251,9 +251,12 @@ int main(int argc, char *argv[])
 	for (size_t i = 0; i < o.list.count; i++)
 		if (o.list.word[i].fd != -1 && (rlim_t)o.list.word[i].fd >= o.command.nofile.rlim_max)
 			errx(FAILED, "-f %d: this process cannot have so high a descriptor", o.list.word[i].fd);
+	o.at.nofile = &o.command.nofile;
+	/* Signals first: from the moment that there is a socket file, it is to go with us. */
+	bool files = !o.connect && o.at.kind == END_PATH;
+	int sigfd = files ? signals_open(false) : -1;
 	open_socket(&o, deadline);
-	int sigfd = o.at.bound ? signals_open(false) : -1;
-	if ((o.at.bound && sigfd == -1) || inbox_open(&in, &o.at, &o.cli.allow, sigfd) == -1)
+	if ((files && sigfd == -1) || inbox_open(&in, &o.at, &o.cli.allow, sigfd) == -1)
 		fail(o.at.arg);
 	in.gather = (size_t)o.number;
 	tell_ready(&o.cli, false);

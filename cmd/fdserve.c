@@ -159,7 +159,7 @@ static void dial_worker(struct server *s)
 static void accept_worker(struct server *s)
 {
 	struct peer peer;
-	int sock = accept4(s->o->worker.fd, NULL, NULL, SOCK_CLOEXEC);
+	int sock = endpoint_accept(&s->o->worker);
 	if (sock == -1) {
 		if (out_of_resources(errno))
 			s->resting = deadline_in(REST_MS);
@@ -437,13 +437,15 @@ static void open_server(struct server *s)
 	/* What the caller gave is there or is not: nothing to wait for. */
 	if (o->worker.kind == END_FD && !o->command.argv && !o->listen && endpoint_dial(&o->worker, true) == -1)
 		fail_connect(o->worker.arg);
+	/* Signals first: from the moment that there is a socket file, it is to go with us. */
+	s->sigfd = signals_open(true);
+	o->worker.nofile = &o->command.nofile;
 	listening_open(&o->addresses, &o->cli);
 	if (o->listen && endpoint_listen(&o->worker, o->cli.mode, o->cli.backlog, true) == -1) {
 		listening_close(&o->addresses);
 		fail(o->worker.arg);
 	}
 	listening_announce(&o->addresses, &o->cli);
-	s->sigfd = signals_open(true);
 	if (s->sigfd == -1 || jobs_open(&s->jobs, (size_t)o->jobs) == -1 || env_open(&s->env) == -1 ||
 	    !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))
 		fail(o->addresses.listener[0].arg);

@@ -168,7 +168,7 @@ static int accept_peer(const struct sending *s, int sigfd, bool full, int64_t de
 			return -1;
 		if (ready <= 0 || !p[1].revents)
 			continue;
-		int sock = accept4(s->at.fd, NULL, NULL, SOCK_CLOEXEC);
+		int sock = endpoint_accept(&s->at);
 		if (sock == -1 && out_of_resources(errno))
 			nap(100, deadline);
 		if (sock == -1)
@@ -181,11 +181,9 @@ static int accept_peer(const struct sending *s, int sigfd, bool full, int64_t de
 }
 
 /* -l: the first peer gets it. The socket is gone before anything else can go wrong. */
-static void serve_first(struct sending *s, int64_t deadline)
+static void serve_first(struct sending *s, int sigfd, int64_t deadline)
 {
-	int sigfd = signals_open(false), sig = 0;
-	if (sigfd == -1)
-		fail(s->at.arg);
+	int sig = 0;
 	tell_ready(s->cli, false);
 	int sock = accept_peer(s, sigfd, false, deadline, &sig);
 	endpoint_close(&s->at);
@@ -200,12 +198,12 @@ static void serve_first(struct sending *s, int64_t deadline)
 }
 
 /* -l -k: every peer, each in a process of its own, so that none waits for another. */
-static void serve_all(struct sending *s)
+static void serve_all(struct sending *s, int sigfd)
 {
 	struct jobs jobs;
 	struct job ended;
-	int sigfd = signals_open(true), sig = 0, status;
-	if (sigfd == -1 || jobs_open(&jobs, SERVED_AT_ONCE) == -1)
+	int sig = 0, status;
+	if (jobs_open(&jobs, SERVED_AT_ONCE) == -1)
 		fail(s->at.arg);
 	tell_ready(s->cli, true);
 	while (sig == 0 || sig == SIGCHLD || sig == SIGUSR1) {
@@ -243,14 +241,18 @@ void sending_run(struct sending *s)
 		check_peer(s->cli, &s->at);
 		deliver(s, deadline);
 	} else {
-		if (endpoint_listen(&s->at, s->cli->mode, s->cli->backlog, false) == -1)
+		/* Signals first: from the moment that there is a socket file, it is to go with us. */
+		int sigfd = signals_open(s->keep);
+		if (sigfd == -1 || endpoint_listen(&s->at, s->cli->mode, s->cli->backlog, false) == -1)
 			fail(s->at.arg);
-		if (s->at.listens && s->keep)
-			serve_all(s);
-		else if (s->at.listens)
-			serve_first(s, deadline);
-		else
+		if (s->at.listens && s->keep) {
+			serve_all(s, sigfd);
+		} else if (s->at.listens) {
+			serve_first(s, sigfd, deadline);
+		} else {
+			signals_close(sigfd);
 			deliver(s, deadline);
+		}
 	}
 	endpoint_close(&s->at);
 }

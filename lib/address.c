@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -102,7 +101,6 @@ static const char *open_inherited(struct listener *l)
 	if (getsockopt(l->at.fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == -1 || !listens ||
 	    getsockopt(l->at.fd, SOL_SOCKET, SO_TYPE, &type, &len) == -1 || type != SOCK_STREAM)
 		return "not a listening stream socket";
-	l->blocking = !(flags & O_NONBLOCK);
 	int domain = 0;
 	l->local = getsockopt(l->at.fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
 	return l->at.fd > 2 && fcntl(l->at.fd, F_SETFD, FD_CLOEXEC) == -1 ? strerror(errno) : NULL;
@@ -179,37 +177,9 @@ size_t listener_queue(const struct listener *l)
 	return getsockopt(l->at.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 ? info.tcpi_unacked : 0;
 }
 
-static void wake(int sig)
-{
-	(void)sig;
-}
-
-/* The listening socket is not ours alone, and blocking, which must stay so: whoever shares it may
- * take the connection that poll(2) showed, and accept would wait for the next one, deaf to signals.
- * A timer that goes on until it is stopped ends such an accept with EINTR. */
-static int accept_briefly(int listening)
-{
-	const struct itimerval soon = {.it_value.tv_usec = 10000, .it_interval.tv_usec = 10000}, never = {0};
-	struct sigaction sa = {.sa_handler = wake}, before;
-	sigaction(SIGALRM, &sa, &before);
-	setitimer(ITIMER_REAL, &soon, NULL);
-	int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-	int error = fd == -1 && errno == EINTR ? EAGAIN : errno;
-	setitimer(ITIMER_REAL, &never, NULL);
-	sigaction(SIGALRM, &before, NULL);
-	errno = error;
-	return fd;
-}
-
 int listener_accept(const struct listener *l)
 {
-	int fd;
-	if (l->blocking)
-		return accept_briefly(l->at.fd);
-	do
-		fd = accept4(l->at.fd, NULL, NULL, SOCK_CLOEXEC);
-	while (fd == -1 && errno == EINTR);
-	return fd;
+	return accept_now(l->at.fd, inherited(l), 0);
 }
 
 void listener_close(struct listener *l)

@@ -166,6 +166,7 @@ struct endpoint {
 	dev_t dev;
 	ino_t ino;
 	pid_t child;            /* exec: in a service, our child; else 0 */
+	const struct rlimit *nofile; /* exec: what its child is to have, NULL for what we have */
 };
 
 const char *endpoint_parse(struct endpoint *at, const char *arg);
@@ -176,6 +177,13 @@ const char *endpoint_parse(struct endpoint *at, const char *arg);
  * errno EADDRINUSE: somebody has the socket there; ENOTSOCK: the file there, or fd:N, is no
  * socket; ENAMETOOLONG: the path's last part is too long. On -1 nothing is left behind. */
 int endpoint_listen(struct endpoint *at, mode_t mode, int backlog, bool service);
+
+/* Accept without waiting: where the listening socket is INHERITED, and blocking, without changing that.
+ * FLAGS as accept4(2); close-on-exec in any case. errno EAGAIN: none there. */
+int accept_now(int listening, bool inherited, int flags);
+
+/* The same for an open endpoint that listens; the connection is non-blocking, and the caller's. */
+int endpoint_accept(const struct endpoint *at);
 
 /* Try once to connect, without waiting. errno ENOENT, ECONNREFUSED: nobody there yet;
  * EAGAIN: the backlog is full; ENOTSOCK; EPROTOTYPE: another type of socket. */
@@ -201,7 +209,6 @@ struct listener {
 	struct endpoint at;     /* .fd is the socket in every case; the rest for unix: and fd: */
 	bool local;             /* a Unix socket: its peers can be checked */
 	bool wildcard;          /* every address of the machine */
-	bool blocking;          /* inherited, and so not ours to change */
 	struct addrinfo *found; /* what HOST:PORT resolved to */
 };
 
@@ -217,8 +224,8 @@ int listener_name(const struct listener *l, char *buf, size_t len);
 /* Make a listening socket that we opened, and which others will have, blocking: as systemd's are. */
 int listener_blocking(const struct listener *l);
 
-/* Accept without waiting, not blocking even where an inherited listening socket is. The
- * connection is the caller's, close-on-exec, blocking. errno EAGAIN: none there. */
+/* Accept without waiting. The connection is the caller's, close-on-exec, blocking. errno EAGAIN: none
+ * there. */
 int listener_accept(const struct listener *l);
 
 /* Connections in the queue of a socket that is only ours, at most; 0 for an inherited one.

@@ -160,7 +160,7 @@ void inbox_drop(struct inbox *in, unsigned serial)
 static bool accept_one(struct inbox *in, struct delivery *d, enum inbox_event *event)
 {
 	struct peer peer;
-	int sock = accept4(in->at->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int sock = endpoint_accept(in->at);
 	if (sock == -1) {
 		/* Any other error is the one connection's, which is gone. */
 		if (out_of_resources(errno))

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -113,6 +114,8 @@ static int exec_open(struct endpoint *at, bool service)
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		int from[] = {pair[1], pair[1]};
+		if (at->nofile)
+			setrlimit(RLIMIT_NOFILE, at->nofile);
 		if (place(from, (const int[]){0, 1}, 2) == 0)
 			execl("/bin/sh", "sh", "-c", at->text, (char *)NULL);
 		_exit(127);
@@ -157,10 +160,11 @@ static int fd_open(struct endpoint *at)
 
 /* ---- listening ---- */
 
-static int socket_file(const char *path)
+/* Is there a socket file at PATH? To bind, a symbolic link is none: bind(2) does not follow it. */
+static int socket_file(const char *path, bool to_bind)
 {
 	struct stat st;
-	if (stat(path, &st) == -1)
+	if ((to_bind ? lstat(path, &st) : stat(path, &st)) == -1)
 		return -1;
 	if (!S_ISSOCK(st.st_mode)) {
 		errno = ENOTSOCK;
@@ -204,7 +208,7 @@ static int replace_stale(const char *path)
 		if (dir == -1 && (dir = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1)
 			error = errno;
 		else if (flock(dir, LOCK_EX | LOCK_NB) == 0) {
-			if (socket_file(path) == -1)
+			if (socket_file(path, true) == -1)
 				error = errno == ENOENT ? 0 : errno;
 			else if (bound(path) == 0)
 				error = unlink(path) == -1 ? errno : 0;
@@ -276,6 +280,47 @@ int endpoint_listen(struct endpoint *at, mode_t mode, int backlog, bool service)
 	return result;
 }
 
+/* ---- accepting ---- */
+
+static void wake(int sig)
+{
+	(void)sig;
+}
+
+/* A listening socket that is not ours alone is blocking, and must stay so: whoever shares it may take
+ * the connection that poll(2) showed, and accept would wait for the next one, deaf to signals. A timer
+ * that goes on until it is stopped ends such an accept with EINTR. */
+static int accept_briefly(int listening, int flags)
+{
+	const struct itimerval soon = {.it_value.tv_usec = 10000, .it_interval.tv_usec = 10000}, never = {0};
+	struct sigaction sa = {.sa_handler = wake}, before;
+	sigaction(SIGALRM, &sa, &before);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	int fd = accept4(listening, NULL, NULL, flags);
+	int error = fd == -1 && errno == EINTR ? EAGAIN : errno;
+	setitimer(ITIMER_REAL, &never, NULL);
+	sigaction(SIGALRM, &before, NULL);
+	errno = error;
+	return fd;
+}
+
+int accept_now(int listening, bool inherited, int flags)
+{
+	int fd;
+	flags |= SOCK_CLOEXEC;
+	if (inherited && !(fcntl(listening, F_GETFL) & O_NONBLOCK))
+		return accept_briefly(listening, flags);
+	do
+		fd = accept4(listening, NULL, NULL, flags);
+	while (fd == -1 && errno == EINTR);
+	return fd;
+}
+
+int endpoint_accept(const struct endpoint *at)
+{
+	return accept_now(at->fd, at->kind == END_FD, SOCK_NONBLOCK);
+}
+
 /* ---- connecting ---- */
 
 int endpoint_dial(struct endpoint *at, bool service)
@@ -291,7 +336,7 @@ int endpoint_dial(struct endpoint *at, bool service)
 	struct address a;
 	if (at->kind == END_ABSTRACT)
 		address_abstract(&a, at->text);
-	else if (socket_file(at->text) == -1 || address_path(&a, at->text, false) == -1)
+	else if (socket_file(at->text, false) == -1 || address_path(&a, at->text, false) == -1)
 		return -1;
 	int sock = socket(AF_UNIX, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int result = sock;
