@@ -130,6 +130,15 @@ static void no_worker(struct server *s, const char *why)
 	s->dial = deadline_in(s->pause);
 }
 
+/* A worker that closes at once may not want our uid. */
+static void turned_away_by(struct server *s)
+{
+	char why[120];
+	snprintf(why, sizeof why, "closed before it took anything (uid %lu there; its -a may refuse uid %lu)",
+	         (unsigned long)s->worker_uid, (unsigned long)geteuid());
+	no_worker(s, s->worker_uid == geteuid() ? "closed before it took anything" : why);
+}
+
 /* Try to reach the worker. */
 static void dial_worker(struct server *s)
 {
@@ -146,7 +155,10 @@ static void dial_worker(struct server *s)
 		no_worker(s, why);
 	} else if (dispatch_add(&s->dispatch, w->fd) == -1) {
 		w->fd = -1; /* the dispatcher has closed it */
-		no_worker(s, reason(errno));
+		if (errno == EPIPE)
+			turned_away_by(s);
+		else
+			no_worker(s, reason(errno));
 	} else {
 		w->fd = -1;
 		note(&s->o->cli, "%s: worker is there", w->arg);
@@ -173,15 +185,6 @@ static void accept_worker(struct server *s)
 		     s->dispatch.workers);
 		s->give_up = NEVER;
 	}
-}
-
-/* A worker that closes at once may not want our uid. */
-static void turned_away_by(struct server *s)
-{
-	char why[120];
-	snprintf(why, sizeof why, "closed before it took anything (uid %lu there; its -a may refuse uid %lu)",
-	         (unsigned long)s->worker_uid, (unsigned long)geteuid());
-	no_worker(s, s->worker_uid == geteuid() ? "closed before it took anything" : why);
 }
 
 static void run_dispatch(struct server *s, const struct pollfd *p)

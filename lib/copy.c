@@ -140,10 +140,25 @@ static int copy_way(enum way way, int in, int out, const int relay[2], int *side
 	}
 }
 
+/* Is IN the file that OUT writes, further on? Its end would go on before us for ever. */
+static bool chases_itself(int in, int out)
+{
+	struct stat from, to;
+	if (fstat(in, &from) == -1 || fstat(out, &to) == -1 || !S_ISREG(from.st_mode) ||
+	    from.st_dev != to.st_dev || from.st_ino != to.st_ino)
+		return false;
+	return fcntl(out, F_GETFL) & O_APPEND || lseek(in, 0, SEEK_CUR) < lseek(out, 0, SEEK_CUR);
+}
+
 int copy(int in, int out, int *side)
 {
 	enum way way = best_way(in, out);
 	int relay[2] = {-1, -1};
+	if (chases_itself(in, out)) {
+		*side = out;
+		errno = EDEADLK;
+		return -1;
+	}
 	if (way == READ_WRITE || (way == RELAY && pipe2(relay, O_CLOEXEC) == -1))
 		return read_write(in, out, -1, side);
 	if (way == RELAY)

@@ -559,7 +559,7 @@ void jobs_kill(const struct jobs *j, int sig);
 /* All of these: 0 at end of file; -1, errno, and in *SIDE the descriptor that failed. They wait where
  * one is non-blocking, and leave that as it is. SIGPIPE is to be ignored, so that EPIPE is seen. */
 
-/* From IN to OUT until end of file. */
+/* From IN to OUT until end of file. errno EDEADLK: they are the same file, and it would never end. */
 int copy(int in, int out, int *side);
 
 /* Between BOTH, a connected socket or a pseudo-terminal's master, and the pair IN, OUT, until both

@@ -235,7 +235,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	spawn fdrecv s >out
 	exits 0 fdsend -w 5 s 6
 	eventually asleep "$pid" fdrecv         # nothing to read yet
-	cat big >fifo
+	timeout 20 cat big >fifo
 	eventually cmp big out
 	[ "$(flags 6)" = "$before" ]
 	kill "$pid"
@@ -323,12 +323,12 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	numbers 1000000 >big
 	for file in big /dev/zero; do
 		spawn fdrecv s >/dev/full 2>err
-		fdsend -w 5 s <$file
+		exits 0 fdsend -w 5 s <$file
 		ended "$pid" 125
 		one_line err fdrecv: 'standard output: No space left'
 	done
 	spawn bash -c 'fdrecv s 2>err | true; echo "${PIPESTATUS[0]}" >got'
-	fdsend -w 5 s </dev/zero
+	exits 0 fdsend -w 5 s </dev/zero
 	ended "$pid" 0
 	[ "$(cat got)" -eq 141 ]
 	[ ! -s err ]
@@ -337,7 +337,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 @test "what cannot be copied is a failure in one line" {
 	mkdir dir
 	spawn fdrecv s >out 2>err
-	fdsend -w 5 s <dir
+	exits 0 fdsend -w 5 s <dir
 	ended "$pid" 125
 	one_line err 'fdrecv: '
 	spawn fdrecv s >out 2>err
@@ -392,7 +392,7 @@ no_dearer() {
 @test "1 GB from a file to a pipe, for no more processor time than cat" {
 	big=$BATS_FILE_TMPDIR/gigabyte
 	{ time cat "$big"; } 2>cat.cpu | cksum >expected
-	spawn bash -c "TIMEFORMAT='$TIMEFORMAT'; { time fdrecv s; } 2>fdrecv.cpu | cksum >found"
+	spawn timeout 60 bash -c "TIMEFORMAT='$TIMEFORMAT'; { time fdrecv s; } 2>fdrecv.cpu | cksum >found"
 	exits 0 fdsend -w 5 s <"$big"
 	wait "$pid"
 	cmp expected found
@@ -402,8 +402,8 @@ no_dearer() {
 @test "1 GB from a pipe to a pipe, for no more processor time than cat" {
 	big=$BATS_FILE_TMPDIR/gigabyte
 	cat "$big" | { time cat; } 2>cat.cpu | cksum >expected
-	spawn bash -c "TIMEFORMAT='$TIMEFORMAT'; { time fdrecv s; } 2>fdrecv.cpu | cksum >found"
-	cat "$big" | fdsend -w 5 s
+	spawn timeout 60 bash -c "TIMEFORMAT='$TIMEFORMAT'; { time fdrecv s; } 2>fdrecv.cpu | cksum >found"
+	cat "$big" | exits 0 fdsend -w 5 s
 	wait "$pid"
 	cmp expected found
 	no_dearer
@@ -411,13 +411,14 @@ no_dearer() {
 
 @test "1 GB from a socket to a file, for no more processor time than cat" {
 	export big=$BATS_FILE_TMPDIR/gigabyte TIMEFORMAT
-	"$RUDE" pair 7 8 bash -c 'cat "$big" >&8 7>&- & exec 8>&-; { time cat <&7 >out; } 2>cat.cpu'
+	timeout 60 "$RUDE" pair 7 8 bash -c 'cat "$big" >&8 7>&- & exec 8>&-; { time cat <&7 >out; } 2>cat.cpu'
 	cksum <out >expected
 	rm out
 	[ "$(cut -d ' ' -f 2 expected)" -eq $GB ]
-	spawn bash -c '{ time fdrecv s >out; } 2>fdrecv.cpu'
-	"$RUDE" pair 7 8 bash -c 'cat "$big" >&8 7>&- & exec 8>&-; fdsend -w 5 s 7; exec 7>&-; wait'
+	spawn timeout 60 bash -c '{ time fdrecv s >out; } 2>fdrecv.cpu'
+	timeout 60 "$RUDE" pair 7 8 bash -c 'cat "$big" >&8 7>&- & exec 8>&-; fdsend -w 5 s 7; exec 7>&-; wait'
 	wait "$pid"
 	cksum <out | cmp - expected
+	rm out
 	no_dearer
 }

@@ -55,7 +55,7 @@ calm() {
 @test "fdrecv -c: connecting, waiting, asking" {
 	need_strace
 	spawn "${interrupted[@]}" fdrecv -c -w 10 -m question s true 2>err
-	"$RUDE" listen s asked >seen
+	exits 0 "$RUDE" listen s asked >seen
 	ended "$pid" 0
 	grep question seen
 	calm connect sendmsg recvmsg
@@ -83,7 +83,7 @@ calm() {
 	calm '(sendfile|splice|write)'
 
 	spawn sh -c '"$@" 2>err | cat >out' - "${copy_interrupted[@]}" fdrecv s
-	seq 300000 | fdsend -w 5 s
+	seq 300000 | exits 0 fdsend -w 5 s
 	ended "$pid" 0
 	cmp numbers out
 	calm '(splice|write)'

@@ -129,13 +129,13 @@ for i in range(int(os.environ["LISTEN_FDS"])): print(os.fstat(3 + i).st_ino)'
 	exits 0 fdsend -w 5 s
 	ended "$pid" 137
 	receive s no-such-command
-	fdsend -w 5 s || true
+	timeout 20 fdsend -w 5 s || true
 	ended "$pid" 127
 	one_line err 'fdrecv: ' no-such-command
 	echo 'exit 0' >script
 	for command in ./script "$PWD"; do
 		receive s "$command"
-		fdsend -w 5 s || true
+		timeout 20 fdsend -w 5 s || true
 		ended "$pid" 126
 		one_line err 'fdrecv: ' "$command"
 	done
@@ -173,7 +173,7 @@ for i in range(int(os.environ["LISTEN_FDS"])): print(os.fstat(3 + i).st_ino)'
 
 @test "fewer than -f lists is a failure" {
 	receive -f 5,6,7 s touch ran
-	fdsend -w 5 s 0 1 || true
+	timeout 20 fdsend -w 5 s 0 1 || true
 	ended "$pid" 125
 	one_line err 'fdrecv: s: '
 	[ ! -e ran ]
@@ -200,7 +200,7 @@ for i in range(int(os.environ["LISTEN_FDS"])): print(os.fstat(3 + i).st_ino)'
 	for option in '-N 4' '-N4' '--number 4' '--number=4'; do
 		# shellcheck disable=SC2086
 		receive $option s sh -c "$links; echo \$LISTEN_FDS; test -e /proc/\$\$/fd/7 && echo surplus" - 3 4 5 6
-		fdsend -w 5 -1 s 5 6 7 8 9 5>a 6>b 7>c 8>d 9>e || true       # the fifth is not read
+		timeout 20 fdsend -w 5 -1 s 5 6 7 8 9 5>a 6>b 7>c 8>d 9>e || true       # the fifth is not read
 		ended "$pid" 1
 		[ "$(cat out)" = "$(paths a b c d; echo 4)" ]
 	done
@@ -212,7 +212,7 @@ for i in range(int(os.environ["LISTEN_FDS"])): print(os.fstat(3 + i).st_ino)'
 
 @test "fewer than -N is a failure" {
 	receive -N 3 s touch ran
-	fdsend -w 5 -1 s 0 1 || true
+	timeout 20 fdsend -w 5 -1 s 0 1 || true
 	ended "$pid" 125
 	one_line err 'fdrecv: s: '
 	[ ! -e ran ]
@@ -229,7 +229,7 @@ for i in range(int(os.environ["LISTEN_FDS"])): print(os.fstat(3 + i).st_ino)'
 
 @test "descriptors that do not fit the table are a failure that leaves nothing behind" {
 	spawn sh -c 'ulimit -n 24; exec fdrecv s touch ran' 2>err
-	fdsend -w 5 -f "$(yes 0 | head -n 100 | paste -sd ,)" s || true
+	timeout 20 fdsend -w 5 -f "$(yes 0 | head -n 100 | paste -sd ,)" s || true
 	ended "$pid" 125
 	one_line err 'fdrecv: s: '
 	[ ! -e ran ]

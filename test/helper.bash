@@ -105,13 +105,14 @@ public() {
 bound() { eventually test -s "$1" && cat "$1"; }
 
 # talk ADDRESS: connect to an address as -A writes it (*:PORT by IPv4), send standard
-# input, half-close, print what comes until end of file.
+# input, half-close, print what comes until end of file, and that it did not come.
 talk() {
+	local to=TCP:${1/#\*/127.0.0.1}
 	case $1 in
-	unix:@*) socat -t 10 - "ABSTRACT-CONNECT:${1#unix:@}" ;;
-	unix:*) socat -t 10 - "UNIX-CONNECT:${1#unix:}" ;;
-	*) socat -t 10 - "TCP:${1/#\*/127.0.0.1}" ;;
+	unix:@*) to=ABSTRACT-CONNECT:${1#unix:@} ;;
+	unix:*) to=UNIX-CONNECT:${1#unix:} ;;
 	esac
+	timeout 10 socat -t 20 - "$to" || echo "talk: status $?"
 }
 
 # children PID: its children, zombies included.
@@ -157,7 +158,7 @@ need_valgrind() {
 # succeeds, if it ended with a descriptor open that was not inherited.
 valgrinded() {
 	local got=0
-	valgrind -q --track-fds=yes --child-silent-after-fork=yes --error-exitcode=99 --log-file=valgrind.log "$@" || got=$?
+	timeout 60 valgrind -q --track-fds=yes --child-silent-after-fork=yes --error-exitcode=99 --log-file=valgrind.log "$@" || got=$?
 	if [ "$got" -eq 0 ]; then
 		awk '/^==[0-9]+== Open / { n++ } /<inherited from parent>/ { n-- } END { exit n }' valgrind.log || got=99
 	fi

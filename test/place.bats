@@ -56,6 +56,14 @@ only() {
 	done
 }
 
+@test "numbers at which they may have arrived, in another order" {
+	five
+	for n in {3..12}; do
+		placed $((n + 4)),$((n + 3)),$((n + 2)),$((n + 1)),"$n"
+		placed $((n + 1)),$((n + 2)),$((n + 3)),$((n + 4)),"$n"
+	done
+}
+
 @test "any numbers: 0, 1, 2, high ones, those that the caller has open" {
 	five
 	for list in 2,0,1 1,2,0,4,3 0,9,1,8,2 200,3,100,4,0 9,8,7,6,5 14,13,12,11,10 4,1023 255,254; do
