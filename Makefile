@@ -20,7 +20,7 @@ endif
 COMPILE  = $(CC) $(STD) $(WARN) $(WERROR) -Ilib $(CPPFLAGS) $(CFLAGS) $(SANFLAGS)
 
 TOOLS = fdsend fdrecv fdserve fdexec fdhold
-PAGES = $(TOOLS:=.1) fdkit.7
+PAGES = $(TOOLS:=.1) fdkit.7 fdkit-cookbook.7
 LIB   = $(BUILD)/libfdkit.a
 OBJ   = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=cmd/%.c),$(wildcard lib/*.c cmd/*.c)))
 BIN   = $(TOOLS:%=$(BUILD)/bin/%)
@@ -62,7 +62,7 @@ install: all man
 
 uninstall:
 	cd $(DESTDIR)$(BINDIR) && rm -f $(TOOLS)
-	cd $(DESTDIR)$(MANDIR) && rm -f $(TOOLS:%=man1/%.1) man7/fdkit.7
+	cd $(DESTDIR)$(MANDIR) && rm -f $(TOOLS:%=man1/%.1) $(filter %.7,$(PAGES:%=man7/%))
 
 # Warnings are errors here, and only here.
 lint: man

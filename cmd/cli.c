@@ -210,6 +210,17 @@ void fail_connect(const char *object)
 	errx(errno == ETIMEDOUT ? TIMED_OUT : FAILED, "%s: %s%s", object, reason(errno), hint);
 }
 
+void fail_closed(const struct endpoint *at, const char *without)
+{
+	struct peer peer;
+	char hint[120] = "";
+	if (at->fd != -1 && at->kind != END_EXEC && peer_of(at->fd, &peer) == 0 && peer.pid &&
+	    peer.uid != geteuid())
+		snprintf(hint, sizeof hint, " (uid %lu there; its -a may refuse uid %lu)", (unsigned long)peer.uid,
+		         (unsigned long)geteuid());
+	errx(FAILED, "%s: closed %s%s", at->arg, without, hint);
+}
+
 void say(const struct cli *c, const char *format, ...)
 {
 	va_list ap;

@@ -47,6 +47,9 @@ _Noreturn void fail(const char *object);
 /* The same for a SOCKET that could not be connected to. */
 _Noreturn void fail_connect(const char *object);
 
+/* End with 125 since the peer of AT closed WITHOUT something; names its uid, if its -a may be why. */
+_Noreturn void fail_closed(const struct endpoint *at, const char *without);
+
 /* errno's reason, in fdkit's words where it has better ones. */
 const char *reason(int error);
 
@@ -133,8 +136,9 @@ void listening_parse(struct listening *l, char *argv[], size_t count, bool named
 /* Open all of them or, ending the process, none. An old address file is removed before. */
 void listening_open(struct listening *l, const struct cli *c);
 
-/* Tell the addresses really bound: with -v, and in the address file. */
-void listening_announce(struct listening *l, const struct cli *c);
+/* Tell the addresses really bound: with -v, and in the address file. On -1 that could not be written,
+ * which was said, and they are closed again. */
+int listening_announce(struct listening *l, const struct cli *c);
 
 void listening_close(struct listening *l);
 

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,7 +27,7 @@ struct options {
 	const char *drop;
 };
 
-enum { ANSWERED_AT_ONCE = 64, ANSWER_MS = 30000 };
+enum { ANSWERED_AT_ONCE = 64, ANSWER_MS = 30000, SENT_AT_ONCE = 16 };
 
 static struct options parse_options(int argc, char *argv[])
 {
@@ -72,8 +71,11 @@ static bool show(const struct options *o, const struct record *r)
 {
 	if (r->word == RECORD_REFUSED)
 		errx(FAILED, "%s: refused: %s", o->at.arg, r->why ? r->why : "no reason given");
-	if (r->word == RECORD_ENTRY && r->text)
-		printf("%.*s\n", (int)r->text_len, r->text);
+	if (r->word == RECORD_ENTRY && r->text) {
+		for (size_t i = 0; i < r->text_len; i++)
+			putchar((unsigned char)r->text[i] < ' ' && r->text[i] != '\t' ? '?' : r->text[i]);
+		putchar('\n');
+	}
 	return r->word == RECORD_TAKEN;
 }
 
@@ -88,16 +90,19 @@ static int ask(struct options *o)
 		fail_connect(o->at.arg);
 	check_peer(&o->cli, &o->at);
 	ssize_t len = record_format(line, &r);
-	if (rights_send_all(o->at.fd, NULL, 0, line, (size_t)len, deadline) == -1)
+	if (rights_send_all(o->at.fd, NULL, 0, line, (size_t)len, deadline) == -1) {
+		if (errno == EPIPE)
+			fail_closed(&o->at, "without an answer");
 		fail(o->at.arg);
+	}
 	for (;;) {
 		int got = 0;
 		bool last = false;
 		ssize_t n = await(o->at.fd, POLLIN, deadline) == -1 ? -1 : recv(o->at.fd, data, sizeof data, 0);
+		if (n == 0 || (n == -1 && errno == ECONNRESET))
+			fail_closed(&o->at, "without an answer");
 		if (n == -1)
 			fail(o->at.arg);
-		if (n == 0)
-			errx(FAILED, "%s: closed without an answer", o->at.arg);
 		if (records_add(&in, data, (size_t)n, &none) == -1)
 			fail(o->at.arg);
 		while (!last && (got = records_next(&in, &r)) == 1)
@@ -120,15 +125,15 @@ struct holder {
 	int watch;              /* epoll(7): signals, and hang-ups of what is held */
 };
 
-/* A held copy hides from everybody else that a connection's peer is gone: so it is looked for here. */
+/* A held copy hides from everybody else that a connection's peer is gone: so it is looked for here.
+ * Kernel: a socket that is not connected yet shows a hang-up as well, so those are left out. */
 static void watch(const struct holder *h, const struct entry *e)
 {
-	int listens = 0;
-	socklen_t len = sizeof listens;
-	struct stat st;
+	int type = 0;
+	socklen_t len = sizeof type, any = 0;
 	struct epoll_event event = {.data.fd = e->fd};
-	if (fstat(e->fd, &st) == 0 && S_ISSOCK(st.st_mode) &&
-	    getsockopt(e->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && !listens)
+	if (getsockopt(e->fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type != SOCK_DGRAM &&
+	    getpeername(e->fd, &(struct sockaddr){0}, &any) == 0)
 		epoll_ctl(h->watch, EPOLL_CTL_ADD, e->fd, &event);
 }
 
@@ -184,14 +189,16 @@ static void take(struct holder *h, struct delivery *d)
 		inbox_drop(&h->in, d->connection);
 }
 
-/* Answer in a process of its own: it may wait for its reader. */
-static bool in_child(struct holder *h)
+/* Answer D in a process of its own, which may wait for its reader. True: we are that process. */
+static bool in_child(struct holder *h, const struct delivery *d)
 {
 	pid_t pid = h->answering.running < h->answering.limit ? fork() : -1;
 	if (pid == 0)
 		signals_close(h->sigfd);
 	if (pid > 0)
 		jobs_add(&h->answering, &(struct job){.pid = pid});
+	if (pid == -1)
+		inbox_answer(&h->in, d->connection, RECORD_REFUSED, d->id, "busy");
 	return pid == 0;
 }
 
@@ -208,26 +215,26 @@ static const char *find_set(const struct holder *h, const struct delivery *d, st
 			return "";
 		set->names = i + 1;
 	}
-	return count ? NULL : "anything";
+	return count ? NULL : "at all";
 }
 
 static void give(struct holder *h, const struct delivery *d)
 {
 	struct delivery set = {0};
-	char why[300];
-	const char *missing = peer_allowed(&h->o->get, &d->peer, d->sock) ? find_set(h, d, &set) : NULL;
-	if (missing)
+	char why[300] = "you may not get";
+	bool may = peer_allowed(&h->o->get, &d->peer, d->sock);
+	const char *missing = may ? find_set(h, d, &set) : "";
+	if (may && missing)
 		snprintf(why, sizeof why, "nothing named %s is held", missing);
-	else if (!set.fds.count)
-		snprintf(why, sizeof why, "you may not get");
-	if (missing || !set.fds.count) {
+	if (missing) {
+		say(&h->o->cli, "%s: refused uid %lu: %s", h->o->at.arg, (unsigned long)d->peer.uid, why);
 		inbox_answer(&h->in, d->connection, RECORD_REFUSED, d->id, why);
-	} else if (set.fds.count > FDS_PER_MESSAGE || set_send(d->sock, &set, false, now()) == -1) {
-		/* More than fits a socket's queue, or too much of it in flight. */
-		if (in_child(h))
+	} else {
+		/* One short record is sent as a whole or not at all; anything else may have to wait. */
+		if ((set.fds.count > SENT_AT_ONCE || set_send(d->sock, &set, false, now()) == -1) && in_child(h, d))
 			_exit(set_send(d->sock, &set, false, deadline_in(ANSWER_MS)) == -1);
+		note(&h->o->cli, "%s: uid %lu got %zu", h->o->at.arg, (unsigned long)d->peer.uid, set.fds.count);
 	}
-	note(&h->o->cli, "%s: uid %lu got %zu", h->o->at.arg, (unsigned long)d->peer.uid, set.fds.count);
 	set.fds.count = 0; /* the store's */
 	delivery_free(&set);
 }
@@ -261,7 +268,7 @@ static void list(struct holder *h, const struct delivery *d)
 		inbox_answer(&h->in, d->connection, RECORD_REFUSED, d->id, "you may not list");
 		return;
 	}
-	if (!in_child(h))
+	if (!in_child(h, d))
 		return;
 	for (size_t i = 0; i < h->store.count; i++)
 		send_entry(d->sock, h->store.entry[i]);
@@ -381,45 +388,60 @@ static int hold(struct holder *h)
 
 /* ---- starting and ending ---- */
 
-/* What a service manager, or a store before us, has passed on: LISTEN_FDS from 3 on. */
-static void adopt(struct holder *h, const struct peer *self)
+/* How many descriptors a service manager, or a store before us, has passed on from 3 on: LISTEN_FDS. To
+ * be asked before we open any of our own. */
+static int adoptable(void)
 {
-	const char *fds = getenv("LISTEN_FDS"), *pid = getenv("LISTEN_PID"), *names = getenv("LISTEN_FDNAMES");
+	const char *fds = getenv("LISTEN_FDS"), *pid = getenv("LISTEN_PID");
 	long count, own;
 	if (!fds || (pid && (parse_number(&own, pid, 1, INT32_MAX) || own != (long)getpid())))
-		return;
+		return 0;
 	check("LISTEN_FDS", fds, parse_number(&count, fds, 0, 1 << 20));
+	for (int fd = 3; fd < 3 + (int)count; fd++)
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) == -1)
+			err(FAILED, "LISTEN_FDS %s: fd %d", fds, fd);
+	return (int)count;
+}
+
+/* Keep what is our own from the start; if that cannot be, nothing is left behind. */
+static void put_own(struct holder *h, const char *name, int fd)
+{
+	const struct peer self = {.pid = getpid(), .uid = geteuid(), .gid = getegid()};
+	const char *why = put(h, name, fd, &self, NEVER);
+	if (why)
+		listening_close(&h->o->addresses);
+	check("", name, why);
+}
+
+static void adopt(struct holder *h, int count)
+{
+	const char *names = getenv("LISTEN_FDNAMES");
 	char *copy = names ? strdup(names) : NULL, *rest = copy;
-	for (int fd = 3; fd < 3 + (int)count; fd++) {
+	for (int fd = 3; fd < 3 + count; fd++) {
 		char number[20];
 		const char *name = rest ? strsep(&rest, ":") : "";
 		snprintf(number, sizeof number, "fd%d", fd);
-		if (!*name || strcmp(name, "unknown") == 0 || parse_name(name) || store_find(&h->store, name))
-			name = number;
-		if (fcntl(fd, F_SETFD, FD_CLOEXEC) == -1)
-			err(FAILED, "LISTEN_FDS %s: fd %d", fds, fd);
-		check("LISTEN_FDS", name, put(h, name, fd, self, NEVER));
+		bool good = *name && strcmp(name, "unknown") != 0 && !parse_name(name) && !store_find(&h->store, name);
+		put_own(h, good ? name : number, fd);
 	}
 	free(copy);
 }
 
-static void open_holder(struct holder *h)
+static void open_holder(struct holder *h, int adopted)
 {
 	struct options *o = h->o;
-	const struct peer self = {.pid = getpid(), .uid = geteuid(), .gid = getegid()};
 	h->watch = epoll_create1(EPOLL_CLOEXEC);
 	h->sigfd = signals_open(true);
 	struct epoll_event event = {.events = EPOLLIN, .data.fd = h->sigfd};
 	if (h->watch == -1 || h->sigfd == -1 || epoll_ctl(h->watch, EPOLL_CTL_ADD, h->sigfd, &event) == -1 ||
 	    jobs_open(&h->answering, ANSWERED_AT_ONCE) == -1)
 		fail(o->at.arg);
-	adopt(h, &self);
+	adopt(h, adopted);
 	listening_open(&o->addresses, &o->cli);
 	for (size_t i = 0; i < o->addresses.count; i++) {
-		struct listener *l = &o->addresses.listener[i];
-		if (!o->nonblock && listener_blocking(l) == -1)
-			fail(l->arg);
-		check("", o->addresses.name[i], put(h, o->addresses.name[i], l->at.fd, &self, NEVER));
+		if (!o->nonblock)
+			listener_blocking(&o->addresses.listener[i]);
+		put_own(h, o->addresses.name[i], o->addresses.listener[i].at.fd);
 	}
 	if (endpoint_listen(&o->at, o->cli.mode, o->cli.backlog, true) == -1) {
 		listening_close(&o->addresses);
@@ -428,7 +450,12 @@ static void open_holder(struct holder *h)
 	if (inbox_open(&h->in, &o->at, &o->cli.allow, h->watch) == -1)
 		fail(o->at.arg);
 	h->in.requests = true;
-	listening_announce(&o->addresses, &o->cli);
+	/* A uid's quota begins to count once our own are there. */
+	h->store.most_per_uid = (size_t)o->most_per_uid;
+	if (listening_announce(&o->addresses, &o->cli) == -1) {
+		endpoint_close(&o->at);
+		exit(FAILED);
+	}
 	tell_ready(&o->cli, true);
 }
 
@@ -449,16 +476,17 @@ static void tell_end(const struct holder *h, int sig)
 int main(int argc, char *argv[])
 {
 	struct options o = parse_options(argc, argv);
+	int adopted = o.list || o.drop ? 0 : adoptable();
 	guard_standard();
 	if (o.list || o.drop)
 		return ask(&o);
-	struct holder h = {.o = &o, .store = {.most = (size_t)o.most, .most_per_uid = (size_t)o.most_per_uid}};
+	struct holder h = {.o = &o, .store = {.most = (size_t)o.most, .most_per_uid = SIZE_MAX}};
 	command_prepare(&o.command);
 	/* -a is for all; whoever may do one thing may connect. */
 	if (allow_join(&o.put, &o.cli.allow) == -1 || allow_join(&o.get, &o.cli.allow) == -1 ||
 	    allow_join(&o.cli.allow, &o.put) == -1 || allow_join(&o.cli.allow, &o.get) == -1)
 		fail(o.at.arg);
-	open_holder(&h);
+	open_holder(&h, adopted);
 	int sig = hold(&h);
 	ready_notify("STOPPING=1");
 	tell_end(&h, sig);

@@ -76,8 +76,11 @@ static void ask(const struct options *o, int64_t deadline)
 			len += (size_t)sprintf(names + len, "%s%s", len ? "," : "", name);
 	}
 	ssize_t n = record_format(line, &(struct record){.word = RECORD_GET, .names = o->all ? NULL : names});
-	if (n == -1 || rights_send_all(o->at.fd, NULL, 0, line, (size_t)n, deadline) == -1)
+	if (n == -1 || rights_send_all(o->at.fd, NULL, 0, line, (size_t)n, deadline) == -1) {
+		if (errno == EPIPE)
+			fail_closed(&o->at, "without a descriptor");
 		fail(o->at.arg);
+	}
 }
 
 static void open_socket(struct options *o, int64_t deadline)
@@ -110,6 +113,8 @@ static void peer_failed(struct options *o, enum inbox_event event, const struct 
 		say(&o->cli, "%s: uid %lu: %s", o->at.arg, (unsigned long)d->peer.uid, what);
 		return;
 	}
+	if (event == INBOX_EMPTY)
+		fail_closed(&o->at, "without a descriptor");
 	endpoint_close(&o->at);
 	errx(FAILED, "%s: %s", o->at.arg, what);
 }
@@ -232,12 +237,26 @@ static int copy_all(const struct options *o, struct delivery *d)
 	return 0;
 }
 
-/* Where -f says, and from 3 on what it only names; NULL where it says nothing. */
+static bool listed(const struct fdlist *list, int fd)
+{
+	size_t i = 0;
+	while (i < list->count && list->word[i].fd != fd)
+		i++;
+	return i < list->count;
+}
+
+/* Where -f says, and what it only names at the other numbers from 3 on; NULL where it says nothing. */
 static int *places(const struct options *o)
 {
 	int next = 3, *to = o->list.count ? calloc(o->list.count, sizeof *to) : NULL;
-	for (size_t i = 0; to && i < o->list.count; i++)
-		to[i] = o->list.word[i].fd == -1 ? next++ : o->list.word[i].fd;
+	for (size_t i = 0; to && i < o->list.count; i++) {
+		to[i] = o->list.word[i].fd;
+		if (to[i] != -1)
+			continue;
+		while (listed(&o->list, next))
+			next++;
+		to[i] = next++;
+	}
 	return to;
 }
 

@@ -31,6 +31,8 @@ static void check_options(const struct options *o, bool chosen, bool jobs)
 {
 	if (o->listener && (chosen || o->command.blocking || jobs || o->per_source || o->plain))
 		errx(FAILED, "-L hands over no connections, so -i, -o, -e, -B, -C, -P and -j cannot be");
+	if (o->listener && (o->command.argv ? o->cli.timeout != NEVER : o->no_pid))
+		errx(FAILED, o->command.argv ? "-t goes with a SOCKET" : "--no-pid goes with -- COMMAND");
 	if (!o->listener && (o->nonblock || o->no_pid || o->cli.timeout != NEVER))
 		errx(FAILED, "--nonblock, --no-pid and -t go with -L");
 	if (o->command.argv && (o->listen || o->plain))
@@ -448,7 +450,10 @@ static void open_server(struct server *s)
 		listening_close(&o->addresses);
 		fail(o->worker.arg);
 	}
-	listening_announce(&o->addresses, &o->cli);
+	if (listening_announce(&o->addresses, &o->cli) == -1) {
+		endpoint_close(&o->worker);
+		exit(FAILED);
+	}
 	if (s->sigfd == -1 || jobs_open(&s->jobs, (size_t)o->jobs) == -1 || env_open(&s->env) == -1 ||
 	    !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))
 		fail(o->addresses.listener[0].arg);
@@ -485,7 +490,8 @@ static int hand_over_listeners(struct options *o)
 		    names_append(&set->name, i, o->addresses.name[i], 1) == -1)
 			fail(l->arg);
 	}
-	listening_announce(&o->addresses, &o->cli);
+	if (listening_announce(&o->addresses, &o->cli) == -1)
+		return FAILED;
 	if (!o->listen)
 		tell_ready(&o->cli, false);
 	if (!o->command.argv) {

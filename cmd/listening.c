@@ -47,7 +47,7 @@ void listening_open(struct listening *l, const struct cli *c)
 	}
 }
 
-void listening_announce(struct listening *l, const struct cli *c)
+int listening_announce(struct listening *l, const struct cli *c)
 {
 	char *text = NULL;
 	size_t len = 0;
@@ -61,10 +61,13 @@ void listening_announce(struct listening *l, const struct cli *c)
 		fprintf(out, "%s\n", name);
 		note(c, "%s: listening", name);
 	}
-	if (!out || fclose(out) == EOF ||
-	    (l->address_file && address_file_write(l->address_file, text) == -1)) {
+	int result = out && fclose(out) != EOF ? 0 : -1;
+	if (result == 0 && l->address_file)
+		result = address_file_write(l->address_file, text);
+	if (result == -1) {
+		warn("-A %s", l->address_file ? l->address_file : "");
 		listening_close(l);
-		err(FAILED, "-A %s", l->address_file ? l->address_file : "");
 	}
 	free(text);
+	return result;
 }

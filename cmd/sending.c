@@ -33,19 +33,10 @@ void sending_check(struct sending *s)
 		     FDS_PER_MESSAGE, SET_TEXT_MAX);
 }
 
-static _Noreturn void not_taken(const struct endpoint *at)
-{
-	struct peer peer;
-	if (peer_of(at->fd, &peer) == 0 && peer.uid != geteuid() && peer.pid)
-		errx(FAILED, "%s: closed without taking the descriptors (uid %lu there; its -a may refuse uid %lu)",
-		     at->arg, (unsigned long)peer.uid, (unsigned long)geteuid());
-	errx(FAILED, "%s: closed without taking the descriptors", at->arg);
-}
-
 static _Noreturn void not_sent(const struct sending *s)
 {
 	if (errno == EPIPE || errno == ECONNRESET)
-		not_taken(&s->at);
+		fail_closed(&s->at, "without taking the descriptors");
 	fail(s->at.arg);
 }
 
@@ -103,7 +94,7 @@ static void await_end(const struct sending *s, int64_t deadline)
 			errx(FAILED, "%s: closed without an answer (names and more than %d descriptors need a receiver that "
 			     "speaks the record form)", s->at.arg, FDS_PER_MESSAGE);
 		if (n == -1 && errno == ECONNRESET)
-			not_taken(&s->at);
+			fail_closed(&s->at, "without taking the descriptors");
 		if (n == -1 && errno == EAGAIN && await(s->at.fd, POLLIN, deadline) != -1)
 			continue;
 		if (n == -1 && errno != EINTR) {
@@ -111,9 +102,10 @@ static void await_end(const struct sending *s, int64_t deadline)
 				errx(TIMED_OUT, "%s: timed out: not taken in time", s->at.arg);
 			fail(s->at.arg);
 		}
-		if (n > 0 && answered)
+		/* A receiver may ask for what we send anyway, in the record form. */
+		if (n > 0 && answered && !(!s->records && is_record(data, (size_t)n)))
 			reply(data, (size_t)n);
-		else if (n > 0)
+		else if (n > 0 && !answered)
 			answered = read_answer(s, &in, data, (size_t)n);
 	}
 }
@@ -131,7 +123,7 @@ static void await_empty_queue(const struct sending *s, int64_t deadline)
 		nap(pause, deadline);
 	}
 	if (getsockopt(s->at.fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == ECONNRESET)
-		not_taken(&s->at);
+		fail_closed(&s->at, "without taking the descriptors");
 }
 
 /* Send to the peer that O->at is connected to, and make sure that it took all. */

@@ -257,7 +257,7 @@ static bool request(struct connection *c, const struct record *r, struct deliver
 	d->request = (int)r->word;
 	for (const char *p = r->names; p; p = strchr(p + 1, ','))
 		d->names++;
-	if (names_append(&d->name, 0, r->names, d->names) == -1) {
+	if (names_append(&d->name, 0, r->names, d->names) == -1 || !names_unique(d->name, d->names)) {
 		names_free(d->name, d->names);
 		d->name = NULL;
 		d->names = 0;

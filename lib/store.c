@@ -99,6 +99,9 @@ static void describe_socket(int fd, char *text, size_t len)
 	const struct listener l = {.at = {.fd = fd, .kind = END_FD, .type = SOCK_STREAM}};
 	listener_name(&l, name, sizeof name);
 	const char *family = domain == AF_UNIX ? "unix" : type == SOCK_DGRAM ? "udp" : "tcp";
+	for (char *c = name; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
 	snprintf(text, len, "%s%s%s%s", family, listens ? "-listener" : type == SOCK_DGRAM ? "-socket" : "-connection",
 	         *name ? " " : "", name);
 }

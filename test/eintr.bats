@@ -69,6 +69,7 @@ calm() {
 
 @test "fdrecv copies a file, a pipe, a socket" {
 	need_strace
+	[ -z "$SANITIZE" ] || skip "the sanitizers' own start does not bear EINTR from read"
 	seq 300000 >numbers
 	spawn "${copy_interrupted[@]}" fdrecv s >out 2>err
 	exits 0 fdsend -w 5 s <numbers

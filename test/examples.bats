@@ -105,6 +105,10 @@ runs_as_it_stands() {
 	runs_as_it_stands "$ROOT/man/fdkit.7.scd"
 }
 
+@test "fdkit-cookbook(7): the examples run as they stand" {
+	runs_as_it_stands "$ROOT/man/fdkit-cookbook.7.scd"
+}
+
 @test "every manual page has its examples run above" {
 	for page in "$ROOT"/man/*.scd; do
 		grep -qF "man/${page##*/}\"" "$BATS_TEST_FILENAME" || { echo "${page##*/} is not run" >&2; return 1; }

@@ -4,6 +4,9 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
+# Nothing here takes long: what hangs fails.
+fdsend() { timeout 10 fdsend "$@"; }
+
 # COMMAND writes to the file "where" to what its descriptors N... lead, one a line.
 where='list=$(for n; do readlink /proc/$$/fd/$n; done); echo "$list" >where.new; mv where.new where'
 
@@ -157,7 +160,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "the message and its sender are in FDKIT_MESSAGE and FDKIT_PEER_" {
 	spawn fdexec w env
-	spawn fdsend -w 5 -m $'grüße\tand\nmore' w 1 >vars
+	spawn env fdsend -w 5 -m $'grüße\tand\nmore' w 1 >vars
 	eventually grep -q ^FDKIT_PEER_GID= vars
 	[ "$(grep -A 1 ^FDKIT_MESSAGE= vars)" = $'FDKIT_MESSAGE=grüße\tand\nmore' ]
 	[ "$(value FDKIT_PEER_PID vars)" = "$pid" ]
@@ -183,7 +186,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	port=$(bound addr | sed 's/.*://')
 	spawn fdexec w sh -c 'env >vars.new; mv vars.new vars'
 	exec 8<>"/dev/tcp/127.0.0.1/$port"
-	read -r own <&8
+	read -r -t 10 own <&8
 	fdsend -w 5 w 8
 	eventually test -e vars
 	[ "$(value PROTO vars)" = TCP ]
@@ -543,15 +546,15 @@ value() { sed -n "s/^$1=//p" "$2"; }
 # ---- -S ----
 
 @test "-S copies both ways and exits as COMMAND does" {
-	run -5 fdexec -S 7 sh -c 'tr a-z A-Z <&7 >&7; exit 5' <<<hello
+	run -5 timeout 10 fdexec -S 7 sh -c 'tr a-z A-Z <&7 >&7; exit 5' <<<hello
 	[ "$output" = HELLO ]
-	run -143 fdexec -S 7 sh -c 'kill -TERM $$' </dev/null
-	run -0 fdexec --socketpair=0 sh -c 'read -r x; echo "got $x" >&0' <<<zero
+	run -143 timeout 10 fdexec -S 7 sh -c 'kill -TERM $$' </dev/null
+	run -0 timeout 10 fdexec --socketpair=0 sh -c 'read -r x; echo "got $x" >&0' <<<zero
 	[ "$output" = 'got zero' ]
 }
 
 @test "-S: what COMMAND writes on its own standard output and error goes there" {
-	fdexec -S 7 sh -c 'echo out; echo err >&2; echo sock >&7' </dev/null >out 2>err
+	timeout 10 fdexec -S 7 sh -c 'echo out; echo err >&2; echo sock >&7' </dev/null >out 2>err
 	[ "$(sort out | paste -sd ' ')" = 'out sock' ]
 	[ "$(cat err)" = err ]
 }
@@ -568,7 +571,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "-S carries a megabyte each way unharmed" {
 	head -c 1000000 /dev/urandom >data
-	fdexec -S 9 sh -c 'exec cat <&9 >&9' <data >back
+	timeout 10 fdexec -S 9 sh -c 'exec cat <&9 >&9' <data >back
 	cmp data back
 }
 

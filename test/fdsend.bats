@@ -402,6 +402,14 @@ report() {
 	one_line err 'fdsend: t: '
 }
 
+@test "a time may have a fraction and a unit" {
+	for time in 20 20.5 9000ms 20s 1m 0.5m 1h .5h 0.01h; do
+		spawn fdrecv -t $time s true
+		exits 0 fdsend -w $time -t $time s
+		ended "$pid" 0
+	done
+}
+
 @test "-w waits for a file that is not there" {
 	for socket in s "@fdkit-$$" "$PWD/s"; do
 		spawn fdsend -w 10 "$socket"

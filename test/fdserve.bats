@@ -27,6 +27,7 @@ else:
     s = socket.create_connection((kind.strip("[]"), int(rest)))
     print("OWN_PORT=%d" % s.getsockname()[1])
 print("OWN_PID=%d" % os.getpid(), flush=True)
+s.settimeout(10)
 while data := s.recv(65536):
     os.write(1, data)'
 
@@ -93,7 +94,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	spawn fdserve -A addr 127.0.0.1:0 -- echo hello
 	at=$(bound addr)
 	exec 8<>"/dev/tcp/127.0.0.1/${at#*:}"
-	[ "$(cat <&8)" = hello ]
+	[ "$(timeout 10 cat <&8)" = hello ]
 	exec 8>&-        # the server closed first, so the connection lingers at its port
 	kill "$pid"
 	ended "$pid"
@@ -474,7 +475,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	before=$(open_fds "$pid")
 	for _ in {1..200}; do
 		exec 8<>"/dev/tcp/127.0.0.1/$port"
-		read -r answer <&8
+		read -r -t 10 answer <&8
 		[ "$answer" = served ]
 	done
 	exec 8>&-
@@ -601,7 +602,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	before="$(open_fds "$server"), $(open_fds "$worker")"
 	for _ in {1..200}; do
 		exec 8<>"/dev/tcp/127.0.0.1/$port"
-		read -r answer <&8
+		read -r -t 10 answer <&8
 		[ "$answer" = served ]
 	done
 	exec 8>&-

@@ -96,7 +96,7 @@ public() {
 	local tool
 	pub=$(mktemp -d /tmp/fdkit.XXXXXX) && chmod 1777 "$pub" && mkdir "$pub/bin" || return
 	for tool in fdsend fdrecv fdserve fdexec fdhold; do
-		cp "$(command -v "$tool")" "$pub/bin" || return
+		cp "$(type -P "$tool")" "$pub/bin" || return
 	done
 	PATH=$pub/bin:$PATH
 }

@@ -5,6 +5,9 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
+# Nothing here takes long: what hangs fails.
+fdsend() { timeout 10 fdsend "$@"; }
+
 # ---- Python ----
 
 @test "Python's send_fds gives to fdrecv" {
@@ -157,8 +160,8 @@ with open("a") as a:
 @test "nc -F gives its connection to fdrecv" {
 	spawn fdserve -A addr 127.0.0.1:0 -- sh -c 'read -r name; echo "hello $name"'
 	port=$(bound addr | sed 's/.*://')
-	[ "$(fdrecv "exec:nc.openbsd -F 127.0.0.1 $port" <<<copying)" = 'hello copying' ]
-	fdrecv -B "exec:nc.openbsd -F 127.0.0.1 $port" sh -c 'echo command >&3; cat <&3' >got
+	[ "$(timeout 10 fdrecv "exec:nc.openbsd -F 127.0.0.1 $port" <<<copying)" = 'hello copying' ]
+	timeout 10 fdrecv -B "exec:nc.openbsd -F 127.0.0.1 $port" sh -c 'echo command >&3; cat <&3' >got
 	[ "$(cat got)" = 'hello command' ]
 }
 
@@ -166,7 +169,7 @@ with open("a") as a:
 	spawn fdserve -A addr 127.0.0.1:0 -- cat
 	port=$(bound addr | sed 's/.*://')
 	for opt in -q -B; do
-		fdrecv "$opt" "exec:nc.openbsd -F 127.0.0.1 $port" sh -c 'grep flags: /proc/$$/fdinfo/3' >"flags$opt"
+		timeout 10 fdrecv "$opt" "exec:nc.openbsd -F 127.0.0.1 $port" sh -c 'grep flags: /proc/$$/fdinfo/3' >"flags$opt"
 	done
 	(($(awk '{ print "0" $2 }' flags-q) & 04000))
 	((!($(awk '{ print "0" $2 }' flags-B) & 04000)))

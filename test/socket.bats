@@ -356,6 +356,24 @@ name() { printf "%0$1d" 0; }
 	done
 }
 
+@test "one that is slow to replace a stale file does not remove the file of a faster one" {
+	need_strace
+	"$RUDE" listen s stale
+	spawn strace -qq -o trace -e 'trace=?unlink,unlinkat' -e 'inject=?unlink,unlinkat:delay_enter=500000' fdrecv s echo got it >out1 2>err1
+	slow=$pid
+	tracee_stopped() { grep -q ') t ' "/proc/$(children "$slow" | xargs)/stat"; }
+	eventually tracee_stopped
+	spawn fdrecv s echo got it >out2 2>err2
+	either_gone() { gone "$slow" || gone "$pid"; }
+	eventually either_gone
+	exits 0 fdsend -w 5 s
+	ended "$slow"
+	first=$status
+	ended "$pid"
+	[ "$first $status" = '0 125' ] || [ "$first $status" = '125 0' ]
+	[ "$(cat out1 out2)" = "got it" ]
+}
+
 # ---- mode ----
 
 # listens MODE ARG...: fdrecv or fdsend -l as told makes the file s with MODE.

@@ -5,6 +5,9 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
+# Nothing here takes long: what hangs fails.
+fdsend() { timeout 10 fdsend "$@"; }
+
 # ---- 1: a parent talks to a program it executed, over a socketpair ----
 
 @test "story 1: a parent talks to a program it executed, over a socketpair" {
@@ -41,7 +44,7 @@ load helper
 
 @test "story 1: exec: puts a program it executed where a SOCKET stands" {
 	echo notes >notes
-	[ "$(fdrecv 'exec:fdsend fd:1 3 3<notes')" = notes ]
+	[ "$(timeout 10 fdrecv 'exec:fdsend fd:1 3 3<notes')" = notes ]
 	fdsend 'exec:exec fdrecv -i fd:0 cat >copied' 0 <notes
 	eventually cmp notes copied
 	fdexec -i 'exec:fdsend fd:1 3 3<notes' sh -c 'cat >executed' 2>err
@@ -62,11 +65,11 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	spawn fdserve -A date.addr 127.0.0.1:0 date.sock
 	spawn fdserve -A page.addr 127.0.0.1:0 page.sock
 	read -r host port < <(bound date.addr | tr : ' ')
-	date -d "$(nc.openbsd -N "$host" "$port" </dev/null)"
+	date -d "$(timeout 10 nc.openbsd -N "$host" "$port" </dev/null)"
 	mkfifo keyboard
-	telnet "$host" "$port" <>keyboard >screen 2>&1 || true        # status 1: closed by the other side
+	timeout 10 telnet "$host" "$port" <>keyboard >screen 2>&1 || true        # status 1: closed by the other side
 	grep "$(date +%Y)" screen
-	[ "$(curl -s "http://$(bound page.addr)/")" = '<h1>It works</h1>' ]
+	[ "$(curl -m 10 -s "http://$(bound page.addr)/")" = '<h1>It works</h1>' ]
 }
 
 @test "story 2: an empty address and * are every address" {
@@ -74,9 +77,9 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	for wildcard in '' '*'; do
 		spawn fdserve -A addr "$wildcard:0" w
 		port=$(bound addr | sed 's/.*://')
-		[ "$(nc.openbsd -N 127.0.0.1 "$port" </dev/null)" = here ]
+		[ "$(timeout 10 nc.openbsd -N 127.0.0.1 "$port" </dev/null)" = here ]
 		if grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null; then
-			[ "$(nc.openbsd -N ::1 "$port" </dev/null)" = here ]
+			[ "$(timeout 10 nc.openbsd -N ::1 "$port" </dev/null)" = here ]
 		fi
 		kill "$pid"
 		ended "$pid"
@@ -87,7 +90,7 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 @test "story 2: the worker may start last, be killed, and start again; nobody is lost" {
 	spawn fdserve -A addr 127.0.0.1:0 w 2>err
 	at=$(bound addr)
-	spawn curl -s "http://$at/" >page1
+	spawn curl -m 10 -s "http://$at/" >page1
 	first=$pid
 	eventually grep -q '^fdserve: w: ' err        # it said what it waits for
 	spawn fdexec w sh -c "$page"
@@ -98,12 +101,12 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	kill -9 "$worker"        # leaves a stale socket file
 	ended "$worker"
 	[ -S w ]
-	spawn curl -s "http://$at/" >page2
+	spawn curl -m 10 -s "http://$at/" >page2
 	second=$pid
 	spawn fdexec w sh -c "$page"
 	ended "$second"
 	grep -q 'It works' page2
-	[ "$(curl -s "http://$at/")" = '<h1>It works</h1>' ]
+	[ "$(curl -m 10 -s "http://$at/")" = '<h1>It works</h1>' ]
 }
 
 @test "story 2: connections queued to a worker that dies are served by the next" {
@@ -111,7 +114,7 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	dying=$pid
 	await_socket w
 	spawn fdserve -A addr 127.0.0.1:0 w
-	spawn curl -s "http://$(bound addr)/" >page
+	spawn curl -m 10 -s "http://$(bound addr)/" >page
 	client=$pid
 	ended "$dying"
 	spawn fdexec w sh -c "$page"
@@ -126,7 +129,7 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	server=$pid
 	port=$(bound addr | sed 's/.*://')
 	for _ in {1..20}; do
-		nc.openbsd -N 127.0.0.1 "$port" </dev/null >answer
+		timeout 10 nc.openbsd -N 127.0.0.1 "$port" </dev/null >answer
 		[ -s answer ]
 	done
 	eventually childless "$worker"
@@ -159,7 +162,7 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 		spawn env --default-signal=HUP fdserve -A addr 127.0.0.1:0 w 2>err.server
 		server=$pid
 		read -r host port < <(bound addr | tr : ' ')
-		nc.openbsd -N "$host" "$port" </dev/null
+		timeout 10 nc.openbsd -N "$host" "$port" </dev/null
 		kill -"$signal" "$server" "$worker"
 		ended "$server"
 		[ "$status" -eq 0 ]
@@ -231,8 +234,8 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 
 @test "story 5: a child opens a file for its parent" {
 	echo 'opened by the child' >notes
-	[ "$(fdrecv 'exec:fdsend fd:1 3 3<notes')" = 'opened by the child' ]
-	fdrecv 'exec:fdsend fd:1 3 3>>notes' sh -c 'echo "written by the parent" >&3'
+	[ "$(timeout 10 fdrecv 'exec:fdsend fd:1 3 3<notes')" = 'opened by the child' ]
+	timeout 10 fdrecv 'exec:fdsend fd:1 3 3>>notes' sh -c 'echo "written by the parent" >&3'
 	[ "$(tail -n 1 notes)" = 'written by the parent' ]
 }
 
@@ -249,10 +252,10 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	END
 	spawn fdserve -io -A addr unix:open.sock -- sh open-one 2>err
 	bound addr
-	[ "$(fdrecv -c -m $'today\n' open.sock)" = 'buy milk' ]
-	[ "$(fdrecv -c -m $'today\n' -i open.sock tr a-z A-Z)" = 'BUY MILK' ]
-	run -125 fdrecv -c -m $'../outside\n' open.sock
-	run -125 fdrecv -c -m $'missing\n' open.sock
+	[ "$(timeout 10 fdrecv -c -m $'today\n' open.sock)" = 'buy milk' ]
+	[ "$(timeout 10 fdrecv -c -m $'today\n' -i open.sock tr a-z A-Z)" = 'BUY MILK' ]
+	run -125 timeout 10 fdrecv -c -m $'../outside\n' open.sock
+	run -125 timeout 10 fdrecv -c -m $'missing\n' open.sock
 }
 
 # Every kind of descriptor that can be read from, each saying what it is.

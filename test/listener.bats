@@ -1,0 +1,378 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# fdserve -L: the listening socket itself. What stands in '...' is for the shell that COMMAND is.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
+load helper
+
+variables='for v in LISTEN_FDS LISTEN_FDNAMES FDKIT_FDS; do eval "echo $v=\${$v-unset}"; done; echo pid=$((${LISTEN_PID-0} - $$))'
+
+# COMMAND that answers every connection to the listening socket N (3) with a line, after a pause of its
+# own: TEXT, or else its number and pid.
+server='import os, socket, sys
+for i in range(3, 3 + int(os.environ["LISTEN_FDS"])):
+    s = socket.socket(fileno=i)
+    s.setblocking(True)
+    if len(sys.argv) > 1:
+        while True:
+            c, _ = s.accept()
+            c.sendall(b"%s\n" % sys.argv[1].encode())
+            c.close()
+    c, _ = s.accept()
+    c.sendall(b"%d\n" % i)
+    c.close()'
+
+need_ipv6() { grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null || skip "this machine has no IPv6 loopback"; }
+
+# ---- to a COMMAND ----
+
+@test "COMMAND has the listening socket at 3, and LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES and FDKIT_FDS" {
+	spawn fdserve -L -A addr 127.0.0.1:0 -- sh -c "$variables; exec \"\$@\"" - "$PYTHON" -c "$server" >vars
+	[ "$(talk "$(bound addr)" </dev/null)" = 3 ]
+	printf '%s\n' LISTEN_FDS=1 LISTEN_FDNAMES=unknown FDKIT_FDS=3 pid=0 | diff - vars
+}
+
+@test "fdserve becomes COMMAND: its pid, its status, its signals" {
+	exits 7 fdserve -L unix:s -- sh -c 'exit 7'
+	spawn fdserve -L unix:s -- sh -c 'echo $$; exec sleep 60' >got
+	eventually test -s got
+	[ "$(cat got)" = "$pid" ]
+	eventually asleep "$pid" sleep
+	kill "$pid"
+	ended "$pid" 143
+	exits 137 fdserve -L unix:s -- sh -c 'kill -9 $$'
+}
+
+@test "several addresses lie at 3, 4, 5..., named where they have a name" {
+	spawn fdserve -L -A addr web=127.0.0.1:0 unix:u api=./v -- sh -c "$variables; exec \"\$@\"" - "$PYTHON" -c "$server" >vars
+	bound addr
+	i=3
+	while read -r at; do
+		[ "$(talk "${at#*=}" </dev/null)" = $i ]
+		i=$((i + 1))
+	done < <(cat addr)
+	[ $i -eq 6 ]
+	printf '%s\n' LISTEN_FDS=3 LISTEN_FDNAMES=web:unknown:api 'FDKIT_FDS=3 4 5' pid=0 | diff - vars
+	sed 's/^web=127\.0\.0\.1:[1-9][0-9]*$/web/' addr | diff - <(printf '%s\n' web unix:u api=unix:./v) ||
+		sed 's/^web=127\.0\.0\.1:[1-9][0-9]*$/web/' addr | diff - <(printf '%s\n' web unix:u api=unix:v)
+}
+
+@test "COMMAND starts with exactly those descriptors" {
+	list='ls /proc/$$/fd'
+	sh -c "$list" 3>&- >before
+	fdserve -L -A addr -R 8 unix:s 127.0.0.1:0 -- sh -c "$list" 3>&- 8>/dev/null >after
+	diff <({ cat before && printf '%s\n' 3 4; } | sort -u) <(sort after)
+}
+
+@test "its signal mask is empty, the dispositions are the caller's, SIGPIPE default, and the limits as well" {
+	env --block-signal=USR2 --ignore-signal=USR1 env --list-signal-handling true 2>before
+	env --block-signal=USR2 --ignore-signal=USR1 fdserve -L unix:s -- env --list-signal-handling true 2>after
+	grep -q 'USR1.*IGNORE' after
+	run ! grep BLOCK after
+	(
+		ulimit -Sn 100
+		[ "$(fdserve -L unix:s -- sh -c 'ulimit -Sn')" = 100 ]
+	)
+}
+
+@test "old LISTEN_ and peer variables are somebody else's: removed or replaced" {
+	LISTEN_FDS=9 LISTEN_PID=1 LISTEN_FDNAMES=a:b TCPREMOTEIP=1.2.3.4 FDKIT_MESSAGE=x \
+		fdserve -L web=unix:s -- env >vars
+	[ "$(grep -c ^LISTEN_ vars)" -eq 3 ]
+	grep -qx LISTEN_FDS=1 vars
+	grep -qx LISTEN_FDNAMES=web vars
+	run ! grep -E '^(TCPREMOTEIP|FDKIT_MESSAGE)=' vars
+}
+
+@test "--no-pid leaves LISTEN_PID out, for a COMMAND behind a wrapper" {
+	LISTEN_PID=1 fdserve -L --no-pid web=unix:s -- sh -c 'env; true' >vars
+	run ! grep '^LISTEN_PID=' vars
+	grep -qx LISTEN_FDS=1 vars
+	grep -qx LISTEN_FDNAMES=web vars
+}
+
+@test "the sockets are blocking as systemd's are, non-blocking with --nonblock" {
+	flags='for n in 3 4; do while read -r k v; do [ $k != flags: ] || echo $((v & 04000)); done </proc/self/fdinfo/$n; done'
+	[ "$(fdserve -L 127.0.0.1:0 unix:s -- sh -c "$flags" | paste -sd ' ')" = '0 0' ]
+	[ "$(fdserve -L --nonblock 127.0.0.1:0 unix:s -- sh -c "$flags" | paste -sd ' ')" = '2048 2048' ]
+}
+
+@test "-A is complete before COMMAND starts, and a connection succeeds at once" {
+	echo old >addr
+	fdserve -L -A addr web=127.0.0.1:0 unix:s -- "$PYTHON" -c 'import socket
+lines = open("addr").read().split("\n")
+assert len(lines) == 3 and lines[1:] == ["unix:s", ""], lines
+host, port = lines[0].removeprefix("web=").split(":")
+socket.create_connection((host, int(port)), timeout=5)
+s = socket.socket(socket.AF_UNIX)
+s.connect("s")
+for fd in 3, 4:
+    socket.socket(fileno=fd).accept()
+print("good")' >out
+	[ "$(cat out)" = good ]
+}
+
+@test "-A shows IPv6, every address and udp: as they are bound" {
+	need_ipv6
+	fdserve -L -A addr '[::1]:0' :0 udp:127.0.0.1:0 'udp:[::1]:0' "unix:@fdkit-$$" -- true
+	p='[1-9][0-9]+'
+	paste -sd ' ' addr | grep -xE "\[::1\]:$p \*:$p udp:127\.0\.0\.1:$p udp:\[::1\]:$p unix:@fdkit-$$"
+}
+
+@test "-A to a FIFO is written in place" {
+	mkfifo addr
+	spawn cat addr >got
+	reader=$pid
+	fdserve -L -A addr unix:s -- true
+	ended "$reader" 0
+	[ "$(cat got)" = unix:s ]
+	[ -p addr ]
+}
+
+@test "udp: is a bound datagram socket" {
+	spawn fdserve -L -A addr dns=udp:127.0.0.1:0 -- "$PYTHON" -c 'import socket
+s = socket.socket(fileno=3)
+data, peer = s.recvfrom(100)
+s.sendto(b"got " + data, peer)'
+	at=$(bound addr | sed 's/dns=udp://')
+	[ "$(echo hello | socat -t 5 - "UDP:$at")" = 'got hello' ]
+	ended "$pid" 0
+}
+
+@test "a UDP port that is taken is not shared" {
+	spawn fdserve -L -A addr udp:127.0.0.1:0 -- sleep 60
+	at=$(bound addr)
+	wrong "$at" fdserve -L "$at" -- true
+}
+
+@test "fd:N is an inherited listening socket, handed on as it is" {
+	spawn fdserve -L --nonblock -A addr 127.0.0.1:0 -- fdserve -L -A again web=fd:3 unix:s -- \
+		sh -c "$variables; exec \"\$@\"" - "$PYTHON" -c "$server" >vars
+	at=$(bound again | head -n 1)
+	[ "$at" = "web=$(cat addr)" ]
+	[ "$(talk "${at#web=}" </dev/null)" = 3 ]
+	[ "$(talk unix:s </dev/null)" = 4 ]
+	printf '%s\n' LISTEN_FDS=2 LISTEN_FDNAMES=web:unknown 'FDKIT_FDS=3 4' pid=0 | diff - vars
+}
+
+@test "what is inherited at 4 and 3 is placed in the order of the call" {
+	spawn fdserve -L a=unix:a b=unix:b -- fdserve -L y=fd:4 x=fd:3 -- sh -c "$variables; exec \"\$@\"" - "$PYTHON" -c "$server" >vars
+	await_socket a && await_socket b
+	eventually test -s vars
+	[ "$(talk unix:b </dev/null)" = 3 ]
+	[ "$(talk unix:a </dev/null)" = 4 ]
+	grep -x LISTEN_FDNAMES=y:x vars
+}
+
+@test "fd:N that does not listen is refused in a line" {
+	wrong fd:0 fdserve -L fd:0 -- true
+	wrong fd:88 fdserve -L fd:88 -- true
+}
+
+@test "NOTIFY_SOCKET is left for COMMAND, and only COMMAND reports" {
+	spawn socat -u UNIX-RECV:notify CREATE:state
+	eventually test -S notify
+	NOTIFY_SOCKET=$PWD/notify fdserve -L unix:s -- sh -c \
+		'echo "$NOTIFY_SOCKET" >var; printf FROM_COMMAND=1 | socat -u - "UNIX-SENDTO:$NOTIFY_SOCKET"'
+	eventually grep -q FROM_COMMAND=1 state
+	[ "$(cat var)" = "$PWD/notify" ]
+	[ "$(cat state)" = FROM_COMMAND=1 ]
+}
+
+@test "-R: a newline when all listen, before COMMAND, which does not have the descriptor" {
+	mkfifo told
+	spawn cat told >ready
+	reader=$pid
+	spawn fdserve -L -R 7 127.0.0.1:0 unix:s -- sh -c 'ls /proc/$$/fd >fds; exec sleep 60' 7>told
+	ended "$reader"        # end of file
+	listening s
+	[ "$(od -An -c ready | tr -d ' ')" = '\n' ]
+	eventually test -s fds
+	run ! grep -x 7 fds
+}
+
+@test "the unix: file stays when COMMAND ends; the next bind replaces it" {
+	fdserve -L unix:s -- true
+	[ -S s ]
+	spawn fdserve -L -A addr unix:s -- "$PYTHON" -c "$server"
+	bound addr
+	[ "$(talk unix:s </dev/null)" = 3 ]
+}
+
+@test "-M is the exact mode of a unix: address, 0600 unless given" {
+	(umask 0 && fdserve -L unix:s -- true)
+	(umask 077 && fdserve -L -M 666 unix:t -- true)
+	[ "$(stat -c %a s t | paste -sd ' ')" = '600 666' ]
+}
+
+@test "COMMAND not found: 127, cannot be run: 126, one line each, and the unix: file is gone" {
+	exits 127 fdserve -L unix:s -- no-such-command 2>err
+	one_line err 'fdserve: no-such-command: '
+	[ ! -e s ]
+	echo text >file
+	exits 126 fdserve -L unix:s -- ./file 2>err
+	one_line err 'fdserve: ./file: '
+	[ ! -e s ]
+}
+
+@test "a hundred servers started at once on port 0: a hundred ports, the first request to each succeeds" {
+	for i in $(seq 100); do
+		spawn fdserve -L -A "addr$i" 127.0.0.1:0 -- "$PYTHON" -S -c "$server" "server $i"
+	done
+	for i in $(seq 100); do
+		at=$(bound "addr$i")
+		# No pause and no second try: it listens, whether its server runs yet or not.
+		answer=
+		exec 8<>"/dev/tcp/127.0.0.1/${at#*:}"
+		IFS= read -r -t 60 answer <&8
+		exec 8>&-
+		[ "$answer" = "server $i" ]
+	done
+	[ "$(cat addr* | sort -u | wc -l)" -eq 100 ]
+}
+
+# ---- to a SOCKET ----
+
+@test "to a SOCKET: the receiver has the listening socket with its name, fdserve ends with 0" {
+	spawn fdrecv r sh -c "$variables; exec \"\$@\"" - "$PYTHON" -c "$server" >vars
+	exits 0 fdserve -L -w 10 -A addr web=127.0.0.1:0 r
+	[ "$(talk "$(sed s/web=// addr)" </dev/null)" = 3 ]
+	printf '%s\n' LISTEN_FDS=1 LISTEN_FDNAMES=web FDKIT_FDS=3 pid=0 | diff - vars
+}
+
+@test "several, without names, go in one message that a plain receiver understands" {
+	spawn "$PYTHON" -c 'import os, socket
+l = socket.socket(socket.AF_UNIX)
+l.bind("r")
+l.listen()
+c, _ = l.accept()
+data, fds, _, _ = socket.recv_fds(c, 100, 10)
+c.close()
+s = [socket.socket(fileno=fd) for fd in fds]
+assert len(data) == 1 and len(s) == 2, (data, fds)
+for i in range(2):
+    a, _ = s[i].accept()
+    a.sendall(b"%d\n" % i)
+    a.close()'
+	receiver=$pid
+	exits 0 fdserve -L -w 10 -A addr 127.0.0.1:0 unix:s r
+	[ "$(talk "$(head -n 1 addr)" </dev/null)" = 0 ]
+	[ -S s ]
+	[ "$(talk unix:s </dev/null)" = 1 ]
+	ended "$receiver" 0
+}
+
+@test "to fdhold's SOCKET it puts the listening socket there" {
+	spawn fdhold h
+	exits 0 fdserve -L -w 10 -A addr web=127.0.0.1:0 h
+	[ "$(fdhold --list h | cut -f 1,2)" = "web	tcp-listener $(sed s/web=// addr)" ]
+	exits 125 fdserve -L web=127.0.0.1:0 h 2>err
+	one_line err 'fdserve: h: ' taken
+}
+
+@test "SOCKET: nobody there is 125, -w waits and gives up with 124, -t as well" {
+	wrong r fdserve -L 127.0.0.1:0 r
+	exits 124 fdserve -L -w 0.1 127.0.0.1:0 r 2>err
+	one_line err 'fdserve: r: '
+	spawn "$PYTHON" -c 'import signal, socket
+l = socket.socket(socket.AF_UNIX)
+l.bind("r")
+l.listen()
+signal.pause()'
+	await_socket r
+	exits 124 fdserve -L -t 0.2 web=127.0.0.1:0 r 2>err
+	one_line err 'fdserve: r: '
+}
+
+@test "nobody at SOCKET: the unix: file of the listener that nobody has is gone" {
+	wrong r fdserve -L unix:s r
+}
+
+@test "a receiver that refuses: 125 and its reason" {
+	spawn fdrecv -N 2 r true 2>told
+	exits 125 fdserve -L -w 10 -t 10 a=127.0.0.1:0 r 2>err
+	one_line err 'fdserve: r: '
+}
+
+@test "-l: every peer that connects has it, until TERM" {
+	spawn fdserve -L -l -A addr web=127.0.0.1:0 api=unix:u s 2>err
+	bound addr
+	await_socket s
+	for _ in 1 2 3; do
+		fdrecv -c -t 10 s sh -c 'echo "$LISTEN_FDNAMES $(readlink /proc/self/fd/3)"'
+	done >got
+	lines got 3
+	[ "$(sort -u got | wc -l)" -eq 1 ]
+	grep -q '^web:api socket:' got
+	kill "$pid"
+	ended "$pid" 0
+	one_line err 'fdserve: s: ' SIGTERM 3
+	[ ! -e s ]
+	[ -S u ]
+}
+
+@test "-l: two servers at once share the socket" {
+	spawn fdserve -L -l -A addr 127.0.0.1:0 s
+	at=$(bound addr)
+	for name in one two; do
+		spawn fdrecv -c -w 10 s "$PYTHON" -c "$server" $name
+	done
+	both() {
+		talk "$at" </dev/null >>answers
+		grep -q one answers && grep -q two answers
+	}
+	eventually both
+}
+
+@test "-l: a silent peer holds up nobody, another uid is refused unless -a" {
+	spawn fdserve -L -l -A addr web=127.0.0.1:0 s
+	bound addr
+	spawn "$PYTHON" "$RUDE" connect s silent
+	eventually asleep "$pid" python3
+	exits 0 fdrecv -c -t 10 s true
+	need_root
+	public
+	spawn fdserve -L -l -M 666 unix:u "$pub/s" 2>err
+	spawn fdserve -L -l -M 666 -a nobody unix:v "$pub/t"
+	await_socket "$pub/s" && await_socket "$pub/t"
+	run as_other fdrecv -c "$pub/s" true
+	[ "$status" -eq 125 ]
+	eventually one_line err 'fdserve: ' 65534 -a
+	as_other fdrecv -c "$pub/t" true
+}
+
+# ---- wrong calls ----
+
+@test "wrong calls: one line, 125, nothing created" {
+	wrong missing fdserve -L -- true
+	wrong SOCKET fdserve -L unix:s
+	wrong COMMAND fdserve -L unix:s --
+	for option in -i -o -e -B -P '-C 1' '-j 1'; do
+		# shellcheck disable=SC2086  # words on purpose
+		wrong -L fdserve -L $option unix:s -- true
+	done
+	wrong -l fdserve -L -l unix:s -- true
+	wrong -L fdserve --nonblock unix:s -- true
+	wrong -L fdserve --no-pid unix:s -- true
+	wrong udp fdserve udp:127.0.0.1:0 -- true
+	wrong twice fdserve -L a=unix:s a=unix:t -- true
+	wrong 'a b' fdserve -L 'a b=unix:s' -- true
+	wrong '=unix:s' fdserve -L '=unix:s' -- true
+	wrong 127.0.0.1 fdserve -L web=127.0.0.1 -- true
+	wrong udp:127.0.0.1 fdserve -L udp:127.0.0.1 -- true
+	wrong 88 fdserve -L -R 88 unix:s -- true
+	wrong no-such-dir fdserve -L -A no-such-dir/addr unix:s -- true
+	wrong no-such-dir fdserve -L unix:s unix:no-such-dir/t -- true
+}
+
+@test "a path with = in it is an address, not a name" {
+	spawn fdserve -L -A addr unix:a=b ./c=d -- sleep 60
+	bound addr
+	[ -S a=b ]
+	[ -S c=d ]
+}
+
+@test "one address of several that cannot be bound: 125, and nothing of the others is left" {
+	spawn fdserve -L -A addr 127.0.0.1:0 -- sleep 60
+	at=$(bound addr)
+	wrong "$at" fdserve -L unix:s "$at" -- true
+}
