@@ -54,9 +54,13 @@ signal.pause()'
 
 # holder [ARG...]: fdhold, ready at s.
 holder() {
-	spawn fdhold "$@"
-	await_socket s
+	rm -f ready
+	spawn fdhold -A ready "$@"
+	eventually test -e ready
 }
+
+# has PID FDS: it has just these descriptors open, as open_fds told before; for eventually.
+has() { [ "$(open_fds "$1")" = "$2" ]; }
 
 # held [NAME...]: just these are held at s, in the order of their names.
 held() { [ "$(fdhold -t 10 --list s | cut -f 1 | paste -sd ' ')" = "$*" ]; }
@@ -110,7 +114,7 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 	done >links
 	lines links 5
 	[ "$(sort -u links | wc -l)" -eq 1 ]
-	[ "$(open_fds "$pid")" = "$before" ]
+	eventually has "$pid" "$before"
 }
 
 @test "what is missing: 125 on either side's line with its name, and nothing is given" {
@@ -176,7 +180,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	before=$(open_fds "$pid")
 	wrong taken fdsend s a=0 b=0 c=0
 	held b
-	[ "$(open_fds "$pid")" = "$before" ]
+	eventually has "$pid" "$before"
 	wrong taken fdsend s b=0
 	[ "$(fdrecv -c -f b s readlink /proc/self/fd/3)" = "$PWD/f" ]
 	[ "$(grep -c '^fdhold: s: .*taken' log)" -eq 2 ]
@@ -189,7 +193,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	before=$(open_fds "$pid")
 	exits 125 fdsend s a=0 a=1
 	held
-	[ "$(open_fds "$pid")" = "$before" ]
+	eventually has "$pid" "$before"
 }
 
 @test "a set with a descriptor that has no name is refused, with or without others that have one" {
@@ -200,11 +204,12 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	held
 	wrong name fdsend s a=0 1
 	held
-	[ "$(open_fds "$pid")" = "$before" ]
+	eventually has "$pid" "$before"
 }
 
 @test "every kind of descriptor is held, and --list names name, kind, since, who and expiry" {
-	holder -A addr s web=127.0.0.1:0 api=unix:u
+	spawn fdhold -A addr s web=127.0.0.1:0 api=unix:u
+	bound addr
 	: >f && mkfifo p
 	fdsend s file=0 dir=5 pipe=6 dev=7 <f 5<. 6<>p 7</dev/null
 	spawn "$PYTHON" -c "$connections" tcp-keep unix-keep >ends
@@ -234,7 +239,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	wrong 's: ' fdhold --drop a s
 	fdhold --drop b s
 	held web
-	[ "$(open_fds "$pid")" = "$before" ]
+	eventually has "$pid" "$before"
 	fdsend s a=0
 	held a web
 }
@@ -253,7 +258,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	fdsend s a=0 b=0
 	eventually held web
 	[ "$(grep -cE '^fdhold: s: [ab] expired' log)" -eq 2 ]
-	[ "$(open_fds "$pid")" = "$before" ]
+	eventually has "$pid" "$before"
 	wrong a fdrecv -c -f a s true
 }
 
@@ -294,8 +299,8 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 @test "another uid may do nothing by default: 125, and a line that names it and -a" {
 	need_root
 	public
-	spawn fdhold -M 666 "$pub/s" web=127.0.0.1:0 2>log
-	await_socket "$pub/s"
+	spawn fdhold -M 666 -A ready "$pub/s" web=127.0.0.1:0 2>log
+	eventually test -e ready
 	before=$(open_fds "$pid")
 	for args in "fdsend $pub/s a=0" "fdrecv -c -f web $pub/s true" "fdrecv -c --all $pub/s true" \
 		"fdhold --list $pub/s" "fdhold --drop web $pub/s"; do
@@ -307,14 +312,14 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	eventually lines log 5
 	[ "$(grep -c 'fdhold: .*65534.*-a' log)" -eq 5 ]
 	[ "$(fdhold --list "$pub/s" | cut -f 1)" = web ]
-	[ "$(open_fds "$pid")" = "$before" ]
+	eventually has "$pid" "$before"
 }
 
 @test "-a: another uid may put, get, list, and drop what it put, but not what others did" {
 	need_root
 	public
-	spawn fdhold -M 666 -a nobody "$pub/s" web=127.0.0.1:0
-	await_socket "$pub/s"
+	spawn fdhold -M 666 -a nobody -A ready "$pub/s" web=127.0.0.1:0
+	eventually test -e ready
 	as_other fdsend "$pub/s" a=0
 	as_other fdrecv -c -f a,web "$pub/s" sh -c 'echo $LISTEN_FDNAMES' | grep -x a:web
 	as_other fdhold --list "$pub/s" | cut -f 1,4 | paste -sd ' ' | grep -x $'a\tuid 65534 web\tuid 0'
@@ -329,8 +334,8 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 @test "--allow-put: put and drop, neither get nor list" {
 	need_root
 	public
-	spawn fdhold -M 666 --allow-put nobody "$pub/s" web=127.0.0.1:0
-	await_socket "$pub/s"
+	spawn fdhold -M 666 --allow-put nobody -A ready "$pub/s" web=127.0.0.1:0
+	eventually test -e ready
 	as_other fdsend "$pub/s" a=0 b=0
 	for args in "fdrecv -c -f a $pub/s true" "fdrecv -c --all $pub/s true" "fdhold --list $pub/s"; do
 		# shellcheck disable=SC2086  # words on purpose
@@ -345,8 +350,8 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 @test "--allow-get: get and list, neither put nor drop" {
 	need_root
 	public
-	spawn fdhold -M 666 --allow-get nobody "$pub/s" web=127.0.0.1:0
-	await_socket "$pub/s"
+	spawn fdhold -M 666 --allow-get nobody -A ready "$pub/s" web=127.0.0.1:0
+	eventually test -e ready
 	before=$(open_fds "$pid")
 	as_other fdrecv -c -f web "$pub/s" sh -c 'echo $LISTEN_FDNAMES' | grep -x web
 	[ "$(as_other fdhold --list "$pub/s" | cut -f 1)" = web ]
@@ -356,14 +361,14 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 		one_line told "${args%% *}: $pub/s: " 'may not'
 	done
 	[ "$(fdhold --list "$pub/s" | cut -f 1)" = web ]
-	[ "$(open_fds "$pid")" = "$before" ]
+	eventually has "$pid" "$before"
 }
 
 @test "--max-per-uid counts each uid by itself" {
 	need_root
 	public
-	spawn fdhold -M 666 -a nobody --max-per-uid 1 "$pub/s"
-	await_socket "$pub/s"
+	spawn fdhold -M 666 -a nobody --max-per-uid 1 -A ready "$pub/s"
+	eventually test -e ready
 	as_other fdsend "$pub/s" a=0
 	refused_other fdsend "$pub/s" b=0
 	fdsend "$pub/s" c=0
@@ -502,7 +507,7 @@ c.sendall(b"hello\n")'
 	grep '^fdhold: s: tcp-reset ' log
 	grep '^fdhold: s: unix-close ' log
 	held web
-	[ "$(open_fds "${PIDS[0]}")" = "$before" ]
+	eventually has "${PIDS[0]}" "$before"
 }
 
 @test "not while bytes are left to be read, and not for half a close" {
@@ -520,11 +525,11 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = unread ]
 
 @test "a held socket that is not connected yet is kept" {
 	holder s 2>log
-	spawn "$PYTHON" -c "$connections" unix-close >ends
 	"$PYTHON" -c 'import socket, subprocess
 t, u = socket.socket(), socket.socket(socket.AF_UNIX)
 t.bind(("127.0.0.1", 0))
 subprocess.run(["fdsend", "s", "tcp=%d" % t.fileno(), "unix=%d" % u.fileno()], pass_fds=[t.fileno(), u.fileno()], check=True)'
+	spawn "$PYTHON" -c "$connections" unix-close >ends
 	eventually grep -q unix-close log
 	held tcp unix
 }
@@ -722,7 +727,7 @@ for i, name in enumerate(os.environ["LISTEN_FDNAMES"].split(":")):
     assert os.readlink("/proc/self/fd/%d" % (3 + i)) == "/memfd:%s (deleted)" % name, name'
 	while read -r name; do echo "fdhold --drop $name s"; done <held >drops
 	sh -e drops
-	[ "$(open_fds "$store")" = "$before" ]
+	eventually has "$store" "$before"
 }
 
 @test "10,000 descriptors: put at once, got at once, with little memory for each" {
