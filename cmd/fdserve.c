@@ -477,6 +477,15 @@ static void tell_end(const struct server *s, int sig)
 	    runs_command(s) ? "commands run" : "connections handed over");
 }
 
+/* Sockets that would be nobody's if we ended now: their files go with us. */
+static struct listening *untaken;
+
+static void close_untaken(void)
+{
+	if (untaken)
+		listening_close(untaken);
+}
+
 /* -L: the listening sockets themselves go to COMMAND, or to whoever receives at SOCKET. Their files, if
  * they have any, stay: others serve them from here on. */
 static int hand_over_listeners(struct options *o)
@@ -495,8 +504,11 @@ static int hand_over_listeners(struct options *o)
 	if (!o->listen)
 		tell_ready(&o->cli, false);
 	if (!o->command.argv) {
+		untaken = o->listen ? NULL : &o->addresses;
+		atexit(close_untaken);
 		sending_check(&sending);
 		sending_run(&sending);
+		untaken = NULL;
 		return 0;
 	}
 	int status = become(&o->command, set, NULL, o->no_pid);

@@ -35,7 +35,11 @@ teardown() {
 # spawn COMMAND [ARG...]: run it in the background without bats' own descriptor 3;
 # its pid is in $pid. Redirect on the spawn line: spawn fdrecv s >out 2>err
 spawn() {
-	"$@" <&0 3>&- &
+	if [ "$1" = as_other ]; then # a function would be a shell in between, whose end ends nobody
+		"${as_other[@]}" "${@:2}" <&0 3>&- &
+	else
+		"$@" <&0 3>&- &
+	fi
 	pid=$!
 	PIDS+=("$pid")
 }
@@ -85,7 +89,8 @@ one_line() {
 }
 
 # as_other COMMAND [ARG...]: as another uid (65534, nobody) with no groups but its own.
-as_other() { setpriv --reuid 65534 --regid 65534 --clear-groups -- "$@"; }
+as_other=(setpriv --reuid 65534 --regid 65534 --clear-groups --)
+as_other() { "${as_other[@]}" "$@"; }
 
 # need_root: for tests with a second uid.
 need_root() { [ "$(id -u)" -eq 0 ] || skip "needs root, to become a second user"; }
