@@ -77,7 +77,7 @@ lint: man
 # What builds, tests and documents; only what is missing is installed.
 DEPS = gcc libc6-dev make scdoc bats
 DEPS_LINT = clang clang-tidy cppcheck mandoc shellcheck
-DEPS_TEST = bsdextrautils busybox curl git gunicorn haproxy iproute2 jq libio-fdpass-perl lighttpd lsof \
+DEPS_TEST = bsdextrautils busybox curl git gunicorn haproxy iproute2 jq libio-fdpass-perl lighttpd lsof netbase \
 	netcat-openbsd nginx nodejs openssh-client openssh-server perl procps python3 ruby strace telnet socat util-linux \
 	valgrind
 deps:
