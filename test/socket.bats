@@ -237,7 +237,7 @@ name() { printf "%0$1d" 0; }
 @test "exec: has the limits and signals that the tool was started with" {
 	state='ulimit -S -n; ulimit -H -n; grep -E "^Sig(Blk|Ign)" /proc/self/status'
 	start="ulimit -S -n 300 && ulimit -H -n 500 && trap '' HUP"
-	sh -c "$start; $state" >expected
+	exits 0 sh -c "$start; $state" >expected
 	for tool in 'fdrecv "exec:sh asked; fdsend fd:1" true' 'fdsend "exec:sh asked; fdrecv fd:0 true"'; do
 		echo "{ $state; } >found" >asked
 		exits 0 sh -c "$start; $tool"
