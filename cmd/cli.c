@@ -77,6 +77,9 @@ void cli_start(struct cli *c, char *argv[], const char *synopsis, const char *le
 	*c = (struct cli){.synopsis = synopsis, .letters = letters, .mode = 0600, .timeout = NEVER, .wait = NEVER,
 	                  .type = SOCK_STREAM, .backlog = SOMAXCONN, .ready = -1};
 	argv[0] = program_invocation_short_name; /* getopt_long names its caller by it */
+	/* A message is one write, so that those of several processes do not mix. */
+	static char line[1024];
+	setvbuf(stderr, line, _IOLBF, sizeof line);
 }
 
 static _Noreturn void help(const struct cli *c)
