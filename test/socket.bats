@@ -328,8 +328,10 @@ name() { printf "%0$1d" 0; }
 	"$RUDE" listen s stale
 	ln -s s link
 	spawn fdrecv link true 2>err
-	eventually eval 'gone "$pid" || listening s'
+	ended "$pid" 125
+	one_line err 'fdrecv: link: '
 	[ "$(readlink link)" = s ]
+	[ -S s ]
 }
 
 @test "many that find the same stale file: one gets the place, the others are refused" {
