@@ -179,7 +179,7 @@ static void accept_worker(struct server *s)
 			s->resting = deadline_in(REST_MS);
 		return;
 	}
-	if (peer_of(sock, &peer) == -1 || !peer_allowed(&s->o->cli.allow, &peer, sock)) {
+	if (!peer_admitted(&s->o->cli.allow, sock, &peer)) {
 		close(sock);
 		say_refused(&s->o->cli, s->o->worker.arg, &peer);
 	} else if (dispatch_add(&s->dispatch, sock) == 0) {
@@ -237,7 +237,7 @@ static bool client_allowed(const struct server *s, const struct listener *l, int
 {
 	struct peer peer;
 	size_t from = 0;
-	if (l->local && (peer_of(sock, &peer) == -1 || !peer_allowed(&s->o->cli.allow, &peer, sock))) {
+	if (l->local && !peer_admitted(&s->o->cli.allow, sock, &peer)) {
 		say_refused(&s->o->cli, l->arg, &peer);
 		return false;
 	}

@@ -165,7 +165,7 @@ static int accept_peer(const struct sending *s, int sigfd, bool full, int64_t de
 			nap(100, deadline);
 		if (sock == -1)
 			continue;
-		if (peer_of(sock, &peer) == 0 && peer_allowed(&s->cli->allow, &peer, sock))
+		if (peer_admitted(&s->cli->allow, sock, &peer))
 			return sock;
 		close(sock);
 		say_refused(s->cli, s->at.arg, &peer);

@@ -129,6 +129,9 @@ int peer_of(int sock, struct peer *peer);
 /* May we deal with PEER? SOCK, where not -1, tells its supplementary groups (SO_PEERGROUPS). */
 bool peer_allowed(const struct allow *allow, const struct peer *peer, int sock);
 
+/* Both at once, for a connected SOCK: PEER is who it is, all zero if that cannot be told. */
+bool peer_admitted(const struct allow *allow, int sock, struct peer *peer);
+
 /* ---- parse.c: the words in arguments ---- */
 
 /* A descriptor, a name, or both: N is -1 where only the name is given. NAME is NULL or owned. */

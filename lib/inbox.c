@@ -167,7 +167,7 @@ static bool accept_one(struct inbox *in, struct delivery *d, enum inbox_event *e
 			in->resting = deadline_in(REST_MS);
 		return false;
 	}
-	bool allowed = peer_of(sock, &peer) == 0 && peer_allowed(in->allow, &peer, sock);
+	bool allowed = peer_admitted(in->allow, sock, &peer);
 	if (allowed && connection_add(in, sock, true, peer) == 0)
 		return false;
 	close(sock);

@@ -76,6 +76,12 @@ int peer_of(int sock, struct peer *peer)
 	return 0;
 }
 
+bool peer_admitted(const struct allow *allow, int sock, struct peer *peer)
+{
+	*peer = (struct peer){0};
+	return peer_of(sock, peer) == 0 && peer_allowed(allow, peer, sock);
+}
+
 static bool group_listed(const struct allow *allow, gid_t gid)
 {
 	for (size_t i = 0; i < allow->gids; i++)
