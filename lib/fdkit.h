@@ -397,7 +397,6 @@ struct inbox {
 	size_t turn;                    /* whom to look at first */
 	unsigned serial;                /* the last connection's */
 	int64_t resting;                /* do not accept before: out of descriptors or memory */
-	char *data;                     /* where messages are read */
 };
 
 enum inbox_event {

@@ -62,9 +62,7 @@ static void connection_drop(struct inbox *in, size_t i)
 
 int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, int sigfd)
 {
-	*in = (struct inbox){.at = at, .allow = allow, .sigfd = sigfd, .data = malloc(MESSAGE_MAX)};
-	if (!in->data)
-		return -1;
+	*in = (struct inbox){.at = at, .allow = allow, .sigfd = sigfd};
 	return at->listens || at->fd == -1 ? 0 : inbox_attach(in);
 }
 
@@ -87,7 +85,6 @@ void inbox_close(struct inbox *in)
 	while (in->count)
 		connection_drop(in, in->count - 1);
 	free(in->connection);
-	free(in->data);
 	*in = (struct inbox){.at = in->at, .sigfd = -1};
 }
 
@@ -324,14 +321,15 @@ static bool read_one(struct inbox *in, size_t i, struct delivery *d, enum inbox_
 	bool datagrams = in->at->type == SOCK_DGRAM;
 	struct fds *to = c->form == FORM_RECORD ? &c->records.fds : &c->set.fds;
 	size_t before = to->count;
+	char data[MESSAGE_MAX];
 	d->peer = c->peer;
-	in->data[0] = '\0';
-	ssize_t n = rights_receive(c->sock, to, in->data, MESSAGE_MAX, datagrams ? &d->peer : NULL);
+	data[0] = '\0';
+	ssize_t n = rights_receive(c->sock, to, data, MESSAGE_MAX, datagrams ? &d->peer : NULL);
 	if (n == -1 && errno == EAGAIN)
 		return false;
 	if (n == -1 && errno != ECONNRESET) {
 		/* The bytes of what did not fit have been read: do they say that somebody waits for an answer? */
-		if (errno == EMFILE && is_record(in->data, MESSAGE_MAX))
+		if (errno == EMFILE && is_record(data, MESSAGE_MAX))
 			c->form = FORM_RECORD;
 		int error = errno;
 		if (!datagrams)
@@ -350,10 +348,10 @@ static bool read_one(struct inbox *in, size_t i, struct delivery *d, enum inbox_
 		return true;
 	}
 	if (c->form == FORM_UNKNOWN)
-		c->form = is_record(in->data, (size_t)n) ? FORM_RECORD : FORM_PLAIN;
+		c->form = is_record(data, (size_t)n) ? FORM_RECORD : FORM_PLAIN;
 	if (c->form == FORM_RECORD) {
 		struct fds none = {0}, *first = to == &c->set.fds ? to : &none;
-		bool tell = records_add(&c->records, in->data, (size_t)n, first) == -1 ? failed(in, i, errno, d, event)
+		bool tell = records_add(&c->records, data, (size_t)n, first) == -1 ? failed(in, i, errno, d, event)
 		                                                                     : read_records(in, i, d, event);
 		if (datagrams)
 			restart_datagram(&in->connection[i]);
@@ -363,7 +361,7 @@ static bool read_one(struct inbox *in, size_t i, struct delivery *d, enum inbox_
 		c->form = FORM_UNKNOWN;
 	if (c->set.fds.count == before)
 		return false;
-	if (keep_text(&c->set, in->data, (size_t)n) == -1)
+	if (keep_text(&c->set, data, (size_t)n) == -1)
 		return failed(in, i, errno, d, event);
 	return c->set.fds.count >= in->gather && deliver(c, d, event);
 }
