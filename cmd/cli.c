@@ -248,6 +248,11 @@ void say_refused(const struct cli *c, const char *object, const struct peer *pee
 	    (unsigned long)peer->uid);
 }
 
+void say_excess(const struct cli *c, const char *object, uid_t uid)
+{
+	say(c, "%s: uid %lu has its share of connections and descriptors, and gets no more", object, (unsigned long)uid);
+}
+
 bool peer_fits(const struct cli *c, const struct endpoint *at, char *why, size_t size)
 {
 	struct peer peer;
@@ -343,22 +348,13 @@ struct text message_file(const char *path)
 
 int become(const struct command *c, const struct delivery *d, const int *where, bool no_pid)
 {
-	struct env env;
-	size_t count = d->fds.count + 3;
-	int *from = calloc(count, sizeof *from), *to = calloc(count, sizeof *to);
-	if (!from || !to || env_open(&env) == -1)
+	struct launch l;
+	if (launch_open(&l, c) == -1 || launch_delivery(&l, d, where) == -1 ||
+	    env_listen(&l.env, l.to, d->name, l.count, no_pid) == -1)
 		fail(c->argv[0]);
-	count = command_places(c, &d->fds, from, to);
-	if (where)
-		memcpy(to, where, count * sizeof *to);
-	if (c->blocking)
-		make_blocking(&d->fds);
-	if (env_fds(&env, to, count) == -1 || env_listen(&env, to, d->name, count, no_pid) == -1 ||
-	    env_delivery(&env, d) == -1 || env_connection(&env, connection_placed(from, to, count)) == -1)
-		fail(c->argv[0]);
-	command_exec(c, from, to, count, env.var);
-	warn("%s", c->argv[0]);
-	return exec_status(errno);
+	int error = launch_become(&l);
+	warnx("%s: %s", c->argv[0], strerror(error));
+	return exec_status(error);
 }
 
 bool command_option(struct command *c, int letter)

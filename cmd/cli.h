@@ -62,6 +62,9 @@ void note(const struct cli *c, const char *format, ...) __attribute__((format(pr
 /* Say of a peer on the object's other side that it was not let in. */
 void say_refused(const struct cli *c, const char *object, const struct peer *peer);
 
+/* Say that UID may have no more of us. */
+void say_excess(const struct cli *c, const char *object, uid_t uid);
+
 /* May the peer of a connected SOCKET have our descriptors, or give us some? If not, WHY says so. */
 bool peer_fits(const struct cli *c, const struct endpoint *at, char *why, size_t size);
 

@@ -56,19 +56,21 @@ static struct options parse_options(int argc, char *argv[])
 /* -S: COMMAND on one end of a socketpair, this process between the other and its standard streams. */
 static int run_on_pair(const struct options *o)
 {
-	struct env env;
+	struct launch l;
 	int pair[2], side, status, error;
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (null == -1 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == -1 ||
-	    env_open(&env) == -1 || env_fds(&env, (const int[]){(int)o->pair}, 1) == -1)
+	if (null == -1 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == -1)
 		err(FAILED, "-S %ld", o->pair);
 	/* Standard input is ours to copy: COMMAND, reading it too, would take away from it. */
-	int from[] = {pair[1], null}, to[] = {(int)o->pair, 0};
-	pid_t pid = command_spawn(&o->command, from, to, o->pair ? 2 : 1, env.var, NULL, &error);
+	const int from[] = {pair[1], null}, to[] = {(int)o->pair, 0};
+	if (launch_open(&l, &o->command) == -1 || launch_set(&l, from, to, o->pair ? 2 : 1) == -1 ||
+	    env_fds(&l.env, to, 1) == -1)
+		err(FAILED, "-S %ld", o->pair);
+	pid_t pid = launch_start(&l, true, &error);
+	if (pid == -1)
+		err(FAILED, "%s", o->command.argv[0]);
 	if (error)
 		warnx("%s: %s", o->command.argv[0], strerror(error));
-	if (pid == -1)
-		return FAILED;
 	close(null);
 	close(pair[1]);
 	signal(SIGPIPE, SIG_IGN);
@@ -88,7 +90,6 @@ struct worker {
 	struct options *o;
 	struct inbox in;
 	struct jobs jobs;
-	struct env env;
 	int sigfd;
 	struct delivery waiting; /* came, and could not be started yet */
 	int64_t dial, give_up;  /* -c: when to try to connect again, and to end for want of a dispatcher */
@@ -106,10 +107,29 @@ static size_t most_slots(const struct worker *w)
 static void offer(struct worker *w, unsigned connection)
 {
 	size_t others = 0, most = most_slots(w);
-	for (size_t i = 0; i < w->jobs.limit; i++)
+	for (size_t i = 0; i < w->jobs.used; i++)
 		others += w->jobs.job[i].pid && !inbox_is_channel(&w->in, w->jobs.job[i].connection);
 	size_t free = w->jobs.limit - others;
 	inbox_offer(&w->in, connection, free < most ? free : most);
+}
+
+/* A job has ended. Where it could not say that it begins, whoever sent it has it still, and has given us up. */
+static void job_ended(struct worker *w, const struct job *job, int status)
+{
+	const struct options *o = w->o;
+	const char *name = o->command.argv[0];
+	if (job->error == ECANCELED) {
+		say(&o->cli, "%s: a connection was taken back", o->at.arg);
+		inbox_drop(&w->in, job->connection);
+		return;
+	}
+	if (job->error)
+		warnx("%s: %s", name, strerror(job->error));
+	note(&o->cli, "%s: pid %ld ended with status %d", name, (long)job->pid, exit_status(status));
+	if (inbox_is_channel(&w->in, job->connection))
+		inbox_answer(&w->in, job->connection, RECORD_DONE, job->id, NULL);
+	else
+		inbox_offer_one(&w->in, most_slots(w));
 }
 
 static void reap(struct worker *w)
@@ -117,16 +137,10 @@ static void reap(struct worker *w)
 	struct job ended;
 	int status;
 	while (jobs_reap(&w->jobs, &ended, &status)) {
-		if (ended.pid == w->o->at.child) {
+		if (ended.pid == w->o->at.child)
 			w->o->at.child = 0;
-			continue;
-		}
-		note(&w->o->cli, "%s: pid %ld ended with status %d", w->o->command.argv[0], (long)ended.pid,
-		     exit_status(status));
-		if (inbox_is_channel(&w->in, ended.connection))
-			inbox_answer(&w->in, ended.connection, RECORD_DONE, ended.id, NULL);
 		else
-			inbox_offer_one(&w->in, most_slots(w));
+			job_ended(w, &ended, status);
 	}
 }
 
@@ -134,22 +148,15 @@ static void reap(struct worker *w)
 static bool start(struct worker *w, struct delivery *d)
 {
 	const struct options *o = w->o;
-	uint64_t before = w->jobs.started;
-	bool there = !d->id || inbox_has(&w->in, d->connection);
-	int error = there ? jobs_start(&w->jobs, &o->command, &w->env, d) : ECANCELED;
-	if (error == ECANCELED) {
-		/* Whoever sent it has it still, and has given us up. */
-		say(&o->cli, "%s: pid %ld took a connection back", o->at.arg, (long)d->peer.pid);
-		inbox_drop(&w->in, d->connection);
-		delivery_free(d);
-		return true;
-	}
-	if (error)
-		warnx("%s: %s", o->command.argv[0], strerror(error));
-	if (w->jobs.started == before)
+	if (d->id && !inbox_has(&w->in, d->connection)) {
+		say(&o->cli, "%s: a connection was taken back", o->at.arg);
+	} else if (jobs_start(&w->jobs, &o->command, d) == -1) {
+		warn("%s", o->command.argv[0]);
 		return false;
-	note(&o->cli, "%s: started for uid %lu, pid %ld", o->command.argv[0], (unsigned long)d->peer.uid,
-	     (long)d->peer.pid);
+	} else {
+		note(&o->cli, "%s: started for uid %lu, pid %ld", o->command.argv[0], (unsigned long)d->peer.uid,
+		     (long)d->peer.pid);
+	}
 	delivery_free(d);
 	return true;
 }
@@ -159,6 +166,7 @@ static void tell(const struct options *o, enum inbox_event event, const struct d
 	unsigned long uid = d->peer.uid;
 	switch (event) {
 	case INBOX_REFUSED: say_refused(&o->cli, o->at.arg, &d->peer); break;
+	case INBOX_EXCESS: say_excess(&o->cli, o->at.arg, d->peer.uid); break;
 	case INBOX_EMPTY: say(&o->cli, "%s: uid %lu closed without a descriptor", o->at.arg, uid); break;
 	case INBOX_SHORT: say(&o->cli, "%s: uid %lu closed in the middle of a set", o->at.arg, uid); break;
 	case INBOX_ENDED: note(&o->cli, "%s: uid %lu, pid %ld closed", o->at.arg, uid, (long)d->peer.pid); break;
@@ -258,13 +266,13 @@ static void open_worker(struct worker *w)
 	struct options *o = w->o;
 	o->at.nofile = &o->command.nofile;
 	w->sigfd = signals_open(true);
-	if (w->sigfd == -1 || jobs_open(&w->jobs, (size_t)o->jobs) == -1 || env_open(&w->env) == -1)
+	if (w->sigfd == -1 || jobs_open(&w->jobs, (size_t)o->jobs) == -1)
 		fail(o->command.argv[0]);
-	env_unset(&w->env, "NOTIFY_SOCKET");
 	bool opened = reconnects(o) || (o->connect ? endpoint_dial(&o->at, true)
 	                                           : endpoint_listen(&o->at, o->cli.mode, o->cli.backlog, true)) != -1;
 	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, w->sigfd) == -1)
 		fail(o->at.arg);
+	w->in.share = share_of_uid();
 }
 
 int main(int argc, char *argv[])

@@ -22,16 +22,16 @@ struct options {
 	struct listening addresses;
 	struct allow put, get;
 	int64_t expire;
-	long most, most_per_uid;
+	long most, most_per_uid; /* the latter 0 where it is not given */
 	bool nonblock, list;
 	const char *drop;
 };
 
-enum { ANSWERED_AT_ONCE = 64, ANSWERED_PER_UID = 32, ANSWER_MS = 30000, SENT_AT_ONCE = 16 };
+enum { PUT_PER_UID = 4096, ANSWERED_AT_ONCE = 64, ANSWERED_PER_UID = 32, ANSWER_MS = 30000, SENT_AT_ONCE = 16 };
 
 static struct options parse_options(int argc, char *argv[])
 {
-	struct options o = {.expire = NEVER, .most = 65536, .most_per_uid = 4096};
+	struct options o = {.expire = NEVER, .most = 65536};
 	int letter;
 	cli_start(&o.cli, argv, "fdhold [options] SOCKET [NAME=ADDRESS...]\n"
 	          "       fdhold [options] --list SOCKET\n"
@@ -89,7 +89,7 @@ static int ask(struct options *o)
 	if (endpoint_connect(&o->at, wait_deadline(&o->cli), deadline) == -1)
 		fail_connect(o->at.arg);
 	check_peer(&o->cli, &o->at);
-	ssize_t len = record_format(line, &r);
+	ssize_t len = record_format(line, sizeof line, &r);
 	if (rights_send_all(o->at.fd, NULL, 0, line, (size_t)len, deadline) == -1) {
 		if (errno == EPIPE)
 			fail_closed(&o->at, "without an answer");
@@ -111,6 +111,11 @@ static int ask(struct options *o)
 			errx(FAILED, "%s: does not speak the record form", o->at.arg);
 		if (last)
 			return fflush(stdout) == EOF ? FAILED : 0;
+		/* Who never stops talking does not put it off. */
+		if (time_left(deadline) == 0) {
+			errno = ETIMEDOUT;
+			fail(o->at.arg);
+		}
 	}
 }
 
@@ -274,7 +279,7 @@ static void send_entry(int sock, const struct entry *e)
 	int n = snprintf(text, sizeof text, "%s\t%s\t%s\tuid %lu\t%s", e->name, kind, since, (unsigned long)e->who.uid,
 	                 expires);
 	const struct record r = {.word = RECORD_ENTRY, .text = text, .text_len = (size_t)n};
-	ssize_t len = record_format(line, &r);
+	ssize_t len = record_format(line, sizeof line, &r);
 	if (len == -1 || rights_send_all(sock, NULL, 0, line, (size_t)len, deadline_in(ANSWER_MS)) == -1)
 		_exit(1);
 }
@@ -290,7 +295,7 @@ static void list(struct holder *h, const struct delivery *d)
 	for (size_t i = 0; i < h->store.count; i++)
 		send_entry(d->sock, h->store.entry[i]);
 	char line[RECORD_MAX];
-	ssize_t len = record_format(line, &(struct record){.word = RECORD_TAKEN, .id = d->id});
+	ssize_t len = record_format(line, sizeof line, &(struct record){.word = RECORD_TAKEN, .id = d->id});
 	_exit(rights_send_all(d->sock, NULL, 0, line, (size_t)len, deadline_in(ANSWER_MS)) == -1);
 }
 
@@ -366,6 +371,8 @@ static void tell(const struct holder *h, enum inbox_event event, const struct de
 	const char *arg = h->o->at.arg;
 	if (event == INBOX_REFUSED)
 		say_refused(&h->o->cli, arg, &d->peer);
+	else if (event == INBOX_EXCESS)
+		say_excess(&h->o->cli, arg, d->peer.uid);
 	else if (event == INBOX_EMPTY || event == INBOX_ENDED)
 		note(&h->o->cli, "%s: uid %lu closed", arg, uid);
 	else if (event == INBOX_SHORT)
@@ -444,6 +451,15 @@ static void adopt(struct holder *h, int count)
 	free(copy);
 }
 
+/* What one uid may have: of the store, once our own are there, and of connections and unfinished sets. Who
+ * may put more than a share may put it at once. */
+static void set_quotas(struct holder *h)
+{
+	size_t share = share_of_uid(), given = (size_t)h->o->most_per_uid;
+	h->store.most_per_uid = given ? given : 2 * share < PUT_PER_UID ? 2 * share : PUT_PER_UID;
+	h->in.share = given > share ? given : share;
+}
+
 static void open_holder(struct holder *h, int adopted)
 {
 	struct options *o = h->o;
@@ -467,8 +483,7 @@ static void open_holder(struct holder *h, int adopted)
 	if (inbox_open(&h->in, &o->at, &o->cli.allow, h->watch) == -1)
 		fail(o->at.arg);
 	h->in.requests = true;
-	/* A uid's quota begins to count once our own are there. */
-	h->store.most_per_uid = (size_t)o->most_per_uid;
+	set_quotas(h);
 	if (listening_announce(&o->addresses, &o->cli) == -1) {
 		endpoint_close(&o->at);
 		exit(FAILED);

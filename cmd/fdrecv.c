@@ -75,7 +75,7 @@ static void ask(const struct options *o, int64_t deadline)
 		if (name)
 			len += (size_t)sprintf(names + len, "%s%s", len ? "," : "", name);
 	}
-	ssize_t n = record_format(line, &(struct record){.word = RECORD_GET, .names = o->all ? NULL : names});
+	ssize_t n = record_format(line, sizeof line, &(struct record){.word = RECORD_GET, .names = o->all ? NULL : names});
 	if (n == -1 || rights_send_all(o->at.fd, NULL, 0, line, (size_t)n, deadline) == -1) {
 		if (errno == EPIPE)
 			fail_closed(&o->at, "without a descriptor");

@@ -98,7 +98,6 @@ struct server {
 	int sigfd;
 	struct dispatch dispatch; /* to workers */
 	struct jobs jobs;       /* -- COMMAND */
-	struct env env;
 	struct { struct source source; bool used; } *by_source; /* -- COMMAND and -C: one for each job */
 	int held;               /* -- COMMAND: accepted, and not to be started just now; or -1 */
 	struct source held_source;
@@ -258,15 +257,12 @@ static bool client_allowed(const struct server *s, const struct listener *l, int
 static void start_command(struct server *s)
 {
 	struct delivery d = {.fds = {.fd = &s->held, .count = 1}};
-	uint64_t before = s->jobs.started;
 	size_t i = 0;
 	while (s->o->per_source && s->by_source[i].used)
 		i++;
 	d.connection = (unsigned)i + 1;
-	int error = jobs_start(&s->jobs, &s->o->command, &s->env, &d);
-	if (error)
-		warnx("%s: %s", s->o->command.argv[0], strerror(error));
-	if (s->jobs.started == before) {
+	if (jobs_start(&s->jobs, &s->o->command, &d) == -1) {
+		warn("%s", s->o->command.argv[0]);
 		s->resting = deadline_in(REST_MS);
 		return;
 	}
@@ -321,6 +317,8 @@ static void reap(struct server *s)
 		}
 		if (ended.connection)
 			s->by_source[ended.connection - 1].used = false;
+		if (ended.error)
+			warnx("%s: %s", s->o->command.argv[0], strerror(ended.error));
 		note(&s->o->cli, "%s: pid %ld ended with status %d", s->o->command.argv[0], (long)ended.pid,
 		     exit_status(status));
 	}
@@ -454,10 +452,9 @@ static void open_server(struct server *s)
 		endpoint_close(&o->worker);
 		exit(FAILED);
 	}
-	if (s->sigfd == -1 || jobs_open(&s->jobs, (size_t)o->jobs) == -1 || env_open(&s->env) == -1 ||
+	if (s->sigfd == -1 || jobs_open(&s->jobs, (size_t)o->jobs) == -1 ||
 	    !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))
 		fail(o->addresses.listener[0].arg);
-	env_unset(&s->env, "NOTIFY_SOCKET");
 	/* SOCKET may be a connected one, from whoever started us. */
 	if (o->listen && !o->worker.listens) {
 		if (dispatch_add(&s->dispatch, o->worker.fd) == -1)

@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { SERVED_AT_ONCE = 64 };
+enum { SERVED_AT_ONCE = 64, SERVED_PER_UID = 48 };
 
 void sending_check(struct sending *s)
 {
@@ -38,6 +38,11 @@ static _Noreturn void not_sent(const struct sending *s)
 	if (errno == EPIPE || errno == ECONNRESET)
 		fail_closed(&s->at, "without taking the descriptors");
 	fail(s->at.arg);
+}
+
+static _Noreturn void not_in_time(const struct sending *s)
+{
+	errx(TIMED_OUT, "%s: timed out: not taken in time", s->at.arg);
 }
 
 /* The plain form: one message, or with -1 one for each descriptor. */
@@ -97,16 +102,18 @@ static void await_end(const struct sending *s, int64_t deadline)
 			fail_closed(&s->at, "without taking the descriptors");
 		if (n == -1 && errno == EAGAIN && await(s->at.fd, POLLIN, deadline) != -1)
 			continue;
-		if (n == -1 && errno != EINTR) {
-			if (errno == ETIMEDOUT)
-				errx(TIMED_OUT, "%s: timed out: not taken in time", s->at.arg);
+		if (n == -1 && errno == ETIMEDOUT)
+			not_in_time(s);
+		if (n == -1 && errno != EINTR)
 			fail(s->at.arg);
-		}
 		/* A receiver may ask for what we send anyway, in the record form. */
 		if (n > 0 && answered && !(!s->records && is_record(data, (size_t)n)))
 			reply(data, (size_t)n);
 		else if (n > 0 && !answered)
 			answered = read_answer(s, &in, data, (size_t)n);
+		/* Who never stops talking does not put it off. */
+		if (n > 0 && time_left(deadline) == 0)
+			not_in_time(s);
 	}
 }
 
@@ -119,7 +126,7 @@ static void await_empty_queue(const struct sending *s, int64_t deadline)
 	socklen_t len = sizeof error;
 	for (int pause = 1; ioctl(s->at.fd, TIOCOUTQ, &queued) == 0 && queued > 0; pause += pause < 20) {
 		if (time_left(deadline) == 0)
-			errx(TIMED_OUT, "%s: timed out: not taken in time", s->at.arg);
+			not_in_time(s);
 		nap(pause, deadline);
 	}
 	if (getsockopt(s->at.fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == ECONNRESET)
@@ -146,14 +153,13 @@ static void deliver(const struct sending *s, int64_t deadline)
 	note(s->cli, "%s: taken", s->at.arg);
 }
 
-/* The next peer that connects and may: its socket. Returns -1 for a signal, which is in *SIG, or 0
+/* The next PEER that connects and may: its socket. Returns -1 for a signal, which is in *SIG, or 0
  * there when DEADLINE came. */
-static int accept_peer(const struct sending *s, int sigfd, bool full, int64_t deadline, int *sig)
+static int accept_peer(const struct sending *s, int sigfd, bool full, int64_t deadline, struct peer *peer, int *sig)
 {
 	for (;;) {
 		struct pollfd p[] = {{.fd = sigfd, .events = POLLIN}, {.fd = full ? -1 : s->at.fd, .events = POLLIN}};
 		int ready = poll(p, 2, time_left(deadline));
-		struct peer peer;
 		if (ready == 0 && time_left(deadline) == 0)
 			return -1;
 		if (ready > 0 && p[0].revents && (*sig = signals_next(sigfd)))
@@ -165,10 +171,10 @@ static int accept_peer(const struct sending *s, int sigfd, bool full, int64_t de
 			nap(100, deadline);
 		if (sock == -1)
 			continue;
-		if (peer_admitted(&s->cli->allow, sock, &peer))
+		if (peer_admitted(&s->cli->allow, sock, peer))
 			return sock;
 		close(sock);
-		say_refused(s->cli, s->at.arg, &peer);
+		say_refused(s->cli, s->at.arg, peer);
 	}
 }
 
@@ -176,8 +182,9 @@ static int accept_peer(const struct sending *s, int sigfd, bool full, int64_t de
 static void serve_first(struct sending *s, int sigfd, int64_t deadline)
 {
 	int sig = 0;
+	struct peer peer;
 	tell_ready(s->cli, false);
-	int sock = accept_peer(s, sigfd, false, deadline, &sig);
+	int sock = accept_peer(s, sigfd, false, deadline, &peer, &sig);
 	endpoint_close(&s->at);
 	signals_close(sigfd);
 	if (sock == -1 && sig)
@@ -189,39 +196,115 @@ static void serve_first(struct sending *s, int sigfd, int64_t deadline)
 	deliver(s, deadline);
 }
 
-/* -l -k: every peer, each in a process of its own, so that none waits for another. */
+/* -l -k: who is being served, each by a process of its own, and who waits for one because others of its
+ * uid have all the places that one uid may have. */
+struct serving {
+	struct sending *s;
+	int sigfd;
+	struct jobs jobs;       /* their id is the uid */
+	struct waiting { int sock; uid_t uid; } *waiting;
+	size_t count, share;    /* SHARE: so many of one uid may wait */
+	bool told;              /* that a uid has its share */
+};
+
+static bool has_place(const struct serving *v, uid_t uid)
+{
+	size_t served = 0;
+	for (size_t i = 0; i < v->jobs.limit; i++)
+		served += v->jobs.job[i].pid && v->jobs.job[i].id == uid;
+	return served < SERVED_PER_UID && v->jobs.running < v->jobs.limit;
+}
+
+/* The process that serves SOCK has that alone: what it kept open would not end for anybody else. */
+static _Noreturn void serve_one(const struct serving *v, int sock)
+{
+	struct sending *s = v->s;
+	signals_close(v->sigfd);
+	close(s->at.fd);
+	for (size_t i = 0; i < v->count; i++)
+		close(v->waiting[i].sock);
+	s->at.bound = false; /* the file is the parent's */
+	s->at.fd = sock;
+	deliver(s, deadline_in(s->cli->timeout));
+	exit(0);
+}
+
+static void start(struct serving *v, int sock, uid_t uid)
+{
+	pid_t pid = fork();
+	if (pid == 0)
+		serve_one(v, sock);
+	if (pid > 0)
+		jobs_add(&v->jobs, &(struct job){.pid = pid, .id = uid});
+	else
+		warn("%s", v->s->at.arg);
+	close(sock);
+}
+
+/* Whoever waits and can be served now, the first that came first. */
+static void start_waiting(struct serving *v)
+{
+	size_t left = 0;
+	for (size_t i = 0, count = v->count; i < count; i++) {
+		const struct waiting w = v->waiting[i];
+		if (has_place(v, w.uid)) {
+			v->waiting[i].sock = -1;
+			start(v, w.sock, w.uid);
+		} else {
+			v->waiting[left++] = w;
+		}
+	}
+	v->count = left;
+	v->told = v->told && left;
+}
+
+static bool put_off(struct serving *v, int sock, uid_t uid)
+{
+	size_t of_uid = 0;
+	for (size_t i = 0; i < v->count; i++)
+		of_uid += v->waiting[i].uid == uid;
+	struct waiting *grown = of_uid < v->share ? realloc(v->waiting, (v->count + 1) * sizeof *grown) : NULL;
+	if (!grown)
+		return false;
+	grown[v->count++] = (struct waiting){.sock = sock, .uid = uid};
+	v->waiting = grown;
+	return true;
+}
+
+static void admit(struct serving *v, int sock, uid_t uid)
+{
+	if (has_place(v, uid)) {
+		start(v, sock, uid);
+	} else if (!put_off(v, sock, uid)) {
+		close(sock);
+		if (!v->told)
+			say_excess(v->s->cli, v->s->at.arg, uid);
+		v->told = true;
+	}
+}
+
 static void serve_all(struct sending *s, int sigfd)
 {
-	struct jobs jobs;
+	struct serving v = {.s = s, .sigfd = sigfd, .share = share_of_uid()};
 	struct job ended;
+	struct peer peer;
 	int sig = 0, status;
-	if (jobs_open(&jobs, SERVED_AT_ONCE) == -1)
+	if (jobs_open(&v.jobs, SERVED_AT_ONCE) == -1)
 		fail(s->at.arg);
 	tell_ready(s->cli, true);
 	while (sig == 0 || sig == SIGCHLD || sig == SIGUSR1) {
-		while (jobs_reap(&jobs, &ended, &status))
+		while (jobs_reap(&v.jobs, &ended, &status))
 			;
+		start_waiting(&v);
 		sig = 0;
-		int sock = accept_peer(s, sigfd, jobs.running == jobs.limit, NEVER, &sig);
-		pid_t pid = sock == -1 ? 0 : fork();
-		if (sock != -1 && pid == 0) {
-			signals_close(sigfd);
-			s->at.bound = false; /* the file is the parent's */
-			s->at.fd = sock;
-			deliver(s, deadline_in(s->cli->timeout));
-			exit(0);
-		}
-		if (pid > 0)
-			jobs_add(&jobs, &(struct job){.pid = pid});
-		if (pid == -1)
-			warn("%s", s->at.arg);
+		int sock = accept_peer(s, sigfd, v.jobs.running == v.jobs.limit, NEVER, &peer, &sig);
 		if (sock != -1)
-			close(sock);
+			admit(&v, sock, peer.uid);
 	}
 	ready_notify("STOPPING=1");
 	endpoint_close(&s->at);
 	say(s->cli, "%s: ended by %s, %llu served", s->at.arg, signal_name(sig),
-	    (unsigned long long)jobs.started);
+	    (unsigned long long)v.jobs.started);
 }
 
 void sending_run(struct sending *s)

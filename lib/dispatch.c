@@ -59,7 +59,7 @@ static void *grow(void *array, size_t count, size_t *room, size_t size)
 static int say(const struct worker *w, const struct record *r, const int *fd)
 {
 	char line[RECORD_MAX];
-	ssize_t len = record_format(line, r);
+	ssize_t len = record_format(line, sizeof line, r);
 	return rights_send(w->sock, fd, fd ? 1 : 0, line, (size_t)len) == len ? 0 : -1;
 }
 

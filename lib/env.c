@@ -14,6 +14,8 @@
 
 extern char **environ;
 
+enum { TEXT_ROOM = 2048 };  /* for what is usually set */
+
 /* Variables that say something of descriptors or a connection: what fdkit does not set itself would
  * be somebody else's truth. */
 static bool in_family(const char *var)
@@ -67,24 +69,36 @@ void env_unset(struct env *env, const char *name)
 
 int env_set(struct env *env, const char *format, ...)
 {
-	char *var;
 	va_list ap;
+	if (!env->text && !(env->text = malloc(TEXT_ROOM)))
+		return -1;
+	char *var = env->text + env->text_len;
+	size_t left = TEXT_ROOM - env->text_len;
 	va_start(ap, format);
-	int n = vasprintf(&var, format, ap);
+	int n = vsnprintf(var, left, format, ap);
 	va_end(ap);
-	if (n == -1)
-		return -1;
-	if (append(env, var) == -1) {
-		free(var);
-		return -1;
+	if (n >= 0 && (size_t)n < left) {
+		env->text_len += (size_t)n + 1;
+		return append(env, var);
 	}
-	return 0;
+	va_start(ap, format);
+	n = vasprintf(&var, format, ap);
+	va_end(ap);
+	if (n != -1 && append(env, var) == 0)
+		return 0;
+	if (n != -1)
+		free(var);
+	return -1;
 }
 
 void env_reset(struct env *env)
 {
-	while (env->count > env->base)
-		free(env->var[--env->count]);
+	while (env->count > env->base) {
+		char *var = env->var[--env->count];
+		if (var < env->text || var >= env->text + TEXT_ROOM)
+			free(var);
+	}
+	env->text_len = 0;
 	if (env->var)
 		env->var[env->count] = NULL;
 }

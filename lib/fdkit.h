@@ -123,6 +123,9 @@ const char *allow_parse(struct allow *allow, const char *list);
 /* Allow whom FROM allows as well. */
 int allow_join(struct allow *to, const struct allow *from);
 
+/* How many of this process's descriptors one uid may have: a quarter of the limit. */
+size_t share_of_uid(void);
+
 /* Who connected, or who listens (Kernel: unix(7) SO_PEERCRED, fixed at connect and listen). */
 int peer_of(int sock, struct peer *peer);
 
@@ -296,8 +299,8 @@ struct records {
 /* Do these first bytes of a connection begin a record? */
 bool is_record(const char *data, size_t len);
 
-/* Write R into LINE, which has room for RECORD_MAX bytes. Returns the length; errno EMSGSIZE. */
-ssize_t record_format(char *line, const struct record *r);
+/* Write R into LINE, which has room for SIZE bytes. Returns the length; errno EMSGSIZE. */
+ssize_t record_format(char *line, size_t size, const struct record *r);
 
 /* Send a set, in as many records as it takes, waiting until DEADLINE; the descriptors stay the
  * caller's. ANSWERED: ask for an answer, to id 1. errno as rights_send_all; EMSGSIZE: too much text. */
@@ -391,12 +394,15 @@ struct inbox {
 	const struct allow *allow;
 	size_t gather;                  /* plain form: descriptors that make one delivery; 0: one message's */
 	bool requests;                  /* are understood: get, list, drop */
+	size_t share;                   /* of our descriptors that one uid's connections and unfinished sets may
+	                                   have; 0: any number */
 	int sigfd;                      /* -1 for none */
 	struct connection *connection;
 	size_t count, room;
 	size_t turn;                    /* whom to look at first */
 	unsigned serial;                /* the last connection's */
 	int64_t resting;                /* do not accept before: out of descriptors or memory */
+	unsigned late;                  /* rounds since DEADLINE came */
 };
 
 enum inbox_event {
@@ -406,6 +412,7 @@ enum inbox_event {
 	INBOX_SIGNAL,    /* the signal descriptor is readable */
 	INBOX_TIMEOUT,   /* DEADLINE came */
 	INBOX_REFUSED,   /* .peer was not allowed and is closed */
+	INBOX_EXCESS,    /* .peer was closed since its uid has its share; told of once in a flood of them */
 	INBOX_EMPTY,     /* .peer closed without a descriptor */
 	INBOX_SHORT,     /* .peer closed before it had sent `gather` descriptors */
 	INBOX_ENDED,     /* a connection that had delivered was closed */
@@ -452,6 +459,8 @@ struct env {
 	char **var;             /* NULL-terminated, for exec */
 	size_t count, room;
 	size_t base;            /* the first BASE are borrowed from the caller's environment */
+	char *text;             /* the others are written here, as long as there is room */
+	size_t text_len;
 };
 
 /* The caller's environment without the families of variables that fdkit sets. */
@@ -503,28 +512,58 @@ int connection_placed(const int *from, const int *to, size_t count);
 /* Clear O_NONBLOCK on what came. */
 void make_blocking(const struct fds *fds);
 
-/* Make each FROM appear at TO, without close-on-exec, whatever the order; FROM is used up.
- * Only system calls: safe after vfork. On -1 the table is half done: exit. */
-int place(int *from, const int *to, size_t count);
-
-/* Place, restore, execute. Returns only on failure, with errno. Safe after vfork. */
-void command_exec(const struct command *c, int *from, const int *to, size_t count, char **env);
-
 /* 127 for a command that is not there, 126 for one that cannot be run: as env(1). */
 int exec_status(int error);
 
-/* What a new process says, once it exists and before anything else, to whoever wants to know. */
-struct acknowledgement {
-	int sock;
-	const char *line;
-	size_t len;
+/* ---- launch.c: COMMAND begun, in place of the tool or as a new process ---- */
+
+/* Make each FROM appear at TO, without close-on-exec, whatever the order; FROM is used up. Returns
+ * errno's value or 0, and leaves errno alone; after a failure the table is half done: exit. */
+int place(int *from, const int *to, size_t count);
+
+/* All that a new process needs to become COMMAND, which shares our memory until it has. */
+struct launch {
+	const struct command *command;
+	struct env env;
+	int *from, *to;         /* COUNT placements */
+	size_t count, room;
+	const char *path;       /* COMMAND's, found in PATH: */
+	char *found;
+	int missing;            /* or why it was not, errno's value */
+	char **script;          /* the words for a shell, should COMMAND be a script without #! */
+	sigset_t no_signals;
+	int ack_sock;           /* what the process says first, and where: ACK_LEN 0 for nothing */
+	char ack[64];
+	ssize_t ack_len;
+	pid_t busy;             /* not 0: the process uses this */
+	int *error;             /* where it says why it failed */
+	char *stack;
 };
 
-/* The same in a new process. Returns its pid, which the caller reaps. *ERROR is 0, or why the
- * command did not begin (the process exits with exec_status). On -1 (fork) *ERROR is errno. With ACK
- * the process sends it first; if it cannot, the command is not begun and *ERROR is ECANCELED. */
-pid_t command_spawn(const struct command *c, int *from, const int *to, size_t count, char **env,
-                    const struct acknowledgement *ack, int *error);
+/* COMMAND's environment is ours, less what fdkit sets. */
+int launch_open(struct launch *l, const struct command *c);
+
+/* Forget what was set before, and set the placements FROM to TO. */
+int launch_set(struct launch *l, const int *from, const int *to, size_t count);
+
+/* The same for a delivery, with its environment: at WHERE or, if that is NULL, where command_places puts
+ * it. The descriptors stay the caller's, which may close them once the process is started. */
+int launch_delivery(struct launch *l, const struct delivery *d, const int *where);
+
+/* Have the process acknowledge the set ID on SOCK before anything else. */
+void launch_acknowledge(struct launch *l, int sock, uint64_t id);
+
+/* May L be set again: has its process begun COMMAND, or ended? */
+bool launch_free(const struct launch *l);
+
+/* Start the process, which the caller reaps; WAIT until it has begun COMMAND, or failed. *ERROR, which
+ * must stay where it is, holds after that, or after the process was reaped, why COMMAND was not begun,
+ * errno's value or 0; the process exits with exec_status. ECANCELED: it could not acknowledge. On -1
+ * (errno as clone(2)) there is no process. */
+pid_t launch_start(struct launch *l, bool wait, int *error);
+
+/* Become COMMAND. Returns only on failure, errno's value. */
+int launch_become(struct launch *l);
 
 /* ---- jobs.c: commands that run ---- */
 
@@ -532,23 +571,29 @@ struct job {
 	pid_t pid;              /* 0: a free place */
 	unsigned connection;    /* what it was started for: the delivery's connection and id, */
 	uint64_t id;            /* or whatever the caller put there */
+	int error;              /* once reaped: why COMMAND could not be begun, errno's value, or 0 */
 };
 
 struct jobs {
 	struct job *job;
 	size_t limit, running;
+	size_t vacant;          /* no place before this one is free, */
+	size_t used;            /* and none from this one on was ever used */
 	uint64_t started;
+	struct launch **launch; /* those that exist */
+	size_t launches;
 };
 
 int jobs_open(struct jobs *j, size_t limit);
-void jobs_add(struct jobs *j, const struct job *job);
+
+/* There must be a free place. Returns it. */
+struct job *jobs_add(struct jobs *j, const struct job *job);
 
 /* Run C with the descriptors of D, which stay the caller's, in a new process: its places, its
- * environment on top of ENV, its place among the jobs. If D wants an answer, the process acknowledges
- * by itself. Returns 0; or errno's value: with a job started, COMMAND could not be executed; with
- * none, ECANCELED: the peer does not want it any more; else there was no process or no memory, and it
- * is worth another try. */
-int jobs_start(struct jobs *j, const struct command *c, struct env *env, const struct delivery *d);
+ * environment without NOTIFY_SOCKET, its place among the jobs. If D wants an answer, the process
+ * acknowledges by itself. On -1 there was no process or no memory, and it is worth another try. Whether
+ * COMMAND was begun tells jobs_reap: ECANCELED, the peer does not want it any more. */
+int jobs_start(struct jobs *j, const struct command *c, const struct delivery *d);
 
 /* Reap a child that has ended, a job or not: what it was (a pid alone if no job) and its wait(2)
  * status. False when none has. */

@@ -18,6 +18,7 @@ struct connection {
 	bool more;              /* what was read of it may hold another record */
 	bool unread;            /* it has closed, and messages are left for when there is no HOLD */
 	bool channel;           /* a dispatcher's */
+	bool told;              /* it was said that its uid has its share */
 	size_t promised;        /* to it: commands at once */
 	enum { FORM_UNKNOWN, FORM_PLAIN, FORM_RECORD } form;
 	struct peer peer;
@@ -25,7 +26,11 @@ struct connection {
 	struct delivery set;    /* gathered so far */
 };
 
-enum { REST_MS = 100 };
+enum {
+	REST_MS = 100,
+	LATE_MOST = 64,         /* rounds after the deadline: who never stops sending does not put it off */
+	ACCEPTS_MOST = 64,      /* at a time, of those that get nothing: a flood is to cost others little */
+};
 
 static int connection_add(struct inbox *in, int sock, bool ours, struct peer peer)
 {
@@ -88,13 +93,47 @@ void inbox_close(struct inbox *in)
 	*in = (struct inbox){.at = in->at, .sigfd = -1};
 }
 
+/* ---- shares ---- */
+
+static size_t gathered(const struct connection *c)
+{
+	return c->set.fds.count + c->records.fds.count;
+}
+
+/* How many of our descriptors UID holds, by connections and by what they have gathered. */
+static size_t held_by(const struct inbox *in, uid_t uid)
+{
+	size_t held = 0;
+	for (size_t i = 0; i < in->count; i++)
+		if (in->connection[i].ours && in->connection[i].peer.uid == uid)
+			held += 1 + gathered(&in->connection[i]);
+	return held;
+}
+
+/* May UID have no further connection? A flood of them is to be told of once, until UID holds less than half
+ * of its share again. */
+static bool has_share(struct inbox *in, uid_t uid, bool *tell)
+{
+	size_t held = in->share ? held_by(in, uid) : 0;
+	bool full = in->share && held >= in->share, told = false;
+	for (size_t i = 0; in->share && i < in->count; i++) {
+		struct connection *c = &in->connection[i];
+		if (c->peer.uid != uid)
+			continue;
+		told = told || c->told;
+		c->told = full || (c->told && held >= in->share / 2);
+	}
+	*tell = full && !told;
+	return full;
+}
+
 /* ---- answers ---- */
 
 /* Kernel: a line this short is sent as a whole or not at all (unix_stream_sendmsg). */
 static int answer(const struct connection *c, const struct record *r)
 {
 	char line[RECORD_MAX];
-	ssize_t len = record_format(line, r);
+	ssize_t len = record_format(line, sizeof line, r);
 	return rights_send(c->sock, NULL, 0, line, (size_t)len) == len ? 0 : -1;
 }
 
@@ -156,37 +195,57 @@ void inbox_drop(struct inbox *in, unsigned serial)
 
 static bool accept_one(struct inbox *in, struct delivery *d, enum inbox_event *event)
 {
-	struct peer peer;
-	int sock = endpoint_accept(in->at);
-	if (sock == -1) {
+	for (int i = 0; i < ACCEPTS_MOST; i++) {
+		bool tell = true;
+		int sock = endpoint_accept(in->at);
 		/* Any other error is the one connection's, which is gone. */
-		if (out_of_resources(errno))
+		if (sock == -1 && out_of_resources(errno))
 			in->resting = deadline_in(REST_MS);
-		return false;
+		if (sock == -1)
+			return false;
+		bool allowed = peer_admitted(in->allow, sock, &d->peer);
+		bool excess = allowed && has_share(in, d->peer.uid, &tell);
+		if (allowed && !excess && connection_add(in, sock, true, d->peer) == 0)
+			return false;
+		close(sock);
+		if (allowed && !excess) {
+			in->resting = deadline_in(REST_MS);
+			return false;
+		}
+		*event = excess ? INBOX_EXCESS : INBOX_REFUSED;
+		if (tell)
+			return true;
 	}
-	bool allowed = peer_admitted(in->allow, sock, &peer);
-	if (allowed && connection_add(in, sock, true, peer) == 0)
-		return false;
-	close(sock);
-	if (allowed) {
-		in->resting = deadline_in(REST_MS);
-		return false;
-	}
-	d->peer = peer;
-	*event = INBOX_REFUSED;
-	return true;
+	return false;
 }
 
-/* Connection I did, or asked for, what cannot be: tell it, in the record form, and close it. */
-static bool failed(struct inbox *in, size_t i, int error, struct delivery *d, enum inbox_event *event)
+/* Close connection I, and tell it, in the record form, WHY. */
+static void turn_away(struct inbox *in, size_t i, const char *why, struct delivery *d)
 {
 	struct connection *c = &in->connection[i];
 	if (c->form == FORM_RECORD)
-		answer(c, &(struct record){.word = RECORD_REFUSED, .why = strerror(error)});
+		answer(c, &(struct record){.word = RECORD_REFUSED, .why = why});
 	d->peer = c->peer;
+	connection_drop(in, i);
+}
+
+/* Connection I did, or asked for, what cannot be. */
+static bool failed(struct inbox *in, size_t i, int error, struct delivery *d, enum inbox_event *event)
+{
+	turn_away(in, i, strerror(error), d);
 	d->error = error;
 	*event = INBOX_FAILED;
-	connection_drop(in, i);
+	return true;
+}
+
+/* Has connection I gathered what its uid has no share for? */
+static bool exceeds(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
+{
+	const struct connection *c = &in->connection[i];
+	if (!in->share || !c->ours || !gathered(c) || held_by(in, c->peer.uid) <= in->share)
+		return false;
+	turn_away(in, i, "too many descriptors of your uid wait here", d);
+	*event = INBOX_EXCESS;
 	return true;
 }
 
@@ -194,7 +253,7 @@ static bool failed(struct inbox *in, size_t i, int error, struct delivery *d, en
 static bool ended(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
 {
 	const struct connection *c = &in->connection[i];
-	*event = c->set.fds.count || c->records.fds.count ? INBOX_SHORT : c->delivered ? INBOX_ENDED : INBOX_EMPTY;
+	*event = gathered(c) ? INBOX_SHORT : c->delivered ? INBOX_ENDED : INBOX_EMPTY;
 	d->peer = c->peer;
 	connection_drop(in, i);
 	return true;
@@ -303,7 +362,7 @@ static bool read_records(struct inbox *in, size_t i, struct delivery *d, enum in
 			return deliver(c, d, event);
 		}
 	}
-	return got == 0 ? false : failed(in, i, error, d, event);
+	return got == 0 ? exceeds(in, i, d, event) : failed(in, i, error, d, event);
 }
 
 /* A datagram stands alone: a set that goes on in another, whose sender may be another, does not exist. */
@@ -411,6 +470,10 @@ enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int
 		return event;
 	for (;;) {
 		struct pollfd few[8], *p = few;
+		int left = time_left(deadline);
+		in->late = left ? 0 : in->late + 1;
+		if (in->late > LATE_MOST)
+			return INBOX_TIMEOUT;
 		if (in->count + 2 > sizeof few / sizeof *few && !(p = malloc((in->count + 2) * sizeof *p))) {
 			d->error = errno;
 			return INBOX_FAILED;
@@ -418,7 +481,6 @@ enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int
 		if (in->resting && !time_left(in->resting))
 			in->resting = 0;
 		size_t n = poll_set(in, p, hold);
-		int left = time_left(deadline);
 		int ready = poll(p, n, time_left(sooner(deadline, in->resting ? in->resting : NEVER)));
 		bool tell = ready > 0 && p[0].revents;
 		/* In turn, so that a busy connection, or many new ones, delay nobody else for long. */

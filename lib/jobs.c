@@ -6,47 +6,71 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+/* Processes that have not executed COMMAND yet, at once; with more, the next start waits for it. */
+enum { LAUNCHES = 64 };
+
 int jobs_open(struct jobs *j, size_t limit)
 {
-	*j = (struct jobs){.job = calloc(limit, sizeof *j->job), .limit = limit};
-	return j->job ? 0 : -1;
+	*j = (struct jobs){.job = calloc(limit, sizeof *j->job), .limit = limit,
+	                   .launch = calloc(LAUNCHES, sizeof *j->launch)};
+	return j->job && j->launch ? 0 : -1;
 }
 
-void jobs_add(struct jobs *j, const struct job *job)
+struct job *jobs_add(struct jobs *j, const struct job *job)
 {
-	for (size_t i = 0; i < j->limit; i++) {
-		if (j->job[i].pid)
-			continue;
-		j->job[i] = *job;
-		j->running++;
-		j->started++;
-		return;
+	while (j->job[j->vacant].pid)
+		j->vacant++;
+	struct job *place = &j->job[j->vacant++];
+	*place = *job;
+	if (j->used < j->vacant)
+		j->used = j->vacant;
+	j->running++;
+	j->started++;
+	return place;
+}
+
+static void jobs_remove(struct jobs *j, struct job *job)
+{
+	size_t i = (size_t)(job - j->job);
+	job->pid = 0;
+	j->running--;
+	if (i < j->vacant)
+		j->vacant = i;
+	while (j->used && !j->job[j->used - 1].pid)
+		j->used--;
+}
+
+/* One that is free, or a new one. The last one is always free, since starts that use it wait. */
+static struct launch *launch_for(struct jobs *j, const struct command *c)
+{
+	size_t i = 0;
+	while (i < j->launches && !launch_free(j->launch[i]))
+		i++;
+	if (i < j->launches)
+		return j->launch[i];
+	struct launch *l = malloc(sizeof *l);
+	if (!l || launch_open(l, c) == -1) {
+		free(l);
+		return NULL;
 	}
+	env_unset(&l->env, "NOTIFY_SOCKET");
+	return j->launch[j->launches++] = l;
 }
 
-int jobs_start(struct jobs *j, const struct command *c, struct env *env, const struct delivery *d)
+int jobs_start(struct jobs *j, const struct command *c, const struct delivery *d)
 {
-	size_t count = d->fds.count + 3;
-	int *from = calloc(count, sizeof *from), *to = calloc(count, sizeof *to), error = ENOMEM;
-	struct job job = {.pid = -1, .connection = d->connection, .id = d->id};
-	char line[RECORD_MAX];
-	struct acknowledgement ack = {.sock = d->sock, .line = line};
+	struct launch *l = launch_for(j, c);
+	if (!l || launch_delivery(l, d, NULL) == -1)
+		return -1;
 	if (d->id)
-		ack.len = (size_t)record_format(line, &(struct record){.word = RECORD_TAKEN, .id = d->id});
-	if (from && to) {
-		count = command_places(c, &d->fds, from, to);
-		if (c->blocking)
-			make_blocking(&d->fds);
-		if (env_fds(env, to, count) == 0 && env_delivery(env, d) == 0 &&
-		    env_connection(env, connection_placed(from, to, count)) == 0)
-			job.pid = command_spawn(c, from, to, count, env->var, d->id ? &ack : NULL, &error);
-	}
-	if (job.pid != -1 && error != ECANCELED)
-		jobs_add(j, &job);
-	env_reset(env);
-	free(from);
-	free(to);
-	return error;
+		launch_acknowledge(l, d->sock, d->id);
+	struct job *job = jobs_add(j, &(struct job){.pid = -1, .connection = d->connection, .id = d->id});
+	job->pid = launch_start(l, j->launches == LAUNCHES && l == j->launch[LAUNCHES - 1], &job->error);
+	if (job->pid != -1)
+		return 0;
+	j->started--;
+	jobs_remove(j, job);
+	return -1;
 }
 
 bool jobs_reap(struct jobs *j, struct job *ended, int *status)
@@ -56,12 +80,12 @@ bool jobs_reap(struct jobs *j, struct job *ended, int *status)
 		pid = waitpid(-1, status, WNOHANG);
 	while (pid == -1 && errno == EINTR);
 	*ended = (struct job){.pid = pid};
-	for (size_t i = 0; pid > 0 && i < j->limit; i++) {
+	for (size_t i = 0; pid > 0 && i < j->used; i++) {
 		if (j->job[i].pid != pid)
 			continue;
 		*ended = j->job[i];
-		j->job[i].pid = 0;
-		j->running--;
+		j->started -= ended->error == ECANCELED;
+		jobs_remove(j, &j->job[i]);
 		break;
 	}
 	return pid > 0;
@@ -69,7 +93,7 @@ bool jobs_reap(struct jobs *j, struct job *ended, int *status)
 
 void jobs_kill(const struct jobs *j, int sig)
 {
-	for (size_t i = 0; i < j->limit; i++)
+	for (size_t i = 0; i < j->used; i++)
 		if (j->job[i].pid)
 			kill(j->job[i].pid, sig);
 }

@@ -59,9 +59,8 @@ static void put_text(char *line, size_t size, size_t *len, const char *text, siz
 	}
 }
 
-ssize_t record_format(char *line, const struct record *r)
+ssize_t record_format(char *line, size_t size, const struct record *r)
 {
-	const size_t size = RECORD_MAX;
 	size_t len = 0;
 	put(line, size, &len, prefix);
 	put(line, size, &len, words[r->word]);
@@ -190,7 +189,9 @@ int records_add(struct records *in, const char *data, size_t len, struct fds *fd
 int records_next(struct records *in, struct record *r)
 {
 	size_t left = in->end - in->start;
-	char *line = in->data + in->start, *newline = left ? memchr(line, '\n', left) : NULL;
+	if (!left)
+		return 0;
+	char *line = in->data + in->start, *newline = memchr(line, '\n', left);
 	size_t len = newline ? (size_t)(newline - line) : left;
 	if (!newline && left < RECORD_MAX)
 		return 0;
@@ -232,8 +233,14 @@ int names_append(char ***name, size_t before, const char *names, size_t count)
 		n++;
 	}
 	free(copy);
+	if (good && n == count)
+		return 0;
+	for (size_t i = before; i < before + count; i++) {
+		free(grown[i]);
+		grown[i] = NULL;
+	}
 	errno = EPROTO;
-	return good && n == count ? 0 : -1;
+	return -1;
 }
 
 static int compare(const void *a, const void *b)
@@ -294,7 +301,7 @@ int set_send(int sock, const struct delivery *set, bool answered, int64_t deadli
 			.word = RECORD_SET, .fds = n, .more = !last, .id = last && answered,
 			.names = named ? names : NULL, .text = sent ? NULL : set->text, .text_len = set->len,
 		};
-		ssize_t len = record_format(line, &r);
+		ssize_t len = record_format(line, sizeof line, &r);
 		if (len == -1 || rights_send_all(sock, set->fds.fd + sent, n, line, (size_t)len, deadline) == -1)
 			return -1;
 	}
