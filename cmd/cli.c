@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,13 @@ void cli_start(struct cli *c, char *argv[], const char *synopsis, const char *le
 	setvbuf(stderr, line, _IOLBF, sizeof line);
 }
 
+static _Noreturn void done_printing(void)
+{
+	if (fflush(stdout) == EOF)
+		err(FAILED, "standard output");
+	exit(0);
+}
+
 static _Noreturn void help(const struct cli *c)
 {
 	printf("usage: %s\n\n", c->synopsis);
@@ -96,7 +104,7 @@ static _Noreturn void help(const struct cli *c)
 		else
 			printf("  -%c, %-24s %s\n", options[i].letter, left, options[i].help);
 	}
-	exit(fflush(stdout) == 0 ? 0 : FAILED);
+	done_printing();
 }
 
 /* What getopt_long is to know of the options that the command takes. */
@@ -124,12 +132,13 @@ void check(const char *word, const char *value, const char *why)
 {
 	if (!why)
 		return;
-	/* One line, whatever was typed. */
-	char *shown = strdup(value);
-	for (char *c = shown; c && *c; c++)
+	/* One line, whatever was typed, and without memory, which may be what is missing. */
+	char shown[PATH_MAX];
+	snprintf(shown, sizeof shown, "%s", value);
+	for (char *c = shown; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
 			*c = '?';
-	errx(FAILED, "%s%s%s: %s", word, *word ? " " : "", shown ? shown : "", why);
+	errx(FAILED, "%s%s%s: %s", word, *word ? " " : "", shown, why);
 }
 
 /* False: the option is the command's own. */
@@ -164,7 +173,7 @@ int cli_option(struct cli *c, int argc, char *argv[])
 			help(c);
 		if (letter == 'V') {
 			printf("%s (fdkit) %s\n", program_invocation_short_name, FDKIT_VERSION);
-			exit(fflush(stdout) == 0 ? 0 : FAILED);
+			done_printing();
 		}
 		if (letter == '?') /* getopt_long has said why */
 			exit(FAILED);
@@ -301,7 +310,7 @@ void guard_standard(void)
 {
 	for (int fd = 0; fd <= 2; fd++)
 		if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
-			_exit(FAILED);
+			err(FAILED, "/dev/null");
 }
 
 void die_of(int sig)

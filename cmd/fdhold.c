@@ -66,17 +66,25 @@ static struct options parse_options(int argc, char *argv[])
 
 /* ---- --list and --drop: a question to a store ---- */
 
+static _Noreturn void fail_form(const struct options *o)
+{
+	errx(FAILED, "%s: does not speak the record form", o->at.arg);
+}
+
 /* One record of the store's answer. Returns whether it was the last. */
 static bool show(const struct options *o, const struct record *r)
 {
 	if (r->word == RECORD_REFUSED)
 		errx(FAILED, "%s: refused: %s", o->at.arg, r->why ? r->why : "no reason given");
-	if (r->word == RECORD_ENTRY && r->text) {
+	if (o->list && r->word == RECORD_ENTRY && r->text) {
 		for (size_t i = 0; i < r->text_len; i++)
 			putchar((unsigned char)r->text[i] < ' ' && r->text[i] != '\t' ? '?' : r->text[i]);
 		putchar('\n');
+		return false;
 	}
-	return r->word == RECORD_TAKEN;
+	if (r->word != RECORD_TAKEN || r->id != 1)
+		fail_form(o);
+	return true;
 }
 
 static int ask(struct options *o)
@@ -108,7 +116,7 @@ static int ask(struct options *o)
 		while (!last && (got = records_next(&in, &r)) == 1)
 			last = show(o, &r);
 		if (got == -1)
-			errx(FAILED, "%s: does not speak the record form", o->at.arg);
+			fail_form(o);
 		if (last)
 			return fflush(stdout) == EOF ? FAILED : 0;
 		/* Who never stops talking does not put it off. */

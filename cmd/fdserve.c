@@ -452,8 +452,9 @@ static void open_server(struct server *s)
 		endpoint_close(&o->worker);
 		exit(FAILED);
 	}
-	if (s->sigfd == -1 || jobs_open(&s->jobs, (size_t)o->jobs) == -1 ||
-	    !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))
+	if (s->sigfd == -1 ||
+	    (runs_command(s) && (jobs_open(&s->jobs, (size_t)o->jobs) == -1 ||
+	                         !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))))
 		fail(o->addresses.listener[0].arg);
 	/* SOCKET may be a connected one, from whoever started us. */
 	if (o->listen && !o->worker.listens) {

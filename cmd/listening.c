@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include <err.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@ void listening_parse(struct listening *l, char *argv[], size_t count, bool named
 	l->listener = calloc(count + 1, sizeof *l->listener);
 	l->name = calloc(count + 1, sizeof *l->name);
 	if (!l->listener || !l->name)
-		err(FAILED, "%s", argv[0]);
+		err(FAILED, "%s", count ? argv[0] : "ADDRESS");
 	for (size_t i = 0; i < count; i++) {
 		const char *address = argv[i], *equals = named ? strchr(argv[i], '=') : NULL;
 		/* unix:a=b is a path. */
@@ -51,19 +52,24 @@ int listening_announce(struct listening *l, const struct cli *c)
 {
 	char *text = NULL;
 	size_t len = 0;
+	int unknown = 0;
 	FILE *out = open_memstream(&text, &len);
 	for (size_t i = 0; out && i < l->count; i++) {
 		char name[4200];
-		if (listener_name(&l->listener[i], name, sizeof name) == -1)
+		if (listener_name(&l->listener[i], name, sizeof name) == -1) {
+			unknown = errno;
 			snprintf(name, sizeof name, "%s", l->listener[i].arg);
+		}
 		if (l->name[i])
 			fprintf(out, "%s=", l->name[i]);
 		fprintf(out, "%s\n", name);
 		note(c, "%s: listening", name);
 	}
 	int result = out && fclose(out) != EOF ? 0 : -1;
-	if (result == 0 && l->address_file)
-		result = address_file_write(l->address_file, text);
+	if (result == 0 && l->address_file) {
+		errno = unknown;
+		result = unknown ? -1 : address_file_write(l->address_file, text);
+	}
 	if (result == -1) {
 		warn("-A %s", l->address_file ? l->address_file : "");
 		listening_close(l);

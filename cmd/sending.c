@@ -90,7 +90,9 @@ static void await_end(const struct sending *s, int64_t deadline)
 	bool answered = !s->records;
 	shutdown(s->at.fd, SHUT_WR);
 	for (;;) {
-		ssize_t n = recv(s->at.fd, data, sizeof data, MSG_DONTWAIT);
+		ssize_t n = await(s->at.fd, POLLIN, deadline);
+		if (n != -1)
+			n = recv(s->at.fd, data, sizeof data, MSG_DONTWAIT);
 		if (n == 0 && answered) {
 			records_free(&in);
 			return;
@@ -100,11 +102,9 @@ static void await_end(const struct sending *s, int64_t deadline)
 			     "speaks the record form)", s->at.arg, FDS_PER_MESSAGE);
 		if (n == -1 && errno == ECONNRESET)
 			fail_closed(&s->at, "without taking the descriptors");
-		if (n == -1 && errno == EAGAIN && await(s->at.fd, POLLIN, deadline) != -1)
-			continue;
 		if (n == -1 && errno == ETIMEDOUT)
 			not_in_time(s);
-		if (n == -1 && errno != EINTR)
+		if (n == -1 && errno != EINTR && errno != EAGAIN)
 			fail(s->at.arg);
 		/* A receiver may ask for what we send anyway, in the record form. */
 		if (n > 0 && answered && !(!s->records && is_record(data, (size_t)n)))

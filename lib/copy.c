@@ -6,7 +6,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/ioctl.h>
+#include <stdlib.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -230,10 +231,20 @@ int copy_both(int both, int in, int out, int *side)
 	return result;
 }
 
+/* OUT is ours to write, so a pipe there may hold as much as one call moves; what came from others stays as
+ * it is. Kernel: setting less than there is would shrink it (F_SETPIPE_SZ, fcntl(2)). */
+static void widen(int out)
+{
+	int size = fcntl(out, F_GETPIPE_SZ);
+	if (size != -1 && size < CHUNK)
+		fcntl(out, F_SETPIPE_SZ, CHUNK);
+}
+
 int copy_by_kind(int fd, int in, int out, int *side)
 {
 	struct stat st;
-	int flags = fcntl(fd, F_GETFL), number, listens = 0;
+	char slave[32];
+	int flags = fcntl(fd, F_GETFL), listens = 0;
 	socklen_t len = sizeof listens;
 	*side = fd;
 	if (flags == -1 || fstat(fd, &st) == -1)
@@ -244,7 +255,8 @@ int copy_by_kind(int fd, int in, int out, int *side)
 		errno = EINVAL;
 	if (errno)
 		return -1;
-	if (S_ISSOCK(st.st_mode) || ioctl(fd, TIOCGPTN, &number) == 0)
+	widen(out);
+	if (S_ISSOCK(st.st_mode) || ptsname_r(fd, slave, sizeof slave) == 0)
 		return copy_both(fd, in, out, side);
 	bool writes = (flags & O_ACCMODE) != O_RDONLY;
 	if ((flags & O_ACCMODE) == O_WRONLY || (writes && isatty(fd)))

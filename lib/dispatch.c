@@ -35,7 +35,8 @@ struct worker {
 
 struct ticket {
 	int fd;                 /* our copy; -1 once acknowledged, unless doubled */
-	uint64_t id;
+	uint64_t id;            /* its place in the array, and a number that never comes back; 0: free */
+	size_t next;            /* of a free place: the next one, counted from 1 */
 	bool acknowledged;      /* and kept only to be counted, or to be ended */
 	bool doubled;           /* a worker that it was taken back from has another copy in its queue */
 	unsigned worker;        /* serial, 0 for nobody yet */
@@ -43,7 +44,7 @@ struct ticket {
 	struct source source;
 };
 
-enum { CROWDED_MS = 20 };
+enum { CROWDED_MS = 20, PLACE_BITS = 20 };
 
 static void *grow(void *array, size_t count, size_t *room, size_t size)
 {
@@ -97,41 +98,57 @@ size_t dispatch_slots(const struct dispatch *d)
 	return slots;
 }
 
-static size_t waiting(const struct dispatch *d)
-{
-	size_t n = 0;
-	for (size_t i = 0; i < d->tickets; i++)
-		n += !d->ticket[i].worker;
-	return n;
-}
-
 size_t dispatch_room(const struct dispatch *d)
 {
-	size_t slots = dispatch_slots(d), wait = waiting(d);
-	return slots > wait ? slots - wait : 0;
+	size_t slots = dispatch_slots(d);
+	return slots > d->waiting ? slots - d->waiting : 0;
 }
 
 size_t dispatch_pending(const struct dispatch *d)
 {
-	size_t n = 0;
-	for (size_t i = 0; i < d->tickets; i++)
-		n += !d->ticket[i].acknowledged;
-	return n;
+	return d->pending;
 }
 
 size_t dispatch_from(const struct dispatch *d, const struct source *source)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < d->tickets; i++)
-		n += memcmp(&d->ticket[i].source, source, sizeof *source) == 0;
+		n += d->ticket[i].id && memcmp(&d->ticket[i].source, source, sizeof *source) == 0;
 	return n;
 }
 
-static void ticket_end(struct dispatch *d, size_t i)
+/* A free place among the tickets. On failure (ENOMEM) NULL. */
+static struct ticket *ticket_new(struct dispatch *d)
 {
-	if (d->ticket[i].fd != -1)
-		close(d->ticket[i].fd);
-	d->ticket[i] = d->ticket[--d->tickets];
+	size_t i = d->tickets;
+	if (d->vacant) {
+		i = d->vacant - 1;
+		d->vacant = d->ticket[i].next;
+	} else {
+		struct ticket *grown = i >> PLACE_BITS ? NULL : grow(d->ticket, i, &d->ticket_room, sizeof *grown);
+		if (!grown)
+			return NULL;
+		d->ticket = grown;
+		d->tickets++;
+	}
+	d->ticket[i] = (struct ticket){.id = ++d->last_id << PLACE_BITS | i};
+	return &d->ticket[i];
+}
+
+static void ticket_end(struct dispatch *d, struct ticket *t)
+{
+	if (t->fd != -1)
+		close(t->fd);
+	t->id = 0;
+	t->next = d->vacant;
+	d->vacant = (size_t)(t - d->ticket) + 1;
+}
+
+/* T waits no longer for an acknowledgement. */
+static void settled(struct dispatch *d)
+{
+	if (--d->pending == 0)
+		d->check = 0;
 }
 
 /* The one with the most free slots; among equals, each in turn. */
@@ -148,10 +165,9 @@ static struct worker *freest(struct dispatch *d)
 	return best;
 }
 
-/* Hand ticket I to a worker, if one has a slot. Returns false if none has. */
-static bool hand(struct dispatch *d, size_t i)
+/* Hand ticket T to a worker, if one has a slot. Returns false if none has. */
+static bool hand(struct dispatch *d, struct ticket *t)
 {
-	struct ticket *t = &d->ticket[i];
 	struct worker *w;
 	while ((w = freest(d))) {
 		const struct record set = {.word = RECORD_SET, .fds = 1, .id = t->id};
@@ -166,14 +182,18 @@ static bool hand(struct dispatch *d, size_t i)
 			continue;
 		}
 		d->handed++;
+		d->waiting--;
 		w->proved = true;
 		if (d->plain) {
-			ticket_end(d, i);
+			settled(d);
+			ticket_end(d, t);
 			return true;
 		}
 		w->slots--;
 		t->worker = w->serial;
 		t->sent = now();
+		if (!d->check && d->patience != NEVER)
+			d->check = t->sent + d->patience;
 		return true;
 	}
 	return false;
@@ -181,72 +201,80 @@ static bool hand(struct dispatch *d, size_t i)
 
 int dispatch_give(struct dispatch *d, int connection, const struct source *source)
 {
-	struct ticket *grown = grow(d->ticket, d->tickets, &d->ticket_room, sizeof *grown);
-	if (!grown)
+	struct ticket *t = ticket_new(d);
+	if (!t)
 		return -1;
-	d->ticket = grown;
-	d->ticket[d->tickets++] = (struct ticket){.fd = connection, .id = ++d->last_id, .source = *source};
-	hand(d, d->tickets - 1);
+	t->fd = connection;
+	t->source = *source;
+	d->waiting++;
+	d->pending++;
+	hand(d, t);
 	return 0;
+}
+
+/* Ticket T is to be handed on. */
+static void give_back(struct dispatch *d, struct ticket *t)
+{
+	t->worker = 0;
+	d->waiting++;
+	d->returned++;
 }
 
 /* What worker W has not acknowledged is to be handed on. What it has is not our matter any more. */
 static void take_back(struct dispatch *d, const struct worker *w)
 {
-	for (size_t i = d->tickets; i-- > 0;) {
+	for (size_t i = 0; i < d->tickets; i++) {
 		struct ticket *t = &d->ticket[i];
-		if (t->worker != w->serial)
+		if (!t->id || t->worker != w->serial)
 			continue;
 		if (t->acknowledged) {
-			ticket_end(d, i);
-			continue;
+			ticket_end(d, t);
+		} else {
+			t->doubled = t->doubled || w->given_up;
+			give_back(d, t);
 		}
-		t->worker = 0;
-		t->doubled = t->doubled || w->given_up;
-		d->returned++;
 	}
 }
 
-static void acknowledge(struct dispatch *d, size_t i)
+static void acknowledge(struct dispatch *d, struct ticket *t)
 {
-	struct ticket *t = &d->ticket[i];
+	settled(d);
 	d->acknowledged++;
 	t->acknowledged = true;
 	if (t->doubled)
 		return;
 	if (!d->track) {
-		ticket_end(d, i);
+		ticket_end(d, t);
 		return;
 	}
 	close(t->fd);
 	t->fd = -1;
 }
 
-/* The command of ticket I has ended. Where a stopped worker's queue holds the connection too, the client
+/* The command of ticket T has ended. Where a stopped worker's queue holds the connection too, the client
  * would not see its end before that worker goes on: so it is ended here. */
-static void finish(struct dispatch *d, size_t i)
+static void finish(struct dispatch *d, struct ticket *t)
 {
-	if (d->ticket[i].doubled)
-		shutdown(d->ticket[i].fd, SHUT_RDWR);
-	ticket_end(d, i);
+	if (t->doubled)
+		shutdown(t->fd, SHUT_RDWR);
+	ticket_end(d, t);
 }
 
 /* What worker W says of ticket ID. */
 static void answered(struct dispatch *d, struct worker *w, const struct record *r)
 {
-	size_t i = 0;
-	while (i < d->tickets && (d->ticket[i].id != r->id || d->ticket[i].worker != w->serial))
-		i++;
-	bool known = i < d->tickets, held = known && !d->ticket[i].acknowledged;
+	size_t i = r->id & (((uint64_t)1 << PLACE_BITS) - 1);
+	struct ticket *t = i < d->tickets && d->ticket[i].id == r->id && d->ticket[i].worker == w->serial
+	                   ? &d->ticket[i] : NULL;
+	bool held = t && !t->acknowledged;
 	if (r->word == RECORD_TAKEN && held) {
-		acknowledge(d, i);
+		acknowledge(d, t);
 	} else if (r->word == RECORD_REFUSED && held) {
-		d->ticket[i].worker = 0;
-		d->returned++;
+		give_back(d, t);
 	} else if (r->word == RECORD_DONE && !held) {
 		w->slots++;
-		if (known)
-			finish(d, i);
+		if (t)
+			finish(d, t);
 	}
 }
 
@@ -276,12 +304,12 @@ static void obey(struct dispatch *d, struct worker *w)
 	}
 }
 
-/* Read all that W has said. */
-static void listen_to(struct dispatch *d, struct worker *w)
+/* Read what W has said: once, or all if it is not to be asked again. */
+static void listen_to(struct dispatch *d, struct worker *w, bool all)
 {
 	char data[4096];
 	struct fds fds = {0};
-	for (;;) {
+	do {
 		ssize_t n = rights_receive(w->sock, &fds, data, sizeof data, NULL);
 		if (n == -1 && errno == EAGAIN)
 			return;
@@ -289,21 +317,32 @@ static void listen_to(struct dispatch *d, struct worker *w)
 			silence(w); /* a worker has no descriptors for us */
 		fds_free(&fds);
 		w->gone = n <= 0 || (!d->plain && records_add(&w->in, data, (size_t)n, &fds) == -1);
-		if (w->gone)
-			return;
-		if (!d->plain)
+		if (!w->gone && !d->plain)
 			obey(d, w);
-	}
+	} while (all && !w->gone);
 }
 
 /* Is an acknowledgement of W's overdue? */
 static bool overdue(const struct dispatch *d, const struct worker *w)
 {
-	for (size_t i = 0; d->patience != NEVER && i < d->tickets; i++)
-		if (d->ticket[i].worker == w->serial && !d->ticket[i].acknowledged &&
-		    time_left(d->ticket[i].sent + d->patience) == 0)
+	for (size_t i = 0; i < d->tickets; i++) {
+		const struct ticket *t = &d->ticket[i];
+		if (t->id && t->worker == w->serial && !t->acknowledged && time_left(t->sent + d->patience) == 0)
 			return true;
+	}
 	return false;
+}
+
+/* When the first acknowledgement that is awaited will be overdue; 0 for never. */
+static int64_t next_check(const struct dispatch *d)
+{
+	int64_t next = NEVER;
+	for (size_t i = 0; d->patience != NEVER && i < d->tickets; i++) {
+		const struct ticket *t = &d->ticket[i];
+		if (t->id && t->worker && !t->acknowledged)
+			next = sooner(next, t->sent + d->patience);
+	}
+	return next == NEVER ? 0 : next;
 }
 
 static void worker_end(struct dispatch *d, size_t i)
@@ -325,32 +364,35 @@ void dispatch_poll(const struct dispatch *d, struct pollfd *p)
 
 void dispatch_run(struct dispatch *d, const struct pollfd *p)
 {
+	bool check = d->check && !time_left(d->check);
 	for (size_t i = 0; i < d->workers; i++) {
 		struct worker *w = &d->worker[i];
 		if (p[i].revents & POLLOUT)
 			w->full = false;
 		if (p[i].revents & ~POLLOUT)
-			listen_to(d, w);
+			listen_to(d, w, false);
 		if (w->crowded && !time_left(w->crowded))
 			w->crowded = 0;
-		if (!w->gone && overdue(d, w)) {
+		if (check && !w->gone && overdue(d, w)) {
 			/* From here on no acknowledgement can be sent; those that were are read. */
 			silence(w);
-			listen_to(d, w);
+			listen_to(d, w, true);
 			w->gone = true;
 		}
 	}
 	for (size_t i = d->workers; i-- > 0;)
 		if (d->worker[i].gone)
 			worker_end(d, i);
-	for (size_t i = d->tickets; i-- > 0;)
-		if (!d->ticket[i].worker && !hand(d, i))
+	if (check)
+		d->check = next_check(d);
+	for (size_t i = 0; d->waiting && i < d->tickets; i++)
+		if (d->ticket[i].id && !d->ticket[i].worker && !hand(d, &d->ticket[i]))
 			break;
 }
 
 int64_t dispatch_deadline(const struct dispatch *d)
 {
-	int64_t next = NEVER;
+	int64_t next = d->check ? d->check : NEVER;
 	for (size_t i = 0; i < d->workers; i++) {
 		const struct worker *w = &d->worker[i];
 		if (w->gone)
@@ -360,9 +402,6 @@ int64_t dispatch_deadline(const struct dispatch *d)
 		if (w->mute && d->patience != NEVER)
 			next = sooner(next, w->greeted + d->patience);
 	}
-	for (size_t i = 0; i < d->tickets && d->patience != NEVER; i++)
-		if (!d->ticket[i].acknowledged && d->ticket[i].worker)
-			next = sooner(next, d->ticket[i].sent + d->patience);
 	return next;
 }
 
@@ -383,8 +422,9 @@ void dispatch_close(struct dispatch *d)
 {
 	while (d->workers)
 		worker_end(d, d->workers - 1);
-	while (d->tickets)
-		ticket_end(d, d->tickets - 1);
+	for (size_t i = 0; i < d->tickets; i++)
+		if (d->ticket[i].id)
+			ticket_end(d, &d->ticket[i]);
 	free(d->worker);
 	free(d->ticket);
 	d->worker = NULL;

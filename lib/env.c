@@ -5,8 +5,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
@@ -67,28 +65,38 @@ void env_unset(struct env *env, const char *name)
 		env->var[kept] = NULL;
 }
 
-int env_set(struct env *env, const char *format, ...)
+/* Set NAME to the LEN bytes of VALUE. */
+static int set(struct env *env, const char *name, const char *value, size_t len)
 {
-	va_list ap;
+	size_t name_len = strlen(name), size = name_len + len + 2;
 	if (!env->text && !(env->text = malloc(TEXT_ROOM)))
 		return -1;
-	char *var = env->text + env->text_len;
-	size_t left = TEXT_ROOM - env->text_len;
-	va_start(ap, format);
-	int n = vsnprintf(var, left, format, ap);
-	va_end(ap);
-	if (n >= 0 && (size_t)n < left) {
-		env->text_len += (size_t)n + 1;
-		return append(env, var);
-	}
-	va_start(ap, format);
-	n = vasprintf(&var, format, ap);
-	va_end(ap);
-	if (n != -1 && append(env, var) == 0)
+	bool fits = size <= TEXT_ROOM - env->text_len;
+	char *var = fits ? env->text + env->text_len : malloc(size);
+	if (!var)
+		return -1;
+	memcpy(var, name, name_len);
+	var[name_len] = '=';
+	memcpy(var + name_len + 1, value, len);
+	var[size - 1] = '\0';
+	if (fits)
+		env->text_len += size;
+	if (append(env, var) == 0)
 		return 0;
-	if (n != -1)
+	if (!fits)
 		free(var);
 	return -1;
+}
+
+static int set_text(struct env *env, const char *name, const char *value)
+{
+	return set(env, name, value, strlen(value));
+}
+
+static int set_number(struct env *env, const char *name, uint64_t n)
+{
+	char text[NUMBER_ROOM];
+	return set(env, name, text, format_number(text, n));
 }
 
 void env_reset(struct env *env)
@@ -101,22 +109,6 @@ void env_reset(struct env *env)
 	env->text_len = 0;
 	if (env->var)
 		env->var[env->count] = NULL;
-}
-
-/* The numbers of descriptors, space separated. */
-static int set_numbers(struct env *env, const int *to, size_t count)
-{
-	enum { DIGITS = 12 };
-	char *text = malloc(count * DIGITS + 1);
-	if (!text)
-		return -1;
-	size_t len = 0;
-	text[0] = '\0';
-	for (size_t i = 0; i < count; i++)
-		len += (size_t)snprintf(text + len, DIGITS, "%s%d", i ? " " : "", to[i]);
-	int result = env_set(env, "FDKIT_FDS=%s", text);
-	free(text);
-	return result;
 }
 
 /* Names with colons between; systemd's word for a descriptor without a name is unknown. */
@@ -138,15 +130,26 @@ static int set_names(struct env *env, char *const *name, size_t count)
 			len++;
 		}
 	}
-	text[len - 1] = '\0';
-	int result = env_set(env, "LISTEN_FDNAMES=%s", text);
+	int result = set(env, "LISTEN_FDNAMES", text, len - 1);
 	free(text);
 	return result;
 }
 
 int env_fds(struct env *env, const int *to, size_t count)
 {
-	return set_numbers(env, to, count);
+	char few[8 * NUMBER_ROOM] = {0}, *text = count <= 8 ? few : malloc(count * NUMBER_ROOM);
+	if (!text)
+		return -1;
+	size_t len = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (i)
+			text[len++] = ' ';
+		len += format_number(text + len, (uint64_t)to[i]);
+	}
+	int result = set(env, "FDKIT_FDS", text, len);
+	if (text != few)
+		free(text);
+	return result;
 }
 
 int env_listen(struct env *env, const int *to, char *const *name, size_t count, bool no_pid)
@@ -165,9 +168,9 @@ int env_listen(struct env *env, const int *to, char *const *name, size_t count, 
 		}
 	}
 	if (all && !no_pid)
-		result = env_set(env, "LISTEN_PID=%d", (int)getpid());
+		result = set_number(env, "LISTEN_PID", (uint64_t)getpid());
 	if (all && result == 0)
-		result = env_set(env, "LISTEN_FDS=%zu", count);
+		result = set_number(env, "LISTEN_FDS", count);
 	if (all && result == 0)
 		result = set_names(env, by_number, count);
 	free(by_number);
@@ -205,11 +208,11 @@ static bool is_text(const char *data, size_t len)
 
 int env_delivery(struct env *env, const struct delivery *d)
 {
-	if (d->peer.pid && (env_set(env, "FDKIT_PEER_PID=%ld", (long)d->peer.pid) == -1 ||
-	                    env_set(env, "FDKIT_PEER_UID=%lu", (unsigned long)d->peer.uid) == -1 ||
-	                    env_set(env, "FDKIT_PEER_GID=%lu", (unsigned long)d->peer.gid) == -1))
+	if (d->peer.pid && (set_number(env, "FDKIT_PEER_PID", (uint64_t)d->peer.pid) == -1 ||
+	                    set_number(env, "FDKIT_PEER_UID", d->peer.uid) == -1 ||
+	                    set_number(env, "FDKIT_PEER_GID", d->peer.gid) == -1))
 		return -1;
-	return is_text(d->text, d->len) ? env_set(env, "FDKIT_MESSAGE=%.*s", (int)d->len, d->text) : 0;
+	return is_text(d->text, d->len) ? set(env, "FDKIT_MESSAGE", d->text, d->len) : 0;
 }
 
 union sockname {
@@ -236,31 +239,31 @@ static int tcp_variables(struct env *env, const union sockname *local, const uni
 {
 	char text[INET6_ADDRSTRLEN];
 	unsigned port = ip(remote, text);
-	if (env_set(env, "PROTO=TCP") == -1 || env_set(env, "TCPREMOTEIP=%s", text) == -1 ||
-	    env_set(env, "REMOTE_ADDR=%s", text) == -1 || env_set(env, "TCPREMOTEPORT=%u", port) == -1 ||
-	    env_set(env, "REMOTE_PORT=%u", port) == -1)
+	if (set_text(env, "PROTO", "TCP") == -1 || set_text(env, "TCPREMOTEIP", text) == -1 ||
+	    set_text(env, "REMOTE_ADDR", text) == -1 || set_number(env, "TCPREMOTEPORT", port) == -1 ||
+	    set_number(env, "REMOTE_PORT", port) == -1)
 		return -1;
 	port = ip(local, text);
-	return env_set(env, "TCPLOCALIP=%s", text) == -1 ? -1 : env_set(env, "TCPLOCALPORT=%u", port);
+	return set_text(env, "TCPLOCALIP", text) == -1 ? -1 : set_number(env, "TCPLOCALPORT", port);
 }
 
-static int unix_variables(struct env *env, int fd, const union sockname *local, socklen_t len)
+static int unix_variables(struct env *env, int fd, union sockname *local, socklen_t len)
 {
 	struct peer peer;
-	if (env_set(env, "PROTO=UNIX") == -1)
+	if (set_text(env, "PROTO", "UNIX") == -1)
 		return -1;
-	if (peer_of(fd, &peer) == 0 && (env_set(env, "UNIXREMOTEPID=%ld", (long)peer.pid) == -1 ||
-	    env_set(env, "UNIXREMOTEEUID=%lu", (unsigned long)peer.uid) == -1 ||
-	    env_set(env, "UNIXREMOTEEGID=%lu", (unsigned long)peer.gid) == -1))
+	if (peer_of(fd, &peer) == 0 && (set_number(env, "UNIXREMOTEPID", (uint64_t)peer.pid) == -1 ||
+	    set_number(env, "UNIXREMOTEEUID", peer.uid) == -1 || set_number(env, "UNIXREMOTEEGID", peer.gid) == -1))
 		return -1;
+	char *path = local->un.sun_path;
+	size_t most = len > offsetof(struct sockaddr_un, sun_path) ? len - offsetof(struct sockaddr_un, sun_path) : 0;
 	/* An environment cannot hold an abstract name's NUL: it is shown as @. */
-	int n = (int)len - (int)offsetof(struct sockaddr_un, sun_path);
-	bool abstract = n > 0 && !local->un.sun_path[0];
+	if (most && !*path)
+		*path = '@';
 	/* A path that was too long to bind by has a name in our /proc, which is nobody else's. */
-	if (n <= 0 || strncmp(local->un.sun_path, "/proc/self/fd/", 14) == 0)
+	if (!most || strncmp(path, "/proc/self/fd/", 14) == 0)
 		return 0;
-	return env_set(env, "UNIXLOCALPATH=%s%.*s", abstract ? "@" : "", n - abstract,
-	               local->un.sun_path + abstract);
+	return set(env, "UNIXLOCALPATH", path, strnlen(path, most));
 }
 
 int env_connection(struct env *env, int fd)

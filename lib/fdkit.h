@@ -95,6 +95,11 @@ int await(int fd, short events, int64_t deadline);
 /* Sleep for MS milliseconds, not beyond DEADLINE. */
 void nap(int ms, int64_t deadline);
 
+struct pollfd;
+
+/* poll(2) until DEADLINE. Returns as it does; where it failed for want of memory, after a rest. */
+int await_any(struct pollfd *p, size_t count, int64_t deadline);
+
 /* Block HUP, INT and TERM, and for a SERVICE CHLD and USR1 also, and return a descriptor
  * (signalfd(2)) that reads them; the caller closes it. A one-shot tool leaves alone what was
  * ignored when it started; a service takes INT and TERM whatever a shell's & made of them,
@@ -123,9 +128,6 @@ const char *allow_parse(struct allow *allow, const char *list);
 /* Allow whom FROM allows as well. */
 int allow_join(struct allow *to, const struct allow *from);
 
-/* How many of this process's descriptors one uid may have: a quarter of the limit. */
-size_t share_of_uid(void);
-
 /* Who connected, or who listens (Kernel: unix(7) SO_PEERCRED, fixed at connect and listen). */
 int peer_of(int sock, struct peer *peer);
 
@@ -148,6 +150,11 @@ struct fdlist {
 };
 
 const char *parse_number(long *out, const char *arg, long min, long max);
+
+/* The other way round, without a NUL, into NUMBER_ROOM bytes. Returns the length. */
+enum { NUMBER_ROOM = 20 };
+size_t format_number(char *text, uint64_t n);
+
 const char *parse_time(int64_t *ms, const char *arg);   /* TIME, rounded up to milliseconds */
 const char *parse_mode(mode_t *mode, const char *arg);  /* octal, 0 to 0777 */
 const char *parse_name(const char *name);
@@ -340,6 +347,10 @@ struct dispatch {
 	size_t workers, worker_room;
 	struct ticket *ticket;
 	size_t tickets, ticket_room;
+	size_t vacant;          /* the first free place among them, counted from 1 */
+	size_t waiting;         /* connections that no worker has got, */
+	size_t pending;         /* or acknowledged */
+	int64_t check;          /* when to look for overdue acknowledgements, 0 for never */
 	size_t turn;
 	uint64_t last_id;
 	uint64_t handed, acknowledged, returned; /* figures */
@@ -394,8 +405,8 @@ struct inbox {
 	const struct allow *allow;
 	size_t gather;                  /* plain form: descriptors that make one delivery; 0: one message's */
 	bool requests;                  /* are understood: get, list, drop */
-	size_t share;                   /* of our descriptors that one uid's connections and unfinished sets may
-	                                   have; 0: any number */
+	size_t share;                   /* descriptors that one uid's connections and unfinished sets may take up,
+	                                   and these for so long; 0: any number, for ever */
 	int sigfd;                      /* -1 for none */
 	struct connection *connection;
 	size_t count, room;
@@ -419,6 +430,9 @@ enum inbox_event {
 	INBOX_FAILED,    /* .peer's connection failed: .error; EMFILE: descriptors did not fit;
 	                    .text where the peer said why */
 };
+
+/* How many of this process's descriptors one uid may take up: a quarter of the limit. */
+size_t share_of_uid(void);
 
 int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, int sigfd);
 
@@ -465,9 +479,6 @@ struct env {
 
 /* The caller's environment without the families of variables that fdkit sets. */
 int env_open(struct env *env);
-
-/* Set NAME=value by a printf format that is the whole assignment. */
-int env_set(struct env *env, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Remove NAME. */
 void env_unset(struct env *env, const char *name);

@@ -19,6 +19,7 @@ struct connection {
 	bool unread;            /* it has closed, and messages are left for when there is no HOLD */
 	bool channel;           /* a dispatcher's */
 	bool told;              /* it was said that its uid has its share */
+	int64_t until;          /* when the rest of a set must have come, 0 for none */
 	size_t promised;        /* to it: commands at once */
 	enum { FORM_UNKNOWN, FORM_PLAIN, FORM_RECORD } form;
 	struct peer peer;
@@ -28,6 +29,7 @@ struct connection {
 
 enum {
 	REST_MS = 100,
+	UNFINISHED_MS = 10000,  /* for the rest of a set: it may hold the very end whose closing we wait for */
 	LATE_MOST = 64,         /* rounds after the deadline: who never stops sending does not put it off */
 	ACCEPTS_MOST = 64,      /* at a time, of those that get nothing: a flood is to cost others little */
 };
@@ -94,6 +96,12 @@ void inbox_close(struct inbox *in)
 }
 
 /* ---- shares ---- */
+
+size_t share_of_uid(void)
+{
+	struct rlimit limit;
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)(limit.rlim_cur / 4) : 0;
+}
 
 static size_t gathered(const struct connection *c)
 {
@@ -238,11 +246,13 @@ static bool failed(struct inbox *in, size_t i, int error, struct delivery *d, en
 	return true;
 }
 
-/* Has connection I gathered what its uid has no share for? */
+/* Has connection I gathered what its uid has no share for? If not, the rest may come. */
 static bool exceeds(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
 {
-	const struct connection *c = &in->connection[i];
-	if (!in->share || !c->ours || !gathered(c) || held_by(in, c->peer.uid) <= in->share)
+	struct connection *c = &in->connection[i];
+	bool limited = in->share && c->ours && gathered(c);
+	c->until = limited ? deadline_in(UNFINISHED_MS) : 0;
+	if (!limited || held_by(in, c->peer.uid) <= in->share)
 		return false;
 	turn_away(in, i, "too many descriptors of your uid wait here", d);
 	*event = INBOX_EXCESS;
@@ -263,6 +273,7 @@ static bool ended(struct inbox *in, size_t i, struct delivery *d, enum inbox_eve
 static bool deliver(struct connection *c, struct delivery *d, enum inbox_event *event)
 {
 	struct peer peer = d->peer;
+	c->until = 0;
 	*d = c->set;
 	d->peer = peer;
 	d->connection = c->serial;
@@ -453,6 +464,29 @@ static bool look_for_end(struct inbox *in, size_t i, struct delivery *d, enum in
 	return false;
 }
 
+/* A connection whose set should have been finished by now. While nobody reads none is late. */
+static bool unfinished(struct inbox *in, bool hold, struct delivery *d, enum inbox_event *event)
+{
+	for (size_t i = 0; i < in->count; i++) {
+		struct connection *c = &in->connection[i];
+		if (c->until && hold)
+			c->until = deadline_in(UNFINISHED_MS);
+		if (c->until && !time_left(c->until))
+			return failed(in, i, ETIMEDOUT, d, event);
+	}
+	return false;
+}
+
+/* When there is something to do though no descriptor says so. */
+static int64_t next_waking(const struct inbox *in)
+{
+	int64_t next = in->resting ? in->resting : NEVER;
+	for (size_t i = 0; i < in->count; i++)
+		if (in->connection[i].until)
+			next = sooner(next, in->connection[i].until);
+	return next;
+}
+
 /* Connections of which more is read than was told. */
 static bool read_ahead(struct inbox *in, struct delivery *d, enum inbox_event *event)
 {
@@ -474,6 +508,8 @@ enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int
 		in->late = left ? 0 : in->late + 1;
 		if (in->late > LATE_MOST)
 			return INBOX_TIMEOUT;
+		if (unfinished(in, hold, d, &event))
+			return event;
 		if (in->count + 2 > sizeof few / sizeof *few && !(p = malloc((in->count + 2) * sizeof *p))) {
 			d->error = errno;
 			return INBOX_FAILED;
@@ -481,7 +517,7 @@ enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int
 		if (in->resting && !time_left(in->resting))
 			in->resting = 0;
 		size_t n = poll_set(in, p, hold);
-		int ready = poll(p, n, time_left(sooner(deadline, in->resting ? in->resting : NEVER)));
+		int ready = poll(p, n, time_left(sooner(deadline, next_waking(in))));
 		bool tell = ready > 0 && p[0].revents;
 		/* In turn, so that a busy connection, or many new ones, delay nobody else for long. */
 		for (size_t k = 1; ready > 0 && !tell && k < n; k++) {

@@ -23,27 +23,43 @@ const char *parse_number(long *out, const char *arg, long min, long max)
 	return NULL;
 }
 
+size_t format_number(char *text, uint64_t n)
+{
+	char backwards[NUMBER_ROOM];
+	size_t len = 0;
+	do
+		backwards[len++] = (char)('0' + n % 10);
+	while (n /= 10);
+	for (size_t i = 0; i < len; i++)
+		text[i] = backwards[len - 1 - i];
+	return len;
+}
+
 const char *parse_time(int64_t *ms, const char *arg)
 {
-	static const struct { const char *suffix; double ms; } units[] = {
+	static const struct { const char *suffix; int64_t ms; } units[] = {
 		{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000},
 	};
-	/* strtod alone would take hexadecimal, inf, nan and signs too. */
-	size_t digits = strspn(arg, "0123456789.");
-	if (!digits || strspn(arg, ".") == digits)
-		return "not a time (such as 5, 0.5, 200ms, 1m)";
-	char *end;
-	double value = strtod(arg, &end);
-	if (end != arg + digits)
+	enum { MILLION = 1000000 };
+	const int64_t most = 100000000000000;
+	int64_t whole = 0, part = 0;    /* in units, and in millionths of one: */
+	bool rest = false;              /* and less than that */
+	const char *p = arg;
+	for (; isdigit((unsigned char)*p); p++)
+		whole = whole < most ? 10 * whole + (*p - '0') : most;
+	if (*p == '.' && (p > arg || isdigit((unsigned char)p[1])))
+		for (int64_t place = MILLION / 10; isdigit((unsigned char)*++p); place /= 10) {
+			part += place * (*p - '0');
+			rest = rest || (!place && *p > '0');
+		}
+	if (p == arg || *p == '.')
 		return "not a time (such as 5, 0.5, 200ms, 1m)";
 	for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-		if (strcmp(end, units[i].suffix) != 0)
+		if (strcmp(p, units[i].suffix) != 0)
 			continue;
-		value *= units[i].ms;
-		if (value > 1e14)
+		if (whole > most / units[i].ms)
 			return "too long a time";
-		*ms = (int64_t)value;
-		*ms += (double)*ms < value;
+		*ms = whole * units[i].ms + ((part + rest) * units[i].ms + MILLION - 1) / MILLION;
 		return NULL;
 	}
 	return "not a time (its suffix may be ms, s, m or h)";

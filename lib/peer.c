@@ -66,12 +66,6 @@ int allow_join(struct allow *to, const struct allow *from)
 	return 0;
 }
 
-size_t share_of_uid(void)
-{
-	struct rlimit limit;
-	return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)(limit.rlim_cur / 4) : 0;
-}
-
 int peer_of(int sock, struct peer *peer)
 {
 	struct ucred cred;

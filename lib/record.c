@@ -43,8 +43,9 @@ static void put(char *line, size_t size, size_t *len, const char *text)
 
 static void put_number(char *line, size_t size, size_t *len, const char *key, uint64_t n)
 {
-	char text[40];
-	snprintf(text, sizeof text, " %s=%llu", key, (unsigned long long)n);
+	char text[NUMBER_ROOM + 1];
+	text[format_number(text, n)] = '\0';
+	put(line, size, len, key);
 	put(line, size, len, text);
 }
 
@@ -65,11 +66,11 @@ ssize_t record_format(char *line, size_t size, const struct record *r)
 	put(line, size, &len, prefix);
 	put(line, size, &len, words[r->word]);
 	if (r->word == RECORD_SET)
-		put_number(line, size, &len, "fds", r->fds);
+		put_number(line, size, &len, " fds=", r->fds);
 	if (r->word == RECORD_SLOTS)
-		put_number(line, size, &len, "n", r->slots);
+		put_number(line, size, &len, " n=", r->slots);
 	if (r->id)
-		put_number(line, size, &len, "id", r->id);
+		put_number(line, size, &len, " id=", r->id);
 	if (r->more)
 		put(line, size, &len, " more");
 	if (r->names) {
@@ -115,6 +116,15 @@ static ssize_t decode(char *text)
 	return to - text;
 }
 
+/* An id is up to 2^63 - 1, whatever a long is here. */
+static bool parse_id(uint64_t *id, const char *value)
+{
+	char *end;
+	errno = 0;
+	*id = isdigit((unsigned char)*value) ? strtoull(value, &end, 10) : 0;
+	return *id && !*end && !errno && *id <= INT64_MAX;
+}
+
 static bool parse_field(struct record *r, char *field)
 {
 	char *value = strchr(field, '=');
@@ -132,10 +142,8 @@ static bool parse_field(struct record *r, char *field)
 		r->slots = parse_number(&n, value, 0, INT_MAX) ? SIZE_MAX : (size_t)n;
 		return r->slots != SIZE_MAX;
 	}
-	if (strcmp(field, "id") == 0) {
-		r->id = parse_number(&n, value, 1, LONG_MAX) ? 0 : (uint64_t)n;
-		return r->id;
-	}
+	if (strcmp(field, "id") == 0)
+		return parse_id(&r->id, value);
 	if (strcmp(field, "names") == 0)
 		r->names = value;
 	if (strcmp(field, "text") == 0) {

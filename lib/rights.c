@@ -67,13 +67,14 @@ ssize_t rights_send(int sock, const int *fd, size_t count, const void *data, siz
 	}
 	if (count) {
 		size_t size = count * sizeof *fd;
+		/* The two lengths are a size_t in glibc, and a socklen_t in musl and in POSIX. */
 		memset(&control, 0, CMSG_SPACE(size));
 		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(size);
+		msg.msg_controllen = (socklen_t)CMSG_SPACE(size);
 		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(size);
+		c->cmsg_len = (socklen_t)CMSG_LEN(size);
 		memcpy(CMSG_DATA(c), fd, size);
 	}
 	ssize_t n;
@@ -127,6 +128,26 @@ static int take(const struct cmsghdr *c, struct fds *set)
 	return result;
 }
 
+/* Kernel: SCM_PIDFD (6.5), where somebody has switched it on for the socket, as systemd's PassPIDFD= does:
+ * a descriptor of the sender's process, which is none of the set. libc may not know its number yet. */
+enum { PIDFD_HEADER = 4 };
+
+static void discard(const struct cmsghdr *c)
+{
+	int fd;
+	memcpy(&fd, CMSG_DATA(c), sizeof fd);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* CMSG_NXTHDR, which converts a sign in musl; the kernel wrote the lengths, so that they are right. */
+static const struct cmsghdr *next_header(const union control *control, const struct msghdr *msg,
+                                         const struct cmsghdr *c)
+{
+	size_t next = (size_t)((const char *)c - control->data) + CMSG_SPACE(c->cmsg_len - CMSG_LEN(0));
+	return next + CMSG_LEN(0) <= msg->msg_controllen ? (const struct cmsghdr *)(control->data + next) : NULL;
+}
+
 ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct peer *from)
 {
 	union control control;
@@ -141,11 +162,13 @@ ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct
 	if (n == -1)
 		return -1;
 	int error = 0;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+	for (const struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = next_header(&control, &msg, c)) {
 		if (c->cmsg_level != SOL_SOCKET)
 			continue;
 		if (c->cmsg_type == SCM_RIGHTS && take(c, set) == -1)
 			error = ENOMEM;
+		if (c->cmsg_type == PIDFD_HEADER && c->cmsg_len >= CMSG_LEN(sizeof(int)))
+			discard(c);
 		struct ucred cred;
 		if (c->cmsg_type == SCM_CREDENTIALS && from && c->cmsg_len >= CMSG_LEN(sizeof cred)) {
 			memcpy(&cred, CMSG_DATA(c), sizeof cred);

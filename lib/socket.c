@@ -108,8 +108,9 @@ static int exec_open(struct endpoint *at, bool service)
 		return -1;
 	pid_t pid = fork();
 	if (pid == 0) {
-		if (!service && fork() != 0)
-			_exit(0);
+		pid_t inner = service ? 0 : fork();
+		if (inner != 0)
+			_exit(inner == -1 ? errno : 0);
 		sigset_t none;
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
@@ -130,6 +131,11 @@ static int exec_open(struct endpoint *at, bool service)
 	else
 		while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
 			;
+	if (WIFEXITED(status) && WEXITSTATUS(status)) {
+		close(pair[0]);
+		errno = WEXITSTATUS(status);
+		return -1;
+	}
 	return at->fd = pair[0];
 }
 
@@ -243,12 +249,19 @@ static int bind_path(struct endpoint *at, int sock, mode_t mode)
 	address_done(&a);
 	if (lock != -1)
 		close(lock);
-	if (result == 0 && lstat(at->text, &st) == 0) {
-		at->bound = true;
-		at->dev = st.st_dev;
-		at->ino = st.st_ino;
+	if (result == -1)
+		return -1;
+	/* At the end it is removed only if it is still ours, so we must know which it is. */
+	if (lstat(at->text, &st) == -1) {
+		int error = errno;
+		unlink(at->text);
+		errno = error;
+		return -1;
 	}
-	return result;
+	at->bound = true;
+	at->dev = st.st_dev;
+	at->ino = st.st_ino;
+	return 0;
 }
 
 static int bind_abstract(const struct endpoint *at, int sock)
@@ -369,7 +382,7 @@ int endpoint_connect(struct endpoint *at, int64_t wait, int64_t deadline)
 				return -1;
 			if (until == NEVER || (wait != NEVER && wait < until))
 				until = wait;
-		} else if (errno != EAGAIN) {
+		} else if (errno != EAGAIN || at->kind == END_EXEC) {
 			return -1;
 		}
 		if (time_left(until) == 0) {

@@ -59,7 +59,18 @@ int await(int fd, short events, int64_t deadline)
 void nap(int ms, int64_t deadline)
 {
 	int left = time_left(deadline);
-	poll(NULL, 0, left == -1 || left > ms ? ms : left);
+	if (left != -1 && left < ms)
+		ms = left;
+	nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
+}
+
+int await_any(struct pollfd *p, size_t count, int64_t deadline)
+{
+	int ready = poll(p, count, time_left(deadline));
+	/* Kernel: ENOMEM, for more than fits its stack (do_sys_poll, fs/select.c). */
+	if (ready == -1 && errno != EINTR)
+		nap(100, deadline);
+	return ready;
 }
 
 static bool ignored(int sig)

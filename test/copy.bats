@@ -244,7 +244,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 }
 
 @test "a non-blocking standard output that is full is waited for, and stays as it is" {
-	numbers 1000000 >big
+	numbers 3000000 >big  # more than the pipe holds once fdrecv has widened it
 	mkfifo fifo
 	exec 6<>fifo
 	"$RUDE" nonblock 6 true
@@ -253,7 +253,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 		spawn fdrecv s >&6 6>&-
 		spawn sh -c "$from" 6>&-
 		eventually asleep "${PIDS[-2]}" fdrecv  # the pipe is full
-		head -c 1000000 <fifo | cmp - big
+		head -c 3000000 <fifo | cmp - big
 		ended "$pid" 0
 		ended "${PIDS[-2]}" 0
 		[ "$(flags 6)" = "$before" ]
