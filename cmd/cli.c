@@ -35,6 +35,7 @@ static const struct {
 	{'p', "pid", "PID", "descriptors count in process PID"},
 	{'q', "quiet", NULL, "errors only"},
 	{'t', "timeout", "TIME", "give up after TIME with status 124"},
+	{'u', "user", "USER", "be USER, or USER:GROUP, once the sockets are open"},
 	{'v', "verbose", NULL, "tell of every event, a line each"},
 	{'w', "wait", "TIME", "SOCKET need not be there yet: wait up to TIME"},
 	{'1', "one-each", NULL, "one descriptor a message"},
@@ -158,6 +159,9 @@ static bool common(struct cli *c, int letter)
 		return true;
 	case 't': check("-t", optarg, parse_time(&c->timeout, optarg)); return true;
 	case 'T': check("-T", optarg, parse_type(&c->type, optarg)); return true;
+	case 'u':
+		check("-u", optarg, geteuid() ? "only root can become another" : user_parse(&c->user, optarg));
+		return true;
 	case 'v': c->loud = 1; return true;
 	case 'w': check("-w", optarg, parse_time(&c->wait, optarg)); return true;
 	default: return false;
@@ -288,8 +292,10 @@ int64_t wait_deadline(const struct cli *c)
 	return c->wait == NEVER ? 0 : deadline_in(c->wait);
 }
 
-void tell_ready(const struct cli *c, bool service)
+void be_ready(const struct cli *c, bool service)
 {
+	if (user_become(&c->user) == -1)
+		err(FAILED, "-u");
 	if (ready_fd(c->ready) == -1)
 		err(FAILED, "-R %d", c->ready);
 	if (service && ready_notify("READY=1") == -1)

@@ -23,6 +23,7 @@ struct cli {
 	int type;               /* -T */
 	int backlog;            /* -b */
 	int ready;              /* -R: descriptor or -1 */
+	struct user user;       /* -u */
 	int loud;               /* -1 for -q, 1 for -v */
 };
 
@@ -74,8 +75,9 @@ void check_peer(const struct cli *c, const struct endpoint *at);
 /* The deadline of -w: never is 0, since nothing waits without it. */
 int64_t wait_deadline(const struct cli *c);
 
-/* -R, and READY=1 for a SERVICE; NOTIFY_SOCKET is COMMAND's to answer otherwise. */
-void tell_ready(const struct cli *c, bool service);
+/* All sockets are open: become -u's user and say that we are ready, with -R and, for a SERVICE, by
+ * READY=1; NOTIFY_SOCKET is COMMAND's to answer otherwise. */
+void be_ready(const struct cli *c, bool service);
 
 /* Does SIG ask a service to end? */
 bool ends(int sig);

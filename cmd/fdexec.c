@@ -32,7 +32,7 @@ static struct options parse_options(int argc, char *argv[])
 	struct options o = {.jobs = 64, .pair = -1};
 	int letter;
 	cli_start(&o.cli, argv, "fdexec [options] SOCKET COMMAND [ARG...]\n"
-	          "       fdexec [-v|-q] -S FD COMMAND [ARG...]", "aceijoqvwBMRShV");
+	          "       fdexec [-v|-q] -S FD COMMAND [ARG...]", "aceijoquvwBMRShV");
 	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
 		switch (letter) {
 		case 'c': o.connect = true; break;
@@ -46,6 +46,8 @@ static struct options parse_options(int argc, char *argv[])
 	}
 	if (o.cli.wait != NEVER && !o.connect)
 		errx(FAILED, "-w goes with -c");
+	if (o.pair != -1 && o.cli.user.given)
+		errx(FAILED, "-u goes with a SOCKET");
 	operand(argc, argv, "COMMAND");
 	o.command.argv = argv + optind - 1;
 	if (!o.command.in && !o.command.out && !o.command.err)
@@ -284,7 +286,7 @@ int main(int argc, char *argv[])
 	if (o.pair != -1)
 		return run_on_pair(&o);
 	open_worker(&w);
-	tell_ready(&o.cli, true);
+	be_ready(&o.cli, true);
 	int sig = work(&w);
 	ready_notify("STOPPING=1");
 	/* What was sent to us and is not acknowledged stays with whoever sent it. */

@@ -35,7 +35,7 @@ static struct options parse_options(int argc, char *argv[])
 	int letter;
 	cli_start(&o.cli, argv, "fdhold [options] SOCKET [NAME=ADDRESS...]\n"
 	          "       fdhold [options] --list SOCKET\n"
-	          "       fdhold [options] --drop NAME SOCKET", "abqtvwxAMRGODQUWXhV");
+	          "       fdhold [options] --drop NAME SOCKET", "abqtuvwxAMRGODQUWXhV");
 	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
 		switch (letter) {
 		case 'A': o.addresses.address_file = optarg; break;
@@ -52,6 +52,8 @@ static struct options parse_options(int argc, char *argv[])
 	const char *arg = operand(argc, argv, "SOCKET");
 	check("", arg, endpoint_parse(&o.at, arg));
 	if (o.list || o.drop) {
+		if (o.cli.user.given)
+			errx(FAILED, "-u is for a store, not for --list and --drop");
 		no_more(argc, argv);
 		return o;
 	}
@@ -496,7 +498,7 @@ static void open_holder(struct holder *h, int adopted)
 		endpoint_close(&o->at);
 		exit(FAILED);
 	}
-	tell_ready(&o->cli, true);
+	be_ready(&o->cli, true);
 }
 
 static void tell_end(const struct holder *h, int sig)

@@ -278,7 +278,7 @@ int main(int argc, char *argv[])
 	if ((files && sigfd == -1) || inbox_open(&in, &o.at, &o.cli.allow, sigfd) == -1)
 		fail(o.at.arg);
 	in.gather = (size_t)o.number;
-	tell_ready(&o.cli, false);
+	be_ready(&o.cli, false);
 	struct delivery d = receive(&o, &in, deadline);
 	take_exactly(&o, &in, &d);
 	if (d.id)

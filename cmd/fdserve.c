@@ -55,7 +55,7 @@ static struct options parse_options(int argc, char *argv[])
 	cli_start(&o.cli, argv, "fdserve [options] ADDRESS... SOCKET\n"
 	          "       fdserve [options] ADDRESS... -- COMMAND [ARG...]\n"
 	          "       fdserve -L [options] [NAME=]ADDRESS... SOCKET\n"
-	          "       fdserve -L [options] [NAME=]ADDRESS... -- COMMAND [ARG...]", "abeijloqtvwABCGIKLMPRhV");
+	          "       fdserve -L [options] [NAME=]ADDRESS... -- COMMAND [ARG...]", "abeijloqtuvwABCGIKLMPRhV");
 	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
 		switch (letter) {
 		case 'A': o.addresses.address_file = optarg; break;
@@ -500,7 +500,7 @@ static int hand_over_listeners(struct options *o)
 	if (listening_announce(&o->addresses, &o->cli) == -1)
 		return FAILED;
 	if (!o->listen)
-		tell_ready(&o->cli, false);
+		be_ready(&o->cli, false);
 	if (!o->command.argv) {
 		untaken = o->listen ? NULL : &o->addresses;
 		atexit(close_untaken);
@@ -527,7 +527,7 @@ int main(int argc, char *argv[])
 		return hand_over_listeners(&o);
 	open_server(&s);
 	s.give_up = runs_command(&s) ? NEVER : deadline_in(o.cli.wait);
-	tell_ready(&o.cli, true);
+	be_ready(&o.cli, true);
 	int sig = serve(&s);
 	ready_notify("STOPPING=1");
 	if (!sig) {

@@ -183,7 +183,7 @@ static void serve_first(struct sending *s, int sigfd, int64_t deadline)
 {
 	int sig = 0;
 	struct peer peer;
-	tell_ready(s->cli, false);
+	be_ready(s->cli, false);
 	int sock = accept_peer(s, sigfd, false, deadline, &peer, &sig);
 	endpoint_close(&s->at);
 	signals_close(sigfd);
@@ -291,7 +291,7 @@ static void serve_all(struct sending *s, int sigfd)
 	int sig = 0, status;
 	if (jobs_open(&v.jobs, SERVED_AT_ONCE) == -1)
 		fail(s->at.arg);
-	tell_ready(s->cli, true);
+	be_ready(s->cli, true);
 	while (sig == 0 || sig == SIGCHLD || sig == SIGUSR1) {
 		while (jobs_reap(&v.jobs, &ended, &status))
 			;

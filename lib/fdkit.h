@@ -137,6 +137,21 @@ bool peer_allowed(const struct allow *allow, const struct peer *peer, int sock);
 /* Both at once, for a connected SOCK: PEER is who it is, all zero if that cannot be told. */
 bool peer_admitted(const struct allow *allow, int sock, struct peer *peer);
 
+/* Whom to be once what only root may open is open. All zero: whoever we are. */
+struct user {
+	bool given;
+	const char *name;       /* whose supplementary groups, NULL for none */
+	uid_t uid;
+	gid_t gid;
+};
+
+/* USER, a name or a uid, or USER:GROUP; a uid that nobody has needs a GROUP. */
+const char *user_parse(struct user *user, char *arg);
+
+/* Be USER from here on, with no way back. errno EPERM: we are not root. On -1 the process is neither
+ * one nor the other: exit. */
+int user_become(const struct user *user);
+
 /* ---- parse.c: the words in arguments ---- */
 
 /* A descriptor, a name, or both: N is -1 where only the name is given. NAME is NULL or owned. */

@@ -116,3 +116,38 @@ bool peer_allowed(const struct allow *allow, const struct peer *peer, int sock)
 		return false;
 	return group_listed(allow, peer->gid) || (sock != -1 && supplementary_listed(allow, sock));
 }
+
+const char *user_parse(struct user *user, char *arg)
+{
+	char *group = strchr(arg, ':');
+	size_t len = group ? (size_t)(group - arg) : strlen(arg);
+	char *name = strndup(arg, len);
+	long uid = -1, gid = -1;
+	if (!name)
+		return "out of memory";
+	const struct passwd *p = getpwnam(name);
+	if (!p && !parse_number(&uid, name, 0, INT32_MAX))
+		p = getpwuid((uid_t)uid);
+	const struct group *g = group && group[1] ? getgrnam(group + 1) : NULL;
+	if (group && !g && parse_number(&gid, group + 1, 0, INT32_MAX))
+		return "no such group";
+	if (!p && uid == -1)
+		return "no such user";
+	if (!p && !group)
+		return "nobody has this uid, so it needs a group (UID:GID)";
+	*user = (struct user){
+		.given = true, .name = p ? strdup(p->pw_name) : NULL, .uid = p ? p->pw_uid : (uid_t)uid,
+		.gid = g ? g->gr_gid : group ? (gid_t)gid : p->pw_gid,
+	};
+	free(name);
+	return NULL;
+}
+
+int user_become(const struct user *user)
+{
+	if (!user->given)
+		return 0;
+	if (user->name ? initgroups(user->name, user->gid) == -1 : setgroups(1, &user->gid) == -1)
+		return -1;
+	return setgid(user->gid) == -1 ? -1 : setuid(user->uid);
+}

@@ -69,7 +69,7 @@ int await_any(struct pollfd *p, size_t count, int64_t deadline)
 	int ready = poll(p, count, time_left(deadline));
 	/* Kernel: ENOMEM, for more than fits its stack (do_sys_poll, fs/select.c). */
 	if (ready == -1 && errno != EINTR)
-		nap(100, deadline);
+		nap(100, NEVER);
 	return ready;
 }
 
