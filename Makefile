@@ -4,20 +4,35 @@ CFLAGS   = -O2 -g
 PREFIX   = /usr/local
 BINDIR   = $(PREFIX)/bin
 MANDIR   = $(PREFIX)/share/man
+INSTALL  = install
 SANITIZE =
-BUILD    = $(if $(SANITIZE),build-sanitized,build)
+STATIC   =
+BUILD    = build$(if $(SANITIZE),-sanitized,$(if $(STATIC),-static))
 BATS     = bats
 TESTS    = test
 
 # What the code needs whatever CFLAGS say.
-STD      = -std=c11 -D_GNU_SOURCE
+STD      = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64
 WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 ifneq ($(SANITIZE),)
 # Memory that a process has when it ends is no leak; growth while it runs is measured by the tests.
 SANOPTS  = ASAN_OPTIONS=detect_leaks=0
 SANFLAGS = -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
-COMPILE  = $(CC) $(STD) $(WARN) $(WERROR) -Ilib $(CPPFLAGS) $(CFLAGS) $(SANFLAGS)
+ifneq ($(STATIC),)
+ifneq ($(SANITIZE),)
+$(error STATIC and SANITIZE do not go together: the sanitizers are shared libraries)
+endif
+# One file that runs anywhere: with musl unless CC says otherwise, since glibc, linked so, still wants its
+# own files at run time for names of users, groups and hosts (the linker says so).
+ifeq ($(origin CC),default)
+CC := $(or $(shell command -v musl-gcc),$(CC))
+endif
+STATIC_CFLAGS  = -ffunction-sections -fdata-sections
+STATIC_LDFLAGS = -static -Wl,--gc-sections
+endif
+COMPILE  = $(CC) $(STD) $(WARN) $(WERROR) -Ilib $(CPPFLAGS) $(STATIC_CFLAGS) $(CFLAGS) $(SANFLAGS)
+LINK     = $(CC) $(CFLAGS) $(SANFLAGS) $(STATIC_LDFLAGS) $(LDFLAGS)
 
 TOOLS = fdsend fdrecv fdserve fdexec fdhold
 PAGES = $(TOOLS:=.1) fdkit.7 fdkit-cookbook.7
@@ -35,7 +50,7 @@ $(LIB): $(OBJ)
 
 $(BUILD)/bin/%: $(BUILD)/cmd/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(LINK) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c lib/fdkit.h cmd/cli.h Makefile
 	@mkdir -p $(@D)
@@ -48,7 +63,30 @@ $(BUILD)/man/%: man/%.scd
 	@mkdir -p $(@D)
 	scdoc <$< >$@
 
-check: all
+# Harnesses in test/fuzz: what stands between them and the library is theirs to rule.
+FUZZ      = record dispatch inbox words
+FUZZ_CC   = clang
+FUZZ_TIME = 60
+FUZZ_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,clock_gettime poll malloc calloc realloc strdup sendmsg getaddrinfo)
+REPLAY    = $(FUZZ:%=$(BUILD)/fuzz/replay-%)
+comma     = ,
+
+$(BUILD)/fuzz/replay-%: $(BUILD)/test/fuzz/%.o $(BUILD)/test/fuzz/fuzz.o $(BUILD)/test/fuzz/replay.o $(LIB)
+	@mkdir -p $(@D)
+	$(LINK) $(FUZZ_WRAP) -o $@ $^ $(LDLIBS)
+
+$(patsubst %.c,$(BUILD)/%.o,$(wildcard test/fuzz/*.c)): test/fuzz/fuzz.h
+
+$(BUILD)/fuzz/fuzz-%: test/fuzz/%.c test/fuzz/fuzz.c $(wildcard lib/*.c) lib/fdkit.h test/fuzz/fuzz.h Makefile
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(STD) $(WARN) -Ilib -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+		$(FUZZ_WRAP) -o $@ $(filter %.c,$^)
+
+# Looks for what nobody thought of, FUZZ_TIME seconds with each harness; replay is part of check.
+fuzz: $(FUZZ:%=$(BUILD)/fuzz/fuzz-%)
+	sh test/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_TIME) $(FUZZ)
+
+check: all $(REPLAY)
 	PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" SANITIZE=$(SANITIZE) $(SANOPTS) $(BATS) $(BATSFLAGS) $(TESTS)
 
 demo: all
@@ -56,9 +94,12 @@ demo: all
 
 install: all man
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
-	install $(BIN) $(DESTDIR)$(BINDIR)
+	$(INSTALL) $(BIN) $(DESTDIR)$(BINDIR)
 	install -m 644 $(filter %.1,$(MAN)) $(DESTDIR)$(MANDIR)/man1
 	install -m 644 $(filter %.7,$(MAN)) $(DESTDIR)$(MANDIR)/man7
+
+install-strip:
+	$(MAKE) --no-print-directory INSTALL='install -s' install
 
 uninstall:
 	cd $(DESTDIR)$(BINDIR) && rm -f $(TOOLS)
@@ -77,14 +118,16 @@ lint: man
 # What builds, tests and documents; only what is missing is installed.
 DEPS = gcc libc6-dev make scdoc bats
 DEPS_LINT = clang clang-tidy cppcheck mandoc shellcheck
+DEPS_FUZZ = clang libclang-rt-dev
+DEPS_BUILDS = musl-tools gcc-multilib
 DEPS_TEST = bsdextrautils busybox curl git gunicorn haproxy iproute2 jq libio-fdpass-perl lighttpd lsof netbase \
 	netcat-openbsd nginx nodejs openssh-client openssh-server perl procps python3 ruby strace telnet socat util-linux \
 	valgrind
 deps:
-	@sh test/deps.sh $(DEPS) $(DEPS_LINT) $(DEPS_TEST)
+	@sh test/deps.sh $(DEPS) $(DEPS_LINT) $(DEPS_FUZZ) $(DEPS_TEST) -- $(DEPS_BUILDS)
 
 clean:
 	rm -rf $(BUILD) build-*
 
-.PHONY: all man check demo install uninstall lint deps clean
+.PHONY: all man check fuzz demo install install-strip uninstall lint deps clean
 .SECONDARY:

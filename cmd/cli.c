@@ -361,14 +361,13 @@ struct text message_file(const char *path)
 	return t;
 }
 
-int become(const struct command *c, const struct delivery *d, const int *where, bool no_pid)
+int become(struct launch *l, const struct delivery *d, const int *where, bool no_pid)
 {
-	struct launch l;
-	if (launch_open(&l, c) == -1 || launch_delivery(&l, d, where) == -1 ||
-	    env_listen(&l.env, l.to, d->name, l.count, no_pid) == -1)
-		fail(c->argv[0]);
-	int error = launch_become(&l);
-	warnx("%s: %s", c->argv[0], strerror(error));
+	const char *name = l->command->argv[0];
+	if (launch_delivery(l, d, where) == -1 || env_listen(&l->env, l->to, d->name, l->count, no_pid) == -1)
+		fail(name);
+	int error = launch_become(l);
+	warnx("%s: %s", name, strerror(error));
 	return exec_status(error);
 }
 

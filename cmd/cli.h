@@ -100,9 +100,9 @@ struct text {
 struct text message_text(const char *text);
 struct text message_file(const char *path);
 
-/* Become COMMAND with the set D: at TO, or, where that is NULL, where -i, -o and -e say or from 3 on.
- * Returns only if that fails, with the status to exit with. */
-int become(const struct command *c, const struct delivery *d, const int *to, bool no_pid);
+/* Become the COMMAND of L, which is open, with the set D: at WHERE, or, if that is NULL, where -i, -o and
+ * -e say or from 3 on. Returns only if that fails, with the status to exit with. */
+int become(struct launch *l, const struct delivery *d, const int *where, bool no_pid);
 
 /* The placement options -i -o -e -B; false if LETTER is none of them. */
 bool command_option(struct command *c, int letter);

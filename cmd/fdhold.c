@@ -120,13 +120,16 @@ static int ask(struct options *o)
 		if (got == -1)
 			fail_form(o);
 		if (last)
-			return fflush(stdout) == EOF ? FAILED : 0;
+			break;
 		/* Who never stops talking does not put it off. */
 		if (time_left(deadline) == 0) {
 			errno = ETIMEDOUT;
 			fail(o->at.arg);
 		}
 	}
+	if (fflush(stdout) == EOF || ferror(stdout))
+		err(FAILED, "standard output");
+	return 0;
 }
 
 /* ---- the store ---- */
@@ -359,7 +362,8 @@ static int look(struct holder *h)
 		if (sig == SIGUSR1)
 			warnx("%s: holds %zu, connections %zu", h->o->at.arg, h->store.count, h->in.count);
 		while (sig == SIGCHLD && jobs_reap(&h->answering, &ended, &status))
-			;
+			if (status)
+				inbox_drop(&h->in, ended.connection);
 	}
 	return ends(sig) ? sig : 0;
 }

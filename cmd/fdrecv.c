@@ -57,8 +57,9 @@ static struct options parse_options(int argc, char *argv[])
 	}
 	if (o.all && (o.list.count || !o.connect))
 		errx(FAILED, o.connect ? "--all and -f do not go together" : "--all goes with -c");
-	if (!fdlist_distinct(&o.list))
-		errx(FAILED, "-f: the same number twice");
+	const char *why = fdlist_repeats(&o.list);
+	if (why)
+		errx(FAILED, "-f: %s", why);
 	o.at.type = o.cli.type;
 	return o;
 }
@@ -274,11 +275,19 @@ int main(int argc, char *argv[])
 	/* Signals first: from the moment that there is a socket file, it is to go with us. */
 	bool files = !o.connect && o.at.kind == END_PATH;
 	int sigfd = files ? signals_open(false) : -1;
-	open_socket(&o, deadline);
-	if ((files && sigfd == -1) || inbox_open(&in, &o.at, &o.cli.allow, sigfd) == -1)
+	if (files && sigfd == -1)
 		fail(o.at.arg);
+	open_socket(&o, deadline);
+	if (inbox_open(&in, &o.at, &o.cli.allow, sigfd) == -1) {
+		endpoint_close(&o.at);
+		fail(o.at.arg);
+	}
 	in.gather = (size_t)o.number;
 	be_ready(&o.cli, false);
+	/* What can be done before something comes is done by then. */
+	struct launch l;
+	if (o.command.argv && launch_open(&l, &o.command) == -1)
+		fail(o.command.argv[0]);
 	struct delivery d = receive(&o, &in, deadline);
 	take_exactly(&o, &in, &d);
 	if (d.id)
@@ -288,7 +297,7 @@ int main(int argc, char *argv[])
 	signals_close(sigfd);
 	if (!o.command.argv)
 		return copy_all(&o, &d);
-	int *to = places(&o), status = become(&o.command, &d, to, o.no_pid);
+	int *to = places(&o), status = become(&l, &d, to, o.no_pid);
 	free(to);
 	return status;
 }

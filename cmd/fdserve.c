@@ -102,6 +102,7 @@ struct server {
 	int held;               /* -- COMMAND: accepted, and not to be started just now; or -1 */
 	struct source held_source;
 	bool told;              /* that no worker is there */
+	bool told_share;        /* that a uid has all the workers that it may have */
 	uid_t worker_uid;
 	int64_t dial, give_up;  /* when to try the worker again, and to end for want of one */
 	int pause;
@@ -181,6 +182,11 @@ static void accept_worker(struct server *s)
 	if (!peer_admitted(&s->o->cli.allow, sock, &peer)) {
 		close(sock);
 		say_refused(&s->o->cli, s->o->worker.arg, &peer);
+	} else if (dispatch_of_uid(&s->dispatch, peer.uid) >= share_of_uid()) {
+		close(sock);
+		if (!s->told_share)
+			say_excess(&s->o->cli, s->o->worker.arg, peer.uid);
+		s->told_share = true;
 	} else if (dispatch_add(&s->dispatch, sock) == 0) {
 		note(&s->o->cli, "%s: worker pid %ld is there, %zu in all", s->o->worker.arg, (long)peer.pid,
 		     s->dispatch.workers);
@@ -201,6 +207,7 @@ static void run_dispatch(struct server *s, const struct pollfd *p)
 	} else if (s->dispatch.workers < before) {
 		say(&s->o->cli, "%s: worker is gone, %zu left", s->o->worker.arg, s->dispatch.workers);
 		s->told = false;
+		s->told_share = false;
 		s->pause = DIAL_MS;
 	}
 	if (dispatch_mute(&s->dispatch))
@@ -377,7 +384,7 @@ static int serve_once(struct server *s)
 	if (!p)
 		fail(s->o->addresses.listener[0].arg);
 	poll_set(s, p);
-	int ready = poll(p, most, time_left(until));
+	int ready = await_any(p, most, until);
 	if (ready >= 0)
 		run_dispatch(s, p + 2 + s->o->addresses.count);
 	int sig = ready > 0 && p[0].revents ? signals_next(s->sigfd) : 0;
@@ -442,6 +449,10 @@ static void open_server(struct server *s)
 		fail_connect(o->worker.arg);
 	/* Signals first: from the moment that there is a socket file, it is to go with us. */
 	s->sigfd = signals_open(true);
+	if (s->sigfd == -1 ||
+	    (runs_command(s) && (jobs_open(&s->jobs, (size_t)o->jobs) == -1 ||
+	                         !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))))
+		fail(o->addresses.listener[0].arg);
 	o->worker.nofile = &o->command.nofile;
 	listening_open(&o->addresses, &o->cli);
 	if (o->listen && endpoint_listen(&o->worker, o->cli.mode, o->cli.backlog, true) == -1) {
@@ -452,10 +463,6 @@ static void open_server(struct server *s)
 		endpoint_close(&o->worker);
 		exit(FAILED);
 	}
-	if (s->sigfd == -1 ||
-	    (runs_command(s) && (jobs_open(&s->jobs, (size_t)o->jobs) == -1 ||
-	                         !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))))
-		fail(o->addresses.listener[0].arg);
 	/* SOCKET may be a connected one, from whoever started us. */
 	if (o->listen && !o->worker.listens) {
 		if (dispatch_add(&s->dispatch, o->worker.fd) == -1)
@@ -509,7 +516,10 @@ static int hand_over_listeners(struct options *o)
 		untaken = NULL;
 		return 0;
 	}
-	int status = become(&o->command, set, NULL, o->no_pid);
+	struct launch l;
+	if (launch_open(&l, &o->command) == -1)
+		fail(o->command.argv[0]);
+	int status = become(&l, set, NULL, o->no_pid);
 	listening_close(&o->addresses);
 	return status;
 }

@@ -85,7 +85,7 @@ static bool read_answer(const struct sending *s, struct records *in, const char 
  * ECONNRESET, so end of file says that all was read (unix_release_sock, net/unix/af_unix.c). */
 static void await_end(const struct sending *s, int64_t deadline)
 {
-	char data[4096];
+	char data[1024];
 	struct records in = {0};
 	bool answered = !s->records;
 	shutdown(s->at.fd, SHUT_WR);
@@ -159,7 +159,7 @@ static int accept_peer(const struct sending *s, int sigfd, bool full, int64_t de
 {
 	for (;;) {
 		struct pollfd p[] = {{.fd = sigfd, .events = POLLIN}, {.fd = full ? -1 : s->at.fd, .events = POLLIN}};
-		int ready = poll(p, 2, time_left(deadline));
+		int ready = await_any(p, 2, deadline);
 		if (ready == 0 && time_left(deadline) == 0)
 			return -1;
 		if (ready > 0 && p[0].revents && (*sig = signals_next(sigfd)))
@@ -289,8 +289,10 @@ static void serve_all(struct sending *s, int sigfd)
 	struct job ended;
 	struct peer peer;
 	int sig = 0, status;
-	if (jobs_open(&v.jobs, SERVED_AT_ONCE) == -1)
+	if (jobs_open(&v.jobs, SERVED_AT_ONCE) == -1) {
+		endpoint_close(&s->at);
 		fail(s->at.arg);
+	}
 	be_ready(s->cli, true);
 	while (sig == 0 || sig == SIGCHLD || sig == SIGUSR1) {
 		while (jobs_reap(&v.jobs, &ended, &status))

@@ -18,9 +18,9 @@ static bool inherited(const struct listener *l)
 	return l->at.kind == END_FD;
 }
 
-static const char *resolve(struct listener *l, const char *host, const char *port)
+static const char *resolve(struct listener *l, const char *host, const char *port, int flags)
 {
-	struct addrinfo hints = {.ai_socktype = l->at.type, .ai_flags = AI_PASSIVE};
+	struct addrinfo hints = {.ai_socktype = l->at.type, .ai_flags = AI_PASSIVE | flags};
 	int error = getaddrinfo(host, port, &hints, &l->found);
 	if (error)
 		return error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
@@ -33,6 +33,7 @@ static const char *parse_inet(struct listener *l, char *arg)
 {
 	char *colon = strrchr(arg, ':'), *host = arg;
 	long port;
+	int flags = 0;
 	if (!colon || !colon[1])
 		return "not an address (HOST:PORT, unix:PATH or fd:N)";
 	*colon = '\0';
@@ -41,12 +42,13 @@ static const char *parse_inet(struct listener *l, char *arg)
 			return "a bracket is missing ([::1]:PORT)";
 		host++;
 		colon[-1] = '\0';
+		flags = AI_NUMERICHOST; /* no name server is asked for 1::g */
 	} else if (strchr(host, ':')) {
 		return "an IPv6 address stands in brackets ([::1]:PORT)";
 	}
 	if (colon[1] >= '0' && colon[1] <= '9' && parse_number(&port, colon + 1, 0, 65535))
 		return "not a port (0 to 65535)";
-	return resolve(l, *host && strcmp(host, "*") != 0 ? host : NULL, colon + 1);
+	return resolve(l, *host && strcmp(host, "*") != 0 ? host : NULL, colon + 1, flags);
 }
 
 const char *listener_parse(struct listener *l, const char *arg)

@@ -102,7 +102,8 @@ static int drain(int pipe, int out, ssize_t left, int *side)
 	return 0;
 }
 
-/* One step of WAY. As read(2): the number of bytes, 0 at end of file. */
+/* One step of WAY. As read(2): the number of bytes, 0 at end of file; -2 after an error with bytes that
+ * were read already, so that no other way would carry them. */
 static ssize_t step(enum way way, int in, int out, const int relay[2], int *side)
 {
 	ssize_t n;
@@ -115,7 +116,7 @@ static ssize_t step(enum way way, int in, int out, const int relay[2], int *side
 		return splice(in, NULL, out, NULL, CHUNK, SPLICE_F_MOVE);
 	default:
 		n = splice(in, NULL, relay[1], NULL, CHUNK, SPLICE_F_MOVE);
-		return n > 0 && drain(relay[0], out, n, side) == -1 ? -1 : n;
+		return n > 0 && drain(relay[0], out, n, side) == -1 ? -2 : n;
 	}
 }
 
@@ -126,6 +127,8 @@ static int copy_way(enum way way, int in, int out, const int relay[2], int *side
 		ssize_t n = step(way, in, out, relay, side);
 		if (n > 0 || (n == -1 && errno == EINTR))
 			continue;
+		if (n == -2)
+			return -1;
 		if (n == -1 && errno == EAGAIN && await_both(in, out) != -1)
 			continue;
 		/* End of file is certain only from read(2): files of /proc look empty to the others. */
@@ -181,7 +184,7 @@ static int await_child(pid_t child, int both)
 		{.fd = both},
 		{.fd = (int)syscall(SYS_pidfd_open, child, 0), .events = POLLIN},
 	};
-	while (poll(p, 2, -1) == -1 && errno == EINTR)
+	while (await_any(p, 2, NEVER) == -1)
 		;
 	if (!p[1].revents)
 		kill(child, SIGTERM);
@@ -211,6 +214,8 @@ int copy_both(int both, int in, int out, int *side)
 		if (getppid() != parent)
 			_exit(0);
 		int error = copy(in, both, side) == -1 ? errno : 0;
+		/* That may be the hang-up at which the parent ends us; what we have to tell comes first. */
+		signal(SIGTERM, SIG_IGN);
 		shutdown(both, SHUT_WR);
 		/* A peer that wants no more has hung up, which is no failure. */
 		_exit(error == EPIPE || error == ECONNRESET ? 0 : error);

@@ -84,6 +84,15 @@ int dispatch_add(struct dispatch *d, int sock)
 	return -1;
 }
 
+size_t dispatch_of_uid(const struct dispatch *d, uid_t uid)
+{
+	struct peer peer;
+	size_t n = 0;
+	for (size_t i = 0; i < d->workers; i++)
+		n += peer_of(d->worker[i].sock, &peer) == 0 && peer.uid == uid;
+	return n;
+}
+
 static bool can_take(const struct worker *w)
 {
 	return w->slots && !w->full && !w->gone && (!w->crowded || !time_left(w->crowded));
@@ -393,6 +402,9 @@ void dispatch_run(struct dispatch *d, const struct pollfd *p)
 int64_t dispatch_deadline(const struct dispatch *d)
 {
 	int64_t next = d->check ? d->check : NEVER;
+	/* A plain worker is ready from the start: nothing it says tells that it can be given what waits. */
+	if (d->waiting && dispatch_slots(d))
+		return now();
 	for (size_t i = 0; i < d->workers; i++) {
 		const struct worker *w = &d->worker[i];
 		if (w->gone)

@@ -12,8 +12,6 @@
 
 extern char **environ;
 
-enum { TEXT_ROOM = 2048 };  /* for what is usually set */
-
 /* Variables that say something of descriptors or a connection: what fdkit does not set itself would
  * be somebody else's truth. */
 static bool in_family(const char *var)
@@ -45,7 +43,8 @@ static int append(struct env *env, char *var)
 
 int env_open(struct env *env)
 {
-	*env = (struct env){0};
+	env->var = NULL;
+	env->count = env->room = env->text_len = 0;
 	for (char **var = environ; *var; var++)
 		if (!in_family(*var) && append(env, *var) == -1)
 			return -1;
@@ -69,9 +68,7 @@ void env_unset(struct env *env, const char *name)
 static int set(struct env *env, const char *name, const char *value, size_t len)
 {
 	size_t name_len = strlen(name), size = name_len + len + 2;
-	if (!env->text && !(env->text = malloc(TEXT_ROOM)))
-		return -1;
-	bool fits = size <= TEXT_ROOM - env->text_len;
+	bool fits = size <= sizeof env->text - env->text_len;
 	char *var = fits ? env->text + env->text_len : malloc(size);
 	if (!var)
 		return -1;
@@ -103,7 +100,7 @@ void env_reset(struct env *env)
 {
 	while (env->count > env->base) {
 		char *var = env->var[--env->count];
-		if (var < env->text || var >= env->text + TEXT_ROOM)
+		if (var < env->text || var >= env->text + sizeof env->text)
 			free(var);
 	}
 	env->text_len = 0;
@@ -154,6 +151,9 @@ int env_fds(struct env *env, const int *to, size_t count)
 
 int env_listen(struct env *env, const int *to, char *const *name, size_t count, bool no_pid)
 {
+	for (size_t i = 0; i < count; i++)
+		if (to[i] < 3)
+			return 0;
 	/* Where they lie counts, not the order in which they came: names go by number. */
 	char **by_number = calloc(count, sizeof *by_number);
 	bool *there = calloc(count, sizeof *there);
@@ -161,7 +161,7 @@ int env_listen(struct env *env, const int *to, char *const *name, size_t count, 
 	int result = by_number && there ? 0 : -1;
 	for (size_t i = 0; all && i < count; i++) {
 		size_t at = (size_t)to[i] - 3;
-		all = to[i] >= 3 && at < count && !there[at];
+		all = at < count && !there[at];
 		if (all) {
 			there[at] = true;
 			by_number[at] = name ? name[i] : NULL;
@@ -199,8 +199,10 @@ static bool is_text(const char *data, size_t len)
 	const unsigned char *p = (const unsigned char *)data;
 	for (size_t i = 0, n; i < len; i += n) {
 		n = utf8(p + i, len - i);
+		if (!n)
+			return false;
 		bool control = p[i] < ' ' || p[i] == 0x7f || (p[i] == 0xc2 && p[i + 1] < 0xa0);
-		if (!n || (control && p[i] != '\t' && p[i] != '\n'))
+		if (control && p[i] != '\t' && p[i] != '\n')
 			return false;
 	}
 	return len > 0;

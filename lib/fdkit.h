@@ -70,6 +70,10 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
  * same); never EINTR. */
 ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct peer *from);
 
+/* Is there a message to receive, with bytes or with descriptors alone? Kernel: a peek without room for
+ * control data installs no descriptor, and MSG_CTRUNC says that there is one. */
+bool rights_waiting(int sock);
+
 /* ---- wait.c: deadlines, waiting, signals ---- */
 
 /* Deadlines are CLOCK_MONOTONIC milliseconds; NEVER is none. */
@@ -178,8 +182,8 @@ const char *parse_type(int *type, const char *arg);     /* stream, dgram, seqpac
 /* Append N, N-M, NAME=N or, where BARE, NAME: a comma separates several. */
 const char *parse_fdlist(struct fdlist *list, const char *arg, bool bare);
 
-/* Does no number stand there twice? */
-bool fdlist_distinct(const struct fdlist *list);
+/* NULL if no number stands there twice; else the reason. */
+const char *fdlist_repeats(const struct fdlist *list);
 
 /* ---- socket.c: SOCKET ---- */
 
@@ -340,7 +344,7 @@ void records_free(struct records *in);
 
 /* Make *NAME, an array of owned names with NULL where a descriptor has none, COUNT longer than BEFORE,
  * by NAMES as in a record, or NULL for COUNT without one. It stays NULL while there are none at all.
- * errno EPROTO: another count, or a bad name. */
+ * errno EPROTO: another count, or a bad name; then nothing of NAMES is kept. */
 int names_append(char ***name, size_t before, const char *names, size_t count);
 
 /* Is none there twice? */
@@ -379,6 +383,9 @@ struct source {
 
 /* Take a connected worker: SOCK is the dispatcher's from here on, also on -1. */
 int dispatch_add(struct dispatch *d, int sock);
+
+/* Workers of UID. */
+size_t dispatch_of_uid(const struct dispatch *d, uid_t uid);
 
 /* Connections that could be handed to a worker at once. */
 size_t dispatch_room(const struct dispatch *d);
@@ -488,11 +495,11 @@ struct env {
 	char **var;             /* NULL-terminated, for exec */
 	size_t count, room;
 	size_t base;            /* the first BASE are borrowed from the caller's environment */
-	char *text;             /* the others are written here, as long as there is room */
 	size_t text_len;
+	char text[1000];        /* the others are written here, as long as there is room */
 };
 
-/* The caller's environment without the families of variables that fdkit sets. */
+/* The caller's environment without the families of variables that fdkit sets. ENV must stay where it is. */
 int env_open(struct env *env);
 
 /* Remove NAME. */

@@ -37,7 +37,7 @@ enum {
 static int connection_add(struct inbox *in, int sock, bool ours, struct peer peer)
 {
 	if (in->count == in->room) {
-		size_t room = in->room ? 2 * in->room : 4;
+		size_t room = in->room ? 2 * in->room : 1;
 		struct connection *grown = realloc(in->connection, room * sizeof *grown);
 		if (!grown)
 			return -1;
@@ -65,6 +65,24 @@ static void connection_drop(struct inbox *in, size_t i)
 	if (c->ours)
 		close(c->sock);
 	*c = in->connection[--in->count];
+}
+
+/* A datagram stands alone: a set that goes on in another, whose sender may be another, does not exist. */
+static void restart_datagram(struct connection *c)
+{
+	c->form = FORM_UNKNOWN;
+	c->more = false;
+	delivery_free(&c->set);
+	records_free(&c->records);
+}
+
+/* Connection I is over; a datagram socket is everybody's, and stays. */
+static void connection_end(struct inbox *in, size_t i)
+{
+	if (in->at->type == SOCK_DGRAM)
+		restart_datagram(&in->connection[i]);
+	else
+		connection_drop(in, i);
 }
 
 int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, int sigfd)
@@ -196,7 +214,7 @@ void inbox_drop(struct inbox *in, unsigned serial)
 {
 	size_t i = find(in, serial);
 	if (i < in->count)
-		connection_drop(in, i);
+		connection_end(in, i);
 }
 
 /* ---- reading: each returns true where there is something to tell, in *EVENT and *D ---- */
@@ -234,7 +252,7 @@ static void turn_away(struct inbox *in, size_t i, const char *why, struct delive
 	if (c->form == FORM_RECORD)
 		answer(c, &(struct record){.word = RECORD_REFUSED, .why = why});
 	d->peer = c->peer;
-	connection_drop(in, i);
+	connection_end(in, i);
 }
 
 /* Connection I did, or asked for, what cannot be. */
@@ -322,8 +340,9 @@ static bool is_request(const struct record *r)
 static bool request(struct connection *c, const struct record *r, struct delivery *d, enum inbox_event *event)
 {
 	d->request = (int)r->word;
-	for (const char *p = r->names; p; p = strchr(p + 1, ','))
-		d->names++;
+	d->names = r->names != NULL;
+	for (const char *p = r->names; p && *p; p++)
+		d->names += *p == ',';
 	if (names_append(&d->name, 0, r->names, d->names) == -1 || !names_unique(d->name, d->names)) {
 		names_free(d->name, d->names);
 		d->name = NULL;
@@ -376,14 +395,6 @@ static bool read_records(struct inbox *in, size_t i, struct delivery *d, enum in
 	return got == 0 ? exceeds(in, i, d, event) : failed(in, i, error, d, event);
 }
 
-/* A datagram stands alone: a set that goes on in another, whose sender may be another, does not exist. */
-static void restart_datagram(struct connection *c)
-{
-	c->form = FORM_UNKNOWN;
-	delivery_free(&c->set);
-	records_free(&c->records);
-}
-
 /* Read once from connection I. */
 static bool read_one(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
 {
@@ -391,15 +402,17 @@ static bool read_one(struct inbox *in, size_t i, struct delivery *d, enum inbox_
 	bool datagrams = in->at->type == SOCK_DGRAM;
 	struct fds *to = c->form == FORM_RECORD ? &c->records.fds : &c->set.fds;
 	size_t before = to->count;
-	char data[MESSAGE_MAX];
+	static char data[MESSAGE_MAX]; /* what is not touched costs nothing, and the stack stays shallow */
 	d->peer = c->peer;
 	data[0] = '\0';
 	ssize_t n = rights_receive(c->sock, to, data, MESSAGE_MAX, datagrams ? &d->peer : NULL);
 	if (n == -1 && errno == EAGAIN)
 		return false;
+	if (datagrams)
+		c->peer = d->peer;
 	if (n == -1 && errno != ECONNRESET) {
 		/* The bytes of what did not fit have been read: do they say that somebody waits for an answer? */
-		if (errno == EMFILE && is_record(data, MESSAGE_MAX))
+		if (errno == EMFILE && !datagrams && is_record(data, MESSAGE_MAX))
 			c->form = FORM_RECORD;
 		int error = errno;
 		if (!datagrams)
@@ -457,8 +470,8 @@ static size_t poll_set(struct inbox *in, struct pollfd *p, bool hold)
  * end of file, which says that what it sent was taken. */
 static bool look_for_end(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
 {
-	int unread = 1;
-	if (ioctl(in->connection[i].sock, FIONREAD, &unread) == 0 && unread == 0)
+	const struct connection *c = &in->connection[i];
+	if (c->records.start == c->records.end && !rights_waiting(c->sock))
 		return read_one(in, i, d, event);
 	in->connection[i].unread = true;
 	return false;
@@ -511,13 +524,13 @@ enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int
 		if (unfinished(in, hold, d, &event))
 			return event;
 		if (in->count + 2 > sizeof few / sizeof *few && !(p = malloc((in->count + 2) * sizeof *p))) {
-			d->error = errno;
-			return INBOX_FAILED;
+			nap(REST_MS, deadline);
+			continue;
 		}
 		if (in->resting && !time_left(in->resting))
 			in->resting = 0;
 		size_t n = poll_set(in, p, hold);
-		int ready = poll(p, n, time_left(sooner(deadline, next_waking(in))));
+		int ready = await_any(p, n, sooner(deadline, next_waking(in)));
 		bool tell = ready > 0 && p[0].revents;
 		/* In turn, so that a busy connection, or many new ones, delay nobody else for long. */
 		for (size_t k = 1; ready > 0 && !tell && k < n; k++) {

@@ -24,7 +24,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { STACK = 16384 };
+enum { STACK = 16384, FEW = 4 };  /* FEW: the usual number of placements */
 
 static char shell[] = "/bin/sh";
 
@@ -115,7 +115,8 @@ static int execute(struct launch *l)
 	if (result)
 		return (int)result;
 	/* These three cannot fail: they give back what the tool had. */
-	setrlimit(RLIMIT_NOFILE, &c->nofile);
+	if (c->nofile.rlim_cur != c->nofile.rlim_max)
+		setrlimit(RLIMIT_NOFILE, &c->nofile);
 	if (c->child_ignored)
 		signal(SIGCHLD, SIG_IGN);
 	sigprocmask(SIG_SETMASK, &l->no_signals, NULL);
@@ -144,13 +145,6 @@ static int run(void *launch)
 	return 0;
 }
 
-int launch_open(struct launch *l, const struct command *c)
-{
-	*l = (struct launch){.command = c};
-	sigemptyset(&l->no_signals);
-	return env_open(&l->env);
-}
-
 /* Room for COUNT placements, and what else COMMAND is executed with. */
 static int make_room(struct launch *l, size_t count)
 {
@@ -176,6 +170,13 @@ static int make_room(struct launch *l, size_t count)
 	l->ack_len = 0;
 	env_reset(&l->env);
 	return 0;
+}
+
+int launch_open(struct launch *l, const struct command *c)
+{
+	*l = (struct launch){.command = c};
+	sigemptyset(&l->no_signals);
+	return env_open(&l->env) == -1 ? -1 : make_room(l, FEW);
 }
 
 int launch_set(struct launch *l, const int *from, const int *to, size_t count)

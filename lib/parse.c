@@ -167,18 +167,20 @@ static int compare(const void *a, const void *b)
 	return ((const struct fdword *)a)->fd - ((const struct fdword *)b)->fd;
 }
 
-bool fdlist_distinct(const struct fdlist *list)
+const char *fdlist_repeats(const struct fdlist *list)
 {
-	struct fdword *sorted = malloc((list->count + 1) * sizeof *sorted);
-	bool distinct = sorted;
-	if (sorted && list->count) {
-		memcpy(sorted, list->word, list->count * sizeof *sorted);
-		qsort(sorted, list->count, sizeof *sorted, compare);
-	}
+	if (list->count < 2)
+		return NULL;
+	struct fdword *sorted = malloc(list->count * sizeof *sorted);
+	bool distinct = true;
+	if (!sorted)
+		return "out of memory";
+	memcpy(sorted, list->word, list->count * sizeof *sorted);
+	qsort(sorted, list->count, sizeof *sorted, compare);
 	for (size_t i = 1; distinct && i < list->count; i++)
 		distinct = sorted[i].fd == -1 || sorted[i].fd != sorted[i - 1].fd;
 	free(sorted);
-	return distinct;
+	return distinct ? NULL : "the same number twice";
 }
 
 const char *parse_fdlist(struct fdlist *list, const char *arg, bool bare)

@@ -21,27 +21,39 @@ static const char *append(uid_t **array, size_t *count, uid_t id)
 	return NULL;
 }
 
+/* An uid or a gid; the highest stands for none. For some of them a long of 32 bits is too short. */
+static bool parse_id(uid_t *out, const char *arg)
+{
+	char *end;
+	errno = 0;
+	unsigned long id = strtoul(arg, &end, 10);
+	if (!isdigit((unsigned char)*arg) || *end || errno || id >= UINT32_MAX)
+		return false;
+	*out = (uid_t)id;
+	return true;
+}
+
 static const char *allow_one(struct allow *allow, const char *who)
 {
 	const char *name = *who == ':' ? who + 1 : who;
-	long id;
+	uid_t id = 0;
 	if (strcmp(who, "any") == 0) {
 		allow->any = true;
 		return NULL;
 	}
 	bool numeric = isdigit((unsigned char)*name);
-	if (numeric && parse_number(&id, name, 0, (long)UINT32_MAX - 1))
+	if (numeric && !parse_id(&id, name))
 		return "not a user or group id";
 	if (*who == ':') {
 		const struct group *g = numeric ? NULL : getgrnam(name);
 		if (!numeric && !g)
 			return "no such group";
-		return append(&allow->gid, &allow->gids, numeric ? (gid_t)id : g->gr_gid);
+		return append(&allow->gid, &allow->gids, numeric ? id : g->gr_gid);
 	}
 	const struct passwd *p = numeric ? NULL : getpwnam(name);
 	if (!numeric && !p)
 		return "no such user";
-	return append(&allow->uid, &allow->uids, numeric ? (uid_t)id : p->pw_uid);
+	return append(&allow->uid, &allow->uids, numeric ? id : p->pw_uid);
 }
 
 const char *allow_parse(struct allow *allow, const char *list)
@@ -120,26 +132,29 @@ bool peer_allowed(const struct allow *allow, const struct peer *peer, int sock)
 const char *user_parse(struct user *user, char *arg)
 {
 	char *group = strchr(arg, ':');
-	size_t len = group ? (size_t)(group - arg) : strlen(arg);
-	char *name = strndup(arg, len);
-	long uid = -1, gid = -1;
+	char *name = strndup(arg, group ? (size_t)(group - arg) : strlen(arg));
+	uid_t uid = 0;
+	gid_t gid = 0;
 	if (!name)
 		return "out of memory";
 	const struct passwd *p = getpwnam(name);
-	if (!p && !parse_number(&uid, name, 0, INT32_MAX))
-		p = getpwuid((uid_t)uid);
-	const struct group *g = group && group[1] ? getgrnam(group + 1) : NULL;
-	if (group && !g && parse_number(&gid, group + 1, 0, INT32_MAX))
-		return "no such group";
-	if (!p && uid == -1)
+	bool numeric = !p && parse_id(&uid, name);
+	free(name);
+	if (numeric)
+		p = getpwuid(uid);
+	if (!p && !numeric)
 		return "no such user";
+	*user = (struct user){.given = true, .uid = p ? p->pw_uid : uid, .gid = p ? p->pw_gid : 0};
+	if (p && !(user->name = strdup(p->pw_name)))
+		return "out of memory";
 	if (!p && !group)
 		return "nobody has this uid, so it needs a group (UID:GID)";
-	*user = (struct user){
-		.given = true, .name = p ? strdup(p->pw_name) : NULL, .uid = p ? p->pw_uid : (uid_t)uid,
-		.gid = g ? g->gr_gid : group ? (gid_t)gid : p->pw_gid,
-	};
-	free(name);
+	if (!group)
+		return NULL;
+	const struct group *g = getgrnam(group + 1);
+	if (!g && !parse_id(&gid, group + 1))
+		return "no such group";
+	user->gid = g ? g->gr_gid : gid;
 	return NULL;
 }
 

@@ -20,7 +20,7 @@ void command_prepare(struct command *c)
 	/* Kernel: children of a process that ignores SIGCHLD leave no status (wait(2)). */
 	if (c->child_ignored)
 		signal(SIGCHLD, SIG_DFL);
-	if (getrlimit(RLIMIT_NOFILE, &c->nofile) == 0) {
+	if (getrlimit(RLIMIT_NOFILE, &c->nofile) == 0 && c->nofile.rlim_cur != c->nofile.rlim_max) {
 		struct rlimit most = {.rlim_cur = c->nofile.rlim_max, .rlim_max = c->nofile.rlim_max};
 		setrlimit(RLIMIT_NOFILE, &most);
 	}

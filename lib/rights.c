@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int fds_add(struct fds *set, int fd)
@@ -56,6 +57,14 @@ union control {
 	char data[CMSG_SPACE(FDS_PER_MESSAGE * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred)) + 512];
 };
 
+/* musl before 1.2.4 takes 252 descriptors only, and says ENOMEM (src/network/sendmsg.c): then the kernel is asked. */
+static ssize_t send_message(int sock, const struct msghdr *msg)
+{
+	const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+	ssize_t n = sendmsg(sock, msg, flags);
+	return n == -1 && errno == ENOMEM ? syscall(SYS_sendmsg, sock, msg, flags) : n;
+}
+
 ssize_t rights_send(int sock, const int *fd, size_t count, const void *data, size_t len)
 {
 	union control control;
@@ -79,7 +88,7 @@ ssize_t rights_send(int sock, const int *fd, size_t count, const void *data, siz
 	}
 	ssize_t n;
 	do
-		n = sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = send_message(sock, &msg);
 	while (n == -1 && errno == EINTR);
 	return n;
 }
@@ -148,6 +157,18 @@ static const struct cmsghdr *next_header(const union control *control, const str
 	return next + CMSG_LEN(0) <= msg->msg_controllen ? (const struct cmsghdr *)(control->data + next) : NULL;
 }
 
+bool rights_waiting(int sock)
+{
+	char byte;
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+	do
+		n = recvmsg(sock, &msg, MSG_PEEK | MSG_DONTWAIT);
+	while (n == -1 && (errno == EINTR || errno == ECONNRESET));
+	return n > 0 || (n == 0 && msg.msg_flags & MSG_CTRUNC);
+}
+
 ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct peer *from)
 {
 	union control control;
@@ -158,7 +179,8 @@ ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct
 	ssize_t n;
 	do
 		n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	while (n == -1 && errno == EINTR);
+	/* Kernel: on a seqpacket socket ECONNRESET comes, once, before what is in the queue (unix_dgram_recvmsg). */
+	while (n == -1 && (errno == EINTR || errno == ECONNRESET));
 	if (n == -1)
 		return -1;
 	int error = 0;

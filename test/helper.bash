@@ -157,6 +157,8 @@ need_strace() {
 need_valgrind() {
 	command -v valgrind >/dev/null || skip "no valgrind"
 	if grep -qa __asan_init "$(type -P "$1")"; then skip "built with a sanitizer"; fi
+	# Not every valgrind reads every compiler's debugging information, or has what a 32-bit program needs.
+	valgrind -q "$(type -P "$1")" -V >/dev/null 2>&1 || skip "valgrind cannot run this build"
 }
 
 # valgrinded COMMAND [ARG...]: COMMAND's status, or 99 after a memory error, and where COMMAND

@@ -18,6 +18,7 @@ that starts with @ is abstract."""
 
 import array
 import ctypes
+import errno
 import fcntl
 import os
 import select
@@ -209,7 +210,12 @@ def flood(sock, data, fds=0):
     if not fds:
         data *= 1 + 200000 // len(data)
     while True:
-        socket.send_fds(sock, [data], [0] * fds)
+        try:
+            socket.send_fds(sock, [data], [0] * fds)
+        except OSError as e:
+            if e.errno != errno.ETOOMANYREFS:
+                raise
+            time.sleep(0.01)
 
 
 def drip(sock, data):
@@ -453,13 +459,18 @@ def unasked(crowd, lines=2000):
                 break
 
 
-def floods(crowd):
+def floods(crowd, lines=(b"slots n=0", b"taken id=7", b"done id=0007")):
     """Who says nothing of any use, as fast as it is read, and does not stop."""
-    for line in (b"slots n=0", b"taken id=7", b"done id=0007"):
+    for line in lines:
         sock = crowd.connect()
         if sock:
             sock.settimeout(None)
             crowd.child(flood, sock, b"fdkit/1 " + line + b"\n")
+
+
+def talk(crowd):
+    """The same, from workers that want no work."""
+    floods(crowd, (b"slots n=0", b"taken id=7"))
 
 
 def full(crowd, messages="1000"):
@@ -631,14 +642,14 @@ def gathers(crowd, most="100"):
 
 
 ABUSES = {f.__name__.replace("_", "-"): f for f in (
-    silence, thousand, slow, closes, words_only, endless, endless_record, nuls, wrong, unasked, floods, full,
+    silence, thousand, slow, closes, words_only, endless, endless_record, nuls, wrong, unasked, floods, talk, full,
     full_records, middle, kinds, named_kinds, itself, never_reads, dies, mixed, itself_unfinished, takes_all, takes_again,
     gathers)}
 
 
 def abuse(where, uid=None):
     """For each line NAME [ARG...]: do that and print "there"; at the next line, end it, and print "over"."""
-    if uid:
+    if uid and int(uid) != os.getuid():
         os.setgroups([])
         os.setgid(int(uid))
         os.setuid(int(uid))

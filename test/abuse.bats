@@ -1,0 +1,473 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# What the rudest peers can do to each command: those that it lets in (of another uid, if this is root), and
+# those that it connects to. rude.py has the abuses, each in words; here is who has to bear which.
+# What stands in '...' is for the shell that COMMAND is; the helper sets pid and the like.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
+load helper
+
+# A good client is served while a rude one is there. It takes some 10 ms; the limit is for a machine that is
+# busy and for sanitizers, and far below what a hold-up would be. The longest is printed.
+LIMIT=5
+# A second round of abuse, with some two thousand connections, is not to leave more memory in use than the first, but
+# for this many pages: how many 64 KiB buffers there were at once at most, and so what malloc keeps, is chance.
+TOLERANCE=128
+
+# Abuses that anybody has to bear, and those with records and descriptors, for whoever reads some.
+ANYWHERE=(silence slow closes words-only endless nuls thousand)
+TALK=(endless-record wrong unasked never-reads middle mixed dies itself kinds)
+
+# rude ADDRESS [UID]: the rude peers of this test, of another uid where that can be, ready to be told.
+rude() {
+	local uid=${2:-}
+	[ -n "$uid" ] || [ "$(id -u)" -ne 0 ] || uid=65534
+	mkfifo tell told
+	exec {tell}<>tell {told}<>told
+	spawn "$PYTHON" "$RUDE" abuse "$1" "$uid" <tell >told
+}
+
+# heard WORD: the rude peers say WORD, at last.
+heard() {
+	local line
+	while read -r -t 60 -u "$told" line; do
+		[ "$line" != "$1" ] || return 0
+		echo "$line" >>words
+	done
+	echo "rude peers: no '$1'" >&2
+	return 1
+}
+begin() { echo "${1/:/ }" >&"$tell" && heard there; }
+over() { echo >&"$tell" && heard over; }
+
+has() { [ "$(open_fds "$1")" = "$2" ]; }
+rss() { awk '$1 == "VmRSS:" { print $2 / 4 }' "/proc/$1/status"; }
+
+# served: the good client of this test, and how long it took.
+longest=0
+served() {
+	local start=${EPOCHREALTIME/./} ms
+	pub=${pub:-} timeout $LIMIT bash -c "$good" >/dev/null || { echo "not served: $good" && cat err; return 1; } >&2
+	ms=$(((${EPOCHREALTIME/./} - start) / 1000))
+	((ms <= longest)) || longest=$ms
+}
+
+# settled: PID's descriptors are those of before, and it has no children.
+settled() { childless "$victim" && has "$victim" "$before"; }
+
+# bears PID ABUSE...: each in turn; a good client is served meanwhile, and nothing is left of it.
+bears() {
+	local abuse
+	victim=$1
+	shift
+	served
+	eventually childless "$victim"
+	before=$(open_fds "$victim")
+	for abuse; do
+		begin "$abuse"
+		served || { echo "during $abuse" >&2; return 1; }
+		over
+		eventually settled || { echo "after $abuse: $(open_fds "$victim"), before: $before" && ls -l "/proc/$victim/fd"; return 1; } >&2
+	done
+}
+
+# endures PID ABUSE...: the same twice; memory as after the first.
+endures() {
+	local pages
+	bears "$@"
+	pages=$(rss "$1")
+	bears "$@"
+	grown=$(($(rss "$1") - pages))
+	echo "# $(($# - 1)) abuses, twice: longest wait $longest ms, $grown pages more" >&3
+	[ -n "$SANITIZE" ] || [ "$grown" -le $TOLERANCE ]
+}
+
+# room: a thousand connections of our own uid, where the rude peers can have no other, are within its share.
+room() {
+	[ "$(id -u)" -eq 0 ] || [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 5000 ] ||
+		skip "needs root, for rude peers of another uid, or a limit of 5000 descriptors (ulimit -Hn)"
+}
+
+# other_uid: the rude peers are another uid, as is needed where a uid gets its share and no more.
+other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of another uid"; }
+
+# ---- commands that listen ----
+
+@test "fdexec bears it all" {
+	room
+	public
+	spawn fdexec -q -M 666 -a any "$pub/s" true 2>err
+	worker=$pid
+	await_socket "$pub/s"
+	rude "$pub/s"
+	good='fdsend -t 10 "$pub/s" ok=0'
+	bears "$worker" full:1000 full-records:1000
+	endures "$worker" "${ANYWHERE[@]}" "${TALK[@]}" full:10 full-records:50
+}
+
+@test "fdhold bears it all" {
+	room
+	public
+	spawn fdhold -q -M 666 -a any "$pub/s" web=127.0.0.1:0 2>err
+	store=$pid
+	await_socket "$pub/s"
+	rude "$pub/s"
+	good='fdrecv -c -t 10 -f web "$pub/s" true'
+	bears "$store" full:1000 full-records:1000
+	endures "$store" "${ANYWHERE[@]}" "${TALK[@]}" named-kinds full:10 full-records:50
+	[ "$(fdhold -t 10 --list "$pub/s" | cut -f 1)" = web ]
+}
+
+@test "fdsend -l -k bears it all" {
+	other_uid
+	public
+	spawn fdsend -q -lk -t 20 -M 666 -a any "$pub/s" 0 2>err
+	sender=$pid
+	await_socket "$pub/s"
+	rude "$pub/s"
+	good='fdrecv -c -t 10 "$pub/s" true'
+	endures "$sender" "${ANYWHERE[@]}" "${TALK[@]}" full:10 full-records:50
+}
+
+@test "fdserve -l bears it all from workers" {
+	public
+	spawn fdserve -q -l -M 666 -a any --ack-timeout 0.3 -A addr 127.0.0.1:0 "$pub/s" 2>err
+	dispatcher=$pid
+	await_socket "$pub/s"
+	address=$(bound addr)
+	spawn fdexec -q -c "$pub/s" echo served
+	rude "$pub/s"
+	good="exec 9<>/dev/tcp/${address/://} && read -r line <&9 && [ \$line = served ]"
+	bears "$dispatcher" full:100 full-records:100
+	endures "$dispatcher" "${ANYWHERE[@]}" "${TALK[@]}"
+	bears "$dispatcher" floods
+}
+
+@test "workers that talk faster than they are read hold up nobody" {
+	need_strace
+	spawn strace -qq -o /dev/null -e inject=recvmsg:delay_enter=2000 fdserve -q -l -A addr 127.0.0.1:0 s 2>err
+	address=$(bound addr)
+	PIDS+=("$(children "$pid")")
+	spawn fdexec -q -c s echo served
+	rude s "$(id -u)"
+	good="exec 9<>/dev/tcp/${address/://} && read -r line <&9 && [ \$line = served ]"
+	served
+	begin talk
+	served
+	served
+	over
+	served
+}
+
+@test "fdserve bears it all from the network" {
+	spawn fdserve -q -C 8 -A addr 127.0.0.1:0 -- sh -c 'echo served; cat >/dev/null' 2>err
+	server=$pid
+	address=$(bound addr)
+	rude "$address"
+	good="exec 9<>/dev/tcp/${address/://} && read -r line <&9 && [ \$line = served ]"
+	endures "$server" "${ANYWHERE[@]}"
+}
+
+@test "a listening fdrecv bears it, until somebody gives it something" {
+	public
+	spawn fdrecv -q -M 666 -a any "$pub/s" true 2>err
+	receiver=$pid
+	await_socket "$pub/s"
+	rude "$pub/s"
+	good=true
+	bears "$receiver" "${ANYWHERE[@]}" endless-record unasked
+	exits 0 fdsend -t 10 "$pub/s" 0
+	ended "$receiver" 0
+}
+
+# ---- shares: one uid cannot take what others need ----
+
+# few COMMAND...: in the background with 200 descriptors at most, so that 50 are a uid's share.
+few() {
+	ulimit -n 200
+	exec "$@"
+}
+
+# service TOOL: it has few descriptors and listens at $pub/TOOL; the rude peers are there, and its good client.
+service() {
+	local command=()
+	[ "$1" = fdhold ] || command=(true)
+	spawn few "$1" -M 666 -a any "$pub/$1" "${command[@]}" 2>err
+	victim=$pid
+	await_socket "$pub/$1"
+	rm -f tell told words
+	rude "$pub/$1"
+	good="fdsend -t 10 '$pub/$1' ok\$RANDOM=0"
+	[ "$1" = fdexec ] || good="fdhold -t 10 --list '$pub/$1'"
+	served
+	eventually childless "$victim"
+	before=$(open_fds "$victim")
+}
+
+# told N [WORD]: so many lines of a share that is used up.
+told() { [ "$(grep -c "uid 65534 has its share" err)" -eq "$1" ]; }
+
+@test "by connecting, one uid gets a quarter of the descriptors of fdexec and of fdhold; said once, others are served" {
+	other_uid
+	public
+	for tool in fdexec fdhold; do
+		service $tool
+		begin takes-all:1000
+		grep -x 'open: 50' words
+		served
+		told 1
+		over
+		eventually settled
+		begin takes-again:1000          # having given back most of it, it may again, and that is told of again
+		[ "$(grep -cx 'open: 50' words)" -eq 3 ]
+		served
+		told 3
+		over
+		eventually settled
+	done
+}
+
+@test "by sets that it never finishes, one uid gets no more; it is told why, others are served" {
+	other_uid
+	public
+	for tool in fdexec fdhold; do
+		service $tool
+		begin gathers
+		[ "$(grep -cx 'fdkit/1 refused why=too many descriptors of your uid wait here' words)" -eq 3 ]
+		served
+		over
+		eventually settled
+		begin gathers:4                 # three times 40 are too much as well
+		served
+		over
+		eventually settled
+	done
+}
+
+@test "a set of which no more comes is given up after ten seconds, though it holds its own connection's other end" {
+	public
+	for tool in fdexec fdhold; do
+		command=()
+		[ $tool = fdhold ] || command=(true)
+		spawn $tool -M 666 -a any "$pub/$tool" "${command[@]}" 2>"$tool.err"
+		printf -v "$tool" %s "$pid"
+		await_socket "$pub/$tool"
+		printf -v "before_$tool" %s "$(open_fds "$pid")"
+		printf 'itself-unfinished\n\n' | "$PYTHON" "$RUDE" abuse "$pub/$tool" >/dev/null
+	done
+	# shellcheck disable=SC2154 # set by printf -v
+	for tool in fdexec fdhold; do
+		before=before_$tool
+		eventually has "${!tool}" "${!before}" || eventually has "${!tool}" "${!before}"
+		[ "$(grep -c 'Connection timed out' "$tool.err")" -eq 3 ]
+	done
+}
+
+@test "of fdsend -l -k, one uid gets 48 places of 64 and a quarter of the descriptors to wait, said once; others are served" {
+	other_uid
+	public
+	spawn few fdsend -lk -M 666 -a any "$pub/s" 0 2>err
+	victim=$pid
+	await_socket "$pub/s"
+	rude "$pub/s"
+	good='fdrecv -c -t 10 "$pub/s" true'
+	served
+	eventually childless "$victim"
+	before=$(open_fds "$victim")
+	begin takes-all:1000
+	grep -x 'open: 98' words
+	[ "$(children "$victim" | wc -w)" -eq 48 ]
+	served
+	told 1
+	over
+	eventually settled
+}
+
+@test "by connecting as workers, one uid gets a quarter of the descriptors of fdserve -l; said once, others are served" {
+	other_uid
+	public
+	few() { ulimit -n 200 && exec "$@"; }
+	spawn few fdserve -l -M 666 -a any -A addr 127.0.0.1:0 "$pub/s" 2>err
+	victim=$pid
+	address=$(bound addr)
+	rude "$pub/s" 65534
+	begin takes-all:1000
+	grep -x 'open: 50' words
+	spawn fdexec -q -c "$pub/s" echo served
+	[ "$(talk "$address" </dev/null)" = served ]
+	told 1
+	over
+}
+
+@test "fdsend -l -k: those that find all places of their uid taken wait, and are served in the end" {
+	spawn fdsend -q -lk s 0 2>err
+	sender=$pid
+	await_socket s
+	rude s "$(id -u)"
+	begin takes-all:48
+	for ((i = 0; i < 5; i++)); do
+		spawn fdrecv -c s true
+	done
+	all_wait() { [ "$(find "/proc/$sender/fd" -lname 'socket:*' | wc -l)" -eq 6 ]; }
+	eventually all_wait
+	over
+	for p in "${PIDS[@]:2}"; do
+		ended "$p" 0
+	done
+}
+
+@test "fdsend -l -k: at its end, whoever is still being served does not keep its socket" {
+	spawn fdsend -q -lk "@$BATS_TEST_TMPDIR" 0
+	sender=$pid
+	await_socket "@$BATS_TEST_TMPDIR"
+	spawn "$PYTHON" "$RUDE" connect "@$BATS_TEST_TMPDIR" silent
+	busy() { ! childless "$sender"; }
+	eventually busy
+	PIDS+=("$(children "$sender")")
+	kill "$sender"
+	ended "$sender" 0
+	spawn fdsend -q -lk "@$BATS_TEST_TMPDIR" 0
+	await_socket "@$BATS_TEST_TMPDIR"
+	exits 0 fdrecv -c -t 10 "@$BATS_TEST_TMPDIR" true
+}
+
+@test "a uid may put half of a small descriptor table, and as much as --max-per-uid says where that is given" {
+	spawn few fdhold s 2>err
+	await_socket s
+	many='import os, sys
+count = int(sys.argv[1])
+os.closerange(3, 10)
+names = ["n%d=%d" % (i, os.dup(0)) for i in range(count)]
+for name in names:
+    os.set_inheritable(int(name.split("=")[1]), True)
+os.execvp(sys.argv[2], sys.argv[2:] + names)'
+	exits 125 "$PYTHON" -c "$many" 101 fdsend s 2>err2
+	one_line err2 'too many'
+	exits 0 "$PYTHON" -c "$many" 100 fdsend s
+	spawn few fdhold --max-per-uid 120 t
+	await_socket t
+	exits 0 "$PYTHON" -c "$many" 120 fdsend t
+}
+
+# ---- what nobody expects beside descriptors ----
+
+@test "credentials, a label, a pidfd and a time with every message: nothing lost, nothing left open" {
+	spawn "$PYTHON" "$RUDE" passes 9 fdexec -i fd:9 sh -c 'echo $FDKIT_FDS | wc -w >>counts' 2>err
+	eventually test -s counts
+	eventually lines counts 3
+	[ "$(sort -u counts)" -eq 253 ]
+	[ -z "$(find "/proc/$pid/fd" -lname '*pidfd*')" ]
+	exits 0 "$PYTHON" "$RUDE" passes 9 fdrecv -N 700 fd:9 sh -c 'echo $FDKIT_FDS | wc -w' >out
+	grep -x 700 out
+}
+
+# ---- commands that connect ----
+
+# hosts: a socket in the directory hosts for each way in which a host can be rude.
+hosts() {
+	mkdir hosts
+	spawn "$PYTHON" "$RUDE" host hosts >state
+	eventually grep -q ready state
+}
+
+# judged CLIENT: with every host, it ends in time, with the status expected, and with one line unless that is 0.
+# In LATE are the hosts that leave it nothing but its -t, 124; in FINE those with which it succeeds; else 125.
+judged() {
+	local at host want got line command
+	for at in hosts/*; do
+		host=${at#*/} want=125 got=0
+		[[ " $late " != *" $host "* ]] || want=124
+		[[ " $fine " != *" $host "* ]] || want=0
+		line="$1-$host.err"
+		read -ra command <<<"${client//HOST/$at}"
+		timeout -k 1 20 "${command[@]}" </dev/null >/dev/null 2>"$line" || got=$?
+		[ "$got" -eq "$want" ] || { echo "$client: $host: $got, not $want" && cat "$line"; return 1; } >&2
+		[ "$want" -eq 0 ] || one_line "$line" "${client%% *}: $at: " || return
+	done
+}
+
+# Client, hosts that it gives up on by -t, and those with which it succeeds.
+@test "whoever they connect to: fdsend, fdrecv -c, fdserve -L, fdhold --list and --drop end in time, with a line" {
+	hosts
+	jobs=()
+	while IFS='|' read -r client late fine; do
+		judged "${#jobs[@]}" 2>"verdict${#jobs[@]}" 3>&- &
+		jobs+=($!)
+	done <<-'END'
+		fdsend -t 0.3 HOST 0|silent bytes lines endless-line nul drip drip-record entries get hello slots done taken-by-nobody endless-set stuck|unknown half wrong-count
+		fdserve -L -t 0.3 127.0.0.1:0 HOST|silent bytes lines endless-line nul drip drip-record entries get hello slots done taken-by-nobody endless-set stuck|unknown half wrong-count
+		fdsend -t 0.3 HOST a=0|silent drip-record get|
+		fdrecv -c -t 0.3 HOST true|silent close-unread die bytes lines drip drip-record hello stuck|
+		fdrecv -c -t 0.3 -f web HOST true|silent bytes lines drip drip-record hello|
+		fdhold -t 0.3 --list HOST|silent drip-record entries|
+		fdhold -t 0.3 --drop a HOST|silent drip-record|
+	END
+	for i in "${!jobs[@]}"; do
+		wait "${jobs[i]}" || { cat "verdict$i" && false; }
+	done
+}
+
+@test "a host that sends faster than it is read does not put off -t" {
+	need_strace
+	hosts
+	while read -r host command; do
+		read -ra command <<<"$command hosts/$host"
+		# Every read takes 2 ms, so that there is always more.
+		exits 124 strace -f -qq -o /dev/null -e inject=recvmsg,recvfrom:delay_enter=2000 "${command[@]}" >/dev/null 2>err
+		one_line err "${command[0]}: hosts/$host: timed out"
+	done <<-'END'
+		bytes fdsend -t 0.3 -f 0
+		get fdsend -t 0.3 -f a=0
+		bytes fdrecv -c -t 0.3
+		hello fdrecv -c -t 0.3
+		entries fdhold -t 0.3 --list
+	END
+}
+
+@test "fdsend -l: whoever comes first, it ends in time, with a line" {
+	public
+	while read -r abuse want; do
+		spawn fdsend -l -t 0.3 -M 666 -a any "$pub/s" a=0 2>err
+		sender=$pid
+		await_socket "$pub/s"
+		rm -f tell told
+		rude "$pub/s"
+		begin "$abuse"
+		ended "$sender" "$want" || { echo "$abuse" && false; }
+		one_line err "fdsend: $pub/s: "
+		over
+	done <<-'END'
+		silence 124
+		closes 125
+		slow 124
+		words-only 125
+		nuls 125
+		endless-record 125
+		unasked 125
+		itself 124
+	END
+}
+
+@test "whoever they connect to: fdserve and fdexec -c go on, keep no more open, and end when asked to" {
+	hosts
+	services=()
+	for at in hosts/*; do
+		spawn few fdserve -q --ack-timeout 0.3 -A "addr-${at#*/}" 127.0.0.1:0 "$at" 2>/dev/null
+		services+=("$pid")
+		spawn few fdexec -q -c "$at" true 2>/dev/null
+		services+=("$pid")
+	done
+	for at in hosts/*; do
+		address=$(bound "addr-${at#*/}")
+		exec {client}<>"/dev/tcp/${address/://}" {client}>&-    # given to a worker, or waiting for one
+	done
+	for pid in "${services[@]}"; do
+		[ -d "/proc/$pid/fd" ]
+		[ "$(open_fds "$pid" | wc -w)" -lt 150 ]
+	done
+	kill "${services[@]}"
+	sleep 0.5                               # some wait for their worker to take what came, until the second
+	for pid in "${services[@]}"; do
+		kill "$pid" 2>/dev/null || true
+		ended "$pid" 0
+	done
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: ISC */
+#include "fuzz.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static bool running;
+static int64_t clock_ms;
+static size_t open_before;
+static unsigned allocations_left;
+static int send_error;
+static struct rlimit nofile, limited;
+
+/* ---- input ---- */
+
+unsigned take_byte(struct input *in)
+{
+	if (!in->left)
+		return 0;
+	in->left--;
+	return *in->data++;
+}
+
+const char *take_bytes(struct input *in, size_t *len)
+{
+	const char *bytes = (const char *)in->data;
+	if (*len > in->left)
+		*len = in->left;
+	in->data += *len;
+	in->left -= *len;
+	return bytes;
+}
+
+const char *take_text(struct input *in, size_t len, char *buf, size_t size)
+{
+	len = len < size ? len : size - 1;
+	const char *bytes = take_bytes(in, &len);
+	if (len)
+		memcpy(buf, bytes, len);
+	buf[len] = '\0';
+	return buf;
+}
+
+void must(bool so, const char *what)
+{
+	if (so)
+		return;
+	fprintf(stderr, "must be: %s\n", what);
+	abort();
+}
+
+/* ---- descriptors ---- */
+
+static size_t open_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	size_t count = 0;
+	must(dir, "a readable /proc");
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
+}
+
+ino_t inode(int fd)
+{
+	struct stat st;
+	must(fstat(fd, &st) == 0, "an open descriptor");
+	return st.st_ino;
+}
+
+int token(ino_t *ino)
+{
+	int fd = memfd_create("token", MFD_CLOEXEC);
+	must(fd != -1, "a token");
+	*ino = inode(fd);
+	return fd;
+}
+
+void add_tokens(struct fds *set, size_t count)
+{
+	ino_t any;
+	while (count--)
+		must(fds_add(set, token(&any)) == 0, "memory");
+}
+
+void make_pair(int type, int pair[2])
+{
+	must(socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0, "a pair");
+}
+
+void limit_descriptors(int spare)
+{
+	limited = nofile;
+	if (spare >= 0) {
+		int next = dup(0);
+		close(next);
+		limited.rlim_cur = (rlim_t)next + (rlim_t)spare;
+	}
+	must(setrlimit(RLIMIT_NOFILE, &limited) == 0, "a limit");
+}
+
+/* ---- begin and end ---- */
+
+void fuzz_begin(void)
+{
+	getrlimit(RLIMIT_NOFILE, &nofile);
+	limited = nofile;
+	open_before = open_descriptors();
+	clock_ms = 1000;
+	running = true;
+}
+
+void fuzz_end(void)
+{
+	fail_allocation(0);
+	fail_sending(0);
+	limit_descriptors(-1);
+	running = false;
+	must(open_descriptors() == open_before, "no descriptor left open");
+}
+
+void clock_forward(unsigned ms)
+{
+	clock_ms += ms;
+}
+
+void fail_allocation(unsigned n)
+{
+	allocations_left = n;
+}
+
+void fail_sending(int error)
+{
+	send_error = error;
+}
+
+/* ---- what the linker puts in between ---- */
+
+int __real_clock_gettime(clockid_t id, struct timespec *t);
+int __wrap_clock_gettime(clockid_t id, struct timespec *t);
+int __real_poll(struct pollfd *p, nfds_t count, int timeout);
+int __wrap_poll(struct pollfd *p, nfds_t count, int timeout);
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+char *__real_strdup(const char *text);
+char *__wrap_strdup(const char *text);
+ssize_t __real_sendmsg(int sock, const struct msghdr *msg, int flags);
+ssize_t __wrap_sendmsg(int sock, const struct msghdr *msg, int flags);
+int __real_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **found);
+int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **found);
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *t)
+{
+	if (!running)
+		return __real_clock_gettime(id, t);
+	*t = (struct timespec){.tv_sec = clock_ms / 1000, .tv_nsec = clock_ms % 1000 * 1000000};
+	return 0;
+}
+
+/* Who waits has waited at once. */
+int __wrap_poll(struct pollfd *p, nfds_t count, int timeout)
+{
+	if (!running)
+		return __real_poll(p, count, timeout);
+	/* Kernel: no more than the limit of descriptors may be polled, however high their numbers (poll(2)). */
+	setrlimit(RLIMIT_NOFILE, &nofile);
+	int ready = __real_poll(p, count, 0);
+	setrlimit(RLIMIT_NOFILE, &limited);
+	must(ready >= 0, "a poll that works");
+	must(ready || timeout >= 0, "that nobody waits for ever");
+	if (!ready)
+		clock_ms += timeout;
+	return ready;
+}
+
+static bool fails(void)
+{
+	if (!allocations_left || --allocations_left)
+		return false;
+	errno = ENOMEM;
+	return true;
+}
+
+void *__wrap_malloc(size_t size)
+{
+	void *p = fails() ? NULL : __real_malloc(size);
+	/* So that what reads beyond what was written finds no end there. */
+	if (running && p)
+		memset(p, 0xbe, size);
+	return p;
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+	return fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+	return fails() ? NULL : __real_realloc(old, size);
+}
+
+char *__wrap_strdup(const char *text)
+{
+	return fails() ? NULL : __real_strdup(text);
+}
+
+ssize_t __wrap_sendmsg(int sock, const struct msghdr *msg, int flags)
+{
+	if (!send_error)
+		return __real_sendmsg(sock, msg, flags);
+	errno = send_error;
+	send_error = 0;
+	return -1;
+}
+
+/* Nothing that an input names is to be asked of a name server. */
+int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **found)
+{
+	struct addrinfo numeric = *hints;
+	numeric.ai_flags |= AI_NUMERICHOST | AI_NUMERICSERV;
+	return __real_getaddrinfo(host, port, &numeric, found);
+}

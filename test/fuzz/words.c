@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: ISC */
+/* Words that a user or a service manager writes, and a message's text on its way into an environment. */
+#include "fuzz.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void numbers(const char *word)
+{
+	long n = -1;
+	int64_t ms = -1;
+	mode_t mode = 0;
+	int type = -1;
+	if (!parse_number(&n, word, 3, 65535))
+		must(n >= 3 && n <= 65535 && strspn(word, "0123456789") == strlen(word), "a number in its range");
+	if (!parse_time(&ms, word))
+		must(ms >= 0 && ms <= 100003600000000 && isdigit((unsigned char)word[*word == '.']), "a time");
+	if (!parse_mode(&mode, word))
+		must(mode <= 0777 && strspn(word, "01234567") == strlen(word), "a mode");
+	if (!parse_type(&type, word))
+		must(type == SOCK_STREAM || type == SOCK_DGRAM || type == SOCK_SEQPACKET, "a type");
+	if (!parse_name(word))
+		must(*word && strlen(word) <= 255 && !strpbrk(word, ":=, \t\n"), "a name");
+}
+
+/* Ranges as wide as they may be take a second each under a sanitizer. */
+static bool wide(const char *word)
+{
+	size_t digits = 0;
+	for (; *word; word++) {
+		digits = isdigit((unsigned char)*word) ? digits + 1 : 0;
+		if (digits > 3)
+			return true;
+	}
+	return false;
+}
+
+static void fdlist(const char *word, bool bare)
+{
+	struct fdlist list = {0};
+	const char *why = parse_fdlist(&list, word, bare);
+	bool distinct = true;
+	must(why || list.count, "something in a list");
+	for (size_t i = 0; i < list.count; i++) {
+		const struct fdword *a = &list.word[i];
+		must(a->name ? !parse_name(a->name) : a->fd >= 0, "a name or a number");
+		must(bare || a->fd >= 0, "a number");
+		for (size_t j = 0; list.count < 300 && j < i; j++) {
+			must(!a->name || !list.word[j].name || strcmp(a->name, list.word[j].name) != 0, "each name once");
+			distinct = distinct && (a->fd == -1 || a->fd != list.word[j].fd);
+		}
+	}
+	must(list.count >= 300 || !fdlist_repeats(&list) == distinct, "fdlist_repeats tells whether they are");
+	for (size_t i = 0; i < list.count; i++)
+		free(list.word[i].name);
+	free(list.word);
+}
+
+static void sockets(const char *word)
+{
+	struct endpoint at;
+	struct listener l;
+	if (!endpoint_parse(&at, word))
+		must(*at.text && at.arg == word && (at.kind == END_FD) == (at.fd >= 0), "a SOCKET");
+	if (!listener_parse(&l, word))
+		must(l.at.kind == END_FD || l.local || l.found, "an ADDRESS");
+	l.at.kind = END_FD; /* parsed only: nothing to close */
+	l.at.fd = -1;
+	listener_close(&l);
+}
+
+/* Names would be asked of the system's data base. */
+static void allow(const char *word)
+{
+	struct allow a = {0};
+	for (const char *c = word; *c; c++)
+		if (!isdigit((unsigned char)*c) && !strchr(":,", *c) && strcmp(word, "any") != 0)
+			return;
+	if (!allow_parse(&a, word)) {
+		must(a.any || a.uids || a.gids, "somebody is allowed");
+		for (size_t i = 0; i < a.uids; i++)
+			must(peer_allowed(&a, &(struct peer){.uid = a.uid[i]}, -1), "who is listed is allowed");
+	}
+	free(a.uid);
+	free(a.gid);
+}
+
+/* WORD is a path, which nothing but a test's own socket may be. */
+static void notify(const char *word)
+{
+	if (*word != '@' && strchr(word, '/'))
+		return;
+	setenv("NOTIFY_SOCKET", word, 1);
+	ready_notify("READY=1");
+	unsetenv("NOTIFY_SOCKET");
+}
+
+/* What the environment holds is what the message said, as far as it is text. */
+static void message(const char *data, size_t len, bool trouble)
+{
+	struct env env;
+	struct delivery d = {.peer = {.pid = 1, .uid = 2, .gid = 3}, .text = len ? malloc(len) : NULL, .len = len};
+	if (len)
+		memcpy(d.text, data, len);
+	must(env_open(&env) == 0, "an environment");
+	if (trouble)
+		fail_allocation(1 + len % 4);
+	int result = env_delivery(&env, &d);
+	fail_allocation(0);
+	size_t count = env.count - env.base;
+	must(result == 0 ? count == 3 || count == 4 : trouble, "three variables, or four");
+	if (result == 0 && count == 4) {
+		const char *var = env.var[env.base + 3];
+		must(strlen(var) == 14 + len && memcmp(var, "FDKIT_MESSAGE=", 14) == 0, "its variable");
+		must(memcmp(var + 14, data, len) == 0, "its text");
+	}
+	for (size_t i = 0; result == 0 && i < len; i++)
+		must(count == 3 || (unsigned char)data[i] >= ' ' || data[i] == '\t' || data[i] == '\n', "text");
+	free(d.text);
+	env_reset(&env);
+	free(env.var);
+}
+
+static void listening(const int *to, size_t count, const char *names)
+{
+	struct env env;
+	char **name = NULL;
+	must(env_open(&env) == 0, "an environment");
+	if (names_append(&name, 0, names, count) == 0)
+		must(env_listen(&env, to, name, count, true) == 0 && env_fds(&env, to, count) == 0, "an environment");
+	names_free(name, count);
+	env_reset(&env);
+	free(env.var);
+}
+
+static void word(struct input *input)
+{
+	char text[256];
+	int to[4] = {3, 4, 5, 6};
+	unsigned kind = take_byte(input);
+	size_t len = take_byte(input);
+	struct input here = *input;
+	const char *bytes = take_bytes(input, &len);
+	take_text(&here, len, text, sizeof text);
+	switch (kind % 8) {
+	case 0: message(bytes, len, kind & 8); break;
+	case 1: numbers(text); break;
+	case 2: case 3:
+		if (!wide(text))
+			fdlist(text, kind & 1);
+		break;
+	case 4: sockets(text); break;
+	case 5: allow(text); break;
+	case 6: notify(text); break;
+	default:
+		to[kind >> 6] += (int)(kind >> 4) % 4;
+		listening(to, 1 + (kind >> 3) % 4, text);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input input = {.data = data, .left = size};
+	fuzz_begin();
+	while (input.left)
+		word(&input);
+	fuzz_end();
+	return 0;
+}
