@@ -28,8 +28,10 @@ endif
 ifeq ($(origin CC),default)
 CC := $(or $(shell command -v musl-gcc),$(CC))
 endif
-STATIC_CFLAGS  = -ffunction-sections -fdata-sections
-STATIC_LDFLAGS = -static -Wl,--gc-sections
+# Small, since starting is what a shell waits for: no code that moves, no tables to unwind, few segments to map.
+CFLAGS         = -Os -g
+STATIC_CFLAGS  = -fno-pie -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections
+STATIC_LDFLAGS = -static -Wl,--gc-sections -Wl,-z,noseparate-code -Wl,-z,norelro
 endif
 COMPILE  = $(CC) $(STD) $(WARN) $(WERROR) -Ilib $(CPPFLAGS) $(STATIC_CFLAGS) $(CFLAGS) $(SANFLAGS)
 LINK     = $(CC) $(CFLAGS) $(SANFLAGS) $(STATIC_LDFLAGS) $(LDFLAGS)
@@ -92,6 +94,15 @@ check: all $(REPLAY)
 demo: all
 	PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" sh test/demo.sh
 
+# What it costs, beside whatever else is installed: this build's, and the static one's where it can be built.
+bench: all
+	-$(MAKE) --no-print-directory -s STATIC=1 SANITIZE= BUILD=build-static
+	test/bench/run -b $(BUILD)/bench "fdkit=$(BUILD)/bin" "fdkit, static=build-static/bin"
+
+# How that grows with what there is of everything.
+scale: all
+	test/bench/scale -b $(BUILD)/bench "fdkit=$(BUILD)/bin"
+
 install: all man
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
 	$(INSTALL) $(BIN) $(DESTDIR)$(BINDIR)
@@ -129,5 +140,5 @@ deps:
 clean:
 	rm -rf $(BUILD) build-*
 
-.PHONY: all man check fuzz demo install install-strip uninstall lint deps clean
+.PHONY: all man check fuzz demo bench scale install install-strip uninstall lint deps clean
 .SECONDARY:

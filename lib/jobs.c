@@ -11,8 +11,8 @@ enum { LAUNCHES = 64 };
 
 int jobs_open(struct jobs *j, size_t limit)
 {
-	*j = (struct jobs){.job = calloc(limit, sizeof *j->job), .limit = limit,
-	                   .launch = calloc(LAUNCHES, sizeof *j->launch)};
+	*j = (struct jobs){.job = calloc(limit, sizeof(struct job)), .limit = limit,
+	                   .launch = calloc(LAUNCHES, sizeof(struct launch *))};
 	return j->job && j->launch ? 0 : -1;
 }
 

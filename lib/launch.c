@@ -148,7 +148,7 @@ static int run(void *launch)
 /* Room for COUNT placements, and what else COMMAND is executed with. */
 static int make_room(struct launch *l, size_t count)
 {
-	size_t words = 0;
+	size_t words = 1;
 	if (count > l->room) {
 		int *grown = realloc(l->from, 2 * count * sizeof *grown);
 		if (!grown)

@@ -285,7 +285,6 @@ told() { [ "$(grep -c "uid 65534 has its share" err)" -eq "$1" ]; }
 @test "by connecting as workers, one uid gets a quarter of the descriptors of fdserve -l; said once, others are served" {
 	other_uid
 	public
-	few() { ulimit -n 200 && exec "$@"; }
 	spawn few fdserve -l -M 666 -a any -A addr 127.0.0.1:0 "$pub/s" 2>err
 	victim=$pid
 	address=$(bound addr)

@@ -3,7 +3,7 @@
 # System calls for one unit of work, by name and in order: one more of them and a test fails. Each line
 # below is all that is to be changed when the code gets better. Left out are what libc does before main and
 # for memory. The peers are held still in turn, so that every run takes the same path.
-# bats file_tags=syscalls
+# shellcheck disable=SC2154  # spawn sets $pid
 load helper
 
 # fdsend SOCKET 0, to a receiver that listens, until it has taken the descriptor
@@ -28,7 +28,6 @@ setup() {
 	ulimit -n "$(ulimit -Sn)" # or the tools raise the soft limit, and put it back
 }
 
-# shellcheck disable=SC2154 # $pid is set by spawn
 # traced TRACE TOOL [ARG...]: spawn TOOL; each of its processes is traced into TRACE.PID. The pid of the
 # one that traces is in $tracer.
 traced() {

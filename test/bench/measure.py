@@ -154,22 +154,19 @@ class Bench:
 
     def quiet(self):
         """Nothing of ours runs: does anything else?"""
-        def ticks():
-            with open("/proc/stat") as f:
-                v = [int(x) for x in f.readline().split()[1:9]]
-            return v[0] + v[1] + v[2] + v[5] + v[6] + v[7]
-        before = ticks()
+        before = sum(ticks())
         time.sleep(0.04)
-        return ticks() - before <= 1
+        return sum(ticks()) - before <= 1
 
     def measure(self):
-        self.began = time.monotonic()
+        self.began, stolen = time.monotonic(), ticks()[1]
         with tempfile.TemporaryDirectory(prefix="fdb") as self.dir:
             for number in range(self.args.rounds):
                 for title, _, rows, only, _, values in self.sections:
                     progress(f"round {number + 1} of {self.args.rounds}: {title[:60]}")
                     if only is None or number < only:
                         self.one_round(number, rows, values)
+        self.stolen = (ticks()[1] - stolen) * 1000 // os.sysconf("SC_CLK_TCK")
         progress("")
 
     def one_round(self, number, rows, values):
@@ -232,7 +229,16 @@ class Bench:
         if self.noisy:
             lines.append(f"Something else used the CPUs around {self.noisy} of {self.measured} measurements; "
                          "rows marked ~ could not do without those, and are not to be quoted.")
+        if self.stolen:
+            lines.append(f"The host took {self.stolen} ms of CPU time away.")
         return "\n".join(lines)
+
+
+def ticks():
+    """CPU time that was used, and that the host took away."""
+    with open("/proc/stat") as f:
+        v = [int(x) for x in f.readline().split()[1:9]]
+    return v[0] + v[1] + v[2] + v[5] + v[6], v[7]
 
 
 def progress(text):
