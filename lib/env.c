@@ -119,12 +119,12 @@ static int set_names(struct env *env, char *const *name, size_t count)
 		len = 0;
 		for (size_t i = 0; i < count; i++) {
 			const char *one = name[i] ? name[i] : "unknown";
-			if (text)
-				memcpy(text + len, one, strlen(one));
-			len += strlen(one);
-			if (text)
-				text[len] = ':';
-			len++;
+			size_t more = strlen(one);
+			if (text) {
+				memcpy(text + len, one, more);
+				text[len + more] = ':';
+			}
+			len += more + 1;
 		}
 	}
 	int result = set(env, "LISTEN_FDNAMES", text, len - 1);
@@ -151,13 +151,15 @@ int env_fds(struct env *env, const int *to, size_t count)
 
 int env_listen(struct env *env, const int *to, char *const *name, size_t count, bool no_pid)
 {
+	bool all = count;
 	for (size_t i = 0; i < count; i++)
-		if (to[i] < 3)
-			return 0;
+		all = all && to[i] >= 3;
+	if (!all)
+		return 0;
 	/* Where they lie counts, not the order in which they came: names go by number. */
 	char **by_number = calloc(count, sizeof *by_number);
 	bool *there = calloc(count, sizeof *there);
-	bool all = count && by_number && there;
+	all = by_number && there;
 	int result = by_number && there ? 0 : -1;
 	for (size_t i = 0; all && i < count; i++) {
 		size_t at = (size_t)to[i] - 3;

@@ -60,15 +60,21 @@ static long kernel(long n, long a, long b, long c, long d)
 int place(int *from, const int *to, size_t count)
 {
 	int last = 0;
+	size_t ascends = count; /* from here on, FROM ascends: one look tells that what it is does not come again */
 	for (size_t i = 0; i < count; i++)
 		if (to[i] > last)
 			last = to[i];
+	while (ascends > 0 && (ascends == count || from[ascends - 1] < from[ascends]))
+		ascends--;
 	for (size_t i = 0; i < count; i++) {
 		/* dup3 would close what is still to be placed: that steps aside, above all the numbers. */
 		long aside = -1, result;
 		for (size_t k = i + 1; k < count && from[i] != to[i]; k++) {
+			if (k >= ascends && from[k] > to[i])
+				break;
 			if (from[k] != to[i])
 				continue;
+			ascends = count;
 			if (aside == -1 && (aside = kernel(SYS_fcntl, to[i], F_DUPFD_CLOEXEC, last + 1, 0)) < 0)
 				return (int)-aside;
 			from[k] = (int)aside;

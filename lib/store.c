@@ -38,7 +38,7 @@ static const char *refusal(const struct store *s, const char *name, uid_t uid)
 		return "the name is taken";
 	if (s->count >= s->most)
 		return "the store is full";
-	for (size_t i = 0; i < s->count; i++)
+	for (size_t i = 0; s->count >= s->most_per_uid && i < s->count; i++)
 		of_uid += s->entry[i]->who.uid == uid;
 	return of_uid >= s->most_per_uid ? "too many from that uid" : NULL;
 }
