@@ -417,7 +417,7 @@ static int drain(struct server *s, struct listener *l)
 {
 	int sig = 0;
 	size_t queued = listener_queue(l);
-	while (queued && !sig && (runs_command(s) || s->dispatch.workers)) {
+	while (queued && !sig && (runs_command(s) || dispatch_hopeful(&s->dispatch))) {
 		if (!room(s))
 			sig = serve_once(s);
 		else
@@ -436,7 +436,7 @@ static void finish(struct server *s)
 	for (size_t i = 0; i < s->o->addresses.count; i++)
 		if (!sig)
 			sig = drain(s, &s->o->addresses.listener[i]);
-	while (!sig && (s->jobs.running || s->held != -1 || (dispatch_pending(&s->dispatch) && s->dispatch.workers)))
+	while (!sig && (s->jobs.running || s->held != -1 || (dispatch_pending(&s->dispatch) && dispatch_hopeful(&s->dispatch))))
 		sig = serve_once(s);
 	jobs_kill(&s->jobs, SIGTERM);
 }

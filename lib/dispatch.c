@@ -93,6 +93,14 @@ size_t dispatch_of_uid(const struct dispatch *d, uid_t uid)
 	return n;
 }
 
+bool dispatch_hopeful(const struct dispatch *d)
+{
+	for (size_t i = 0; i < d->workers; i++)
+		if (d->worker[i].proved || d->patience == NEVER || time_left(d->worker[i].greeted + d->patience))
+			return true;
+	return false;
+}
+
 static bool can_take(const struct worker *w)
 {
 	return w->slots && !w->full && !w->gone && (!w->crowded || !time_left(w->crowded));

@@ -120,10 +120,8 @@ static int set_names(struct env *env, char *const *name, size_t count)
 		for (size_t i = 0; i < count; i++) {
 			const char *one = name[i] ? name[i] : "unknown";
 			size_t more = strlen(one);
-			if (text) {
-				memcpy(text + len, one, more);
-				text[len + more] = ':';
-			}
+			if (text)
+				*(char *)mempcpy(text + len, one, more) = ':';
 			len += more + 1;
 		}
 	}

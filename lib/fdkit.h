@@ -387,6 +387,9 @@ int dispatch_add(struct dispatch *d, int sock);
 /* Workers of UID. */
 size_t dispatch_of_uid(const struct dispatch *d, uid_t uid);
 
+/* Is there a worker that has taken something, or has not been silent for all its patience? */
+bool dispatch_hopeful(const struct dispatch *d);
+
 /* Connections that could be handed to a worker at once. */
 size_t dispatch_room(const struct dispatch *d);
 

@@ -351,6 +351,17 @@ while True:
 	done
 }
 
+@test "a signal, with a client in the queue and a worker that never says what it takes: fdserve ends after --ack-timeout" {
+	serve -l --ack-timeout 0.3
+	mute='import socket; s = socket.socket(socket.AF_UNIX); s.connect("s"); print(s.recv(99), flush=True); s.recv(1)'
+	spawn "$PYTHON" -c "$mute" >greeted
+	eventually grep -q hello greeted
+	exec 6<>"/dev/tcp/${at/://}"
+	kill "$server"
+	ended "$server" 0
+	exec 6>&-
+}
+
 @test "fdserve -- COMMAND, a signal: what is in the queue is served" {
 	spawn fdserve -j 1 -A addr 127.0.0.1:0 -- sh -c "$(patient a)" 2>serve.err
 	server=$pid
