@@ -2,6 +2,7 @@
 /* fdhold: keep named descriptors open for whoever asks for them. */
 #include "cli.h"
 
+#include <ctype.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -80,7 +81,7 @@ static bool show(const struct options *o, const struct record *r)
 		errx(FAILED, "%s: refused: %s", o->at.arg, r->why ? r->why : "no reason given");
 	if (o->list && r->word == RECORD_ENTRY && r->text) {
 		for (size_t i = 0; i < r->text_len; i++)
-			putchar((unsigned char)r->text[i] < ' ' && r->text[i] != '\t' ? '?' : r->text[i]);
+			putchar(iscntrl((unsigned char)r->text[i]) && r->text[i] != '\t' ? '?' : r->text[i]);
 		putchar('\n');
 		return false;
 	}

@@ -286,8 +286,10 @@ int main(int argc, char *argv[])
 	be_ready(&o.cli, false);
 	/* What can be done before something comes is done by then. */
 	struct launch l;
-	if (o.command.argv && launch_open(&l, &o.command) == -1)
+	if (o.command.argv && launch_open(&l, &o.command) == -1) {
+		endpoint_close(&o.at);
 		fail(o.command.argv[0]);
+	}
 	struct delivery d = receive(&o, &in, deadline);
 	take_exactly(&o, &in, &d);
 	if (d.id)

@@ -70,6 +70,9 @@ int main(int argc, char *argv[])
 {
 	struct options o;
 	parse_options(&o, argc, argv);
+	/* What is copied from another process is not to land among the standard streams. */
+	if (o.pid)
+		guard_standard();
 	take_descriptors(&o);
 	sending_check(&o.sending);
 	guard_standard();

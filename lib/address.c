@@ -42,6 +42,8 @@ static const char *parse_inet(struct listener *l, char *arg)
 			return "a bracket is missing ([::1]:PORT)";
 		host++;
 		colon[-1] = '\0';
+		if (!strchr(host, ':'))
+			return "no IPv6 address in the brackets ([::1]:PORT)";
 		flags = AI_NUMERICHOST; /* no name server is asked for 1::g */
 	} else if (strchr(host, ':')) {
 		return "an IPv6 address stands in brackets ([::1]:PORT)";

@@ -67,7 +67,7 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
  * file. FROM, where not NULL, is overwritten if the message carries credentials (SO_PASSCRED).
  * On -1 nothing that came stays open: EAGAIN nothing there; EMFILE some descriptors did not
  * fit this process (Kernel: MSG_CTRUNC, net/core/scm.c; a security module's refusal looks the
- * same); never EINTR. */
+ * same); never EINTR, nor ECONNRESET: what the peer sent comes first, and then end of file. */
 ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct peer *from);
 
 /* Is there a message to receive, with bytes or with descriptors alone? Kernel: a peek without room for

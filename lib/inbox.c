@@ -410,7 +410,7 @@ static bool read_one(struct inbox *in, size_t i, struct delivery *d, enum inbox_
 		return false;
 	if (datagrams)
 		c->peer = d->peer;
-	if (n == -1 && errno != ECONNRESET) {
+	if (n == -1) {
 		/* The bytes of what did not fit have been read: do they say that somebody waits for an answer? */
 		if (errno == EMFILE && !datagrams && is_record(data, MESSAGE_MAX))
 			c->form = FORM_RECORD;
@@ -423,7 +423,7 @@ static bool read_one(struct inbox *in, size_t i, struct delivery *d, enum inbox_
 	}
 	/* An empty packet can carry descriptors; without them it looks like end of file, and on a
 	 * datagram socket it is just that: empty. */
-	if (n <= 0 && to->count == before)
+	if (n == 0 && to->count == before)
 		return datagrams ? false : ended(in, i, d, event);
 	if (datagrams && !endpoint_given(in->at) && !peer_allowed(in->allow, &d->peer, -1)) {
 		fds_trim(to, before);

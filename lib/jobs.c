@@ -59,7 +59,8 @@ static struct launch *launch_for(struct jobs *j, const struct command *c)
 
 int jobs_start(struct jobs *j, const struct command *c, const struct delivery *d)
 {
-	struct launch *l = launch_for(j, c);
+	errno = EAGAIN;
+	struct launch *l = j->running < j->limit ? launch_for(j, c) : NULL;
 	if (!l || launch_delivery(l, d, NULL) == -1)
 		return -1;
 	if (d->id)

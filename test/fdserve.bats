@@ -804,7 +804,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	local long
 	long=$(printf 'x%.0s' {1..70})
 	for address in 127.0.0.1 s '' : 127.0.0.1: 127.0.0.1:65536 127.0.0.1:-1 127.0.0.1:0x50 \
-		127.0.0.1:no-such-service "$long:0" '[::1]' '[::1' '[::1:0' '[::g]:0' unix: unix:@ \
+		127.0.0.1:no-such-service "$long:0" '[::1]' '[::1' '[::1:0' '[::g]:0' '[]:0' '[*]:0' unix: unix:@ \
 		203.0.113.1:0 fd: fd:x fd:-1 fd:88 fd:0 no-such-dir/s "unix:$(printf 'x%.0s' {1..300})"; do
 		wrong "$address" fdserve unix:good "$address" -- true
 	done
