@@ -115,7 +115,8 @@ static void offer(struct worker *w, unsigned connection)
 	inbox_offer(&w->in, connection, free < most ? free : most);
 }
 
-/* A job has ended. Where it could not say that it begins, whoever sent it has it still, and has given us up. */
+/* A job has ended, and its place is free. Where it could not say that it begins, whoever sent it has it still,
+ * and has given us up. */
 static void job_ended(struct worker *w, const struct job *job, int status)
 {
 	const struct options *o = w->o;
@@ -123,11 +124,11 @@ static void job_ended(struct worker *w, const struct job *job, int status)
 	if (job->error == ECANCELED) {
 		say(&o->cli, "%s: a connection was taken back", o->at.arg);
 		inbox_drop(&w->in, job->connection);
-		return;
+	} else {
+		if (job->error)
+			warnx("%s: %s", name, strerror(job->error));
+		note(&o->cli, "%s: pid %ld ended with status %d", name, (long)job->pid, exit_status(status));
 	}
-	if (job->error)
-		warnx("%s: %s", name, strerror(job->error));
-	note(&o->cli, "%s: pid %ld ended with status %d", name, (long)job->pid, exit_status(status));
 	if (inbox_is_channel(&w->in, job->connection))
 		inbox_answer(&w->in, job->connection, RECORD_DONE, job->id, NULL);
 	else

@@ -712,6 +712,24 @@ signal.pause()'
 	done
 }
 
+@test "a place whose command was taken back is offered again, to whoever is there by then" {
+	need_strace
+	# It gives a connection and goes; the command's acknowledgement, which is slow, finds nobody.
+	dispatcher='import os, socket
+door = socket.socket(socket.AF_UNIX); door.bind("s"); door.listen()
+channel = door.accept()[0]; channel.sendall(b"fdkit/1 hello\n")
+assert channel.recv(99) == b"fdkit/1 slots n=2\n"
+socket.send_fds(channel, [b"fdkit/1 set fds=1 id=1\n"], [os.open("/dev/null", os.O_RDONLY)]); channel.close()
+channel = door.accept()[0]; channel.sendall(b"fdkit/1 hello\n")
+text = b""
+while text.count(b"slots n=1") < 2: text += channel.recv(99)
+print("offered")'
+	spawn "$PYTHON" -c "$dispatcher" >said
+	eventually listening s
+	spawn strace -D -f -qq -o trace -e trace=sendto -e inject=sendto:delay_enter=500000 fdexec -c -j 2 s true
+	eventually grep -x offered said
+}
+
 @test "a foreign dispatcher gives what a killed or a stopped fdexec had to another" {
 	spawn "$PYTHON" "$BATS_TEST_DIRNAME/dispatcher.py" listen s 0.4 >port
 	await_socket s
