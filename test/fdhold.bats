@@ -720,7 +720,8 @@ signal.pause()' >flood
 	fdhold --list s | cut -f 1 | sort >held
 	[ -z "$(comm -23 must held)" ]                  # nothing lost
 	[ -z "$(comm -13 <(sort must may) held)" ]      # and nothing that nobody put
-	[ "$(open_fds "$store" | wc -w)" -eq $(($(wc -w <<<"$before") + $(wc -l <held))) ]
+	tidy() { [ "$(open_fds "$store" | wc -w)" -eq $(($(wc -w <<<"$before") + $(wc -l <held))) ]; }
+	eventually tidy                                 # it has to see that its last client is gone
 	echo "# held in the end: $(wc -l <held), of which $(wc -l <must) must be; descriptors $(open_fds "$store" | wc -w), $(wc -w <<<"$before") before" >&3
 	fdrecv -c --all s "$PYTHON" -c 'import os
 for i, name in enumerate(os.environ["LISTEN_FDNAMES"].split(":")):

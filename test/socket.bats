@@ -201,7 +201,7 @@ name() { printf "%0$1d" 0; }
 	END
 	for tool in 'fdsend -l' fdrecv; do
 		# shellcheck disable=SC2086
-		exits 124 "$PYTHON" shared strace -qq -o trace -e 'trace=?poll,ppoll' -e 'inject=?poll,ppoll:delay_exit=100000' $tool -t 0.5 fd:7 2>err
+		exits 124 "$PYTHON" shared strace -qq -o trace -e 'trace=?poll,ppoll' -e 'inject=?poll,ppoll:delay_exit=300000' $tool -t 2 fd:7 2>err
 		one_line err fd:7
 		grep 'revents=POLLIN.*DELAYED' trace
 		rm s trace
