@@ -389,6 +389,7 @@ no_dearer() {
 	paste -d ' ' fdrecv.cpu cat.cpu | awk '{ exit !($1 + $2 <= 1.33 * ($3 + $4) + 0.25) }'
 }
 
+# bats test_tags=heavy
 @test "1 GB from a file to a pipe, for no more processor time than cat" {
 	big=$BATS_FILE_TMPDIR/gigabyte
 	{ time cat "$big"; } 2>cat.cpu | cksum >expected
@@ -399,6 +400,7 @@ no_dearer() {
 	no_dearer
 }
 
+# bats test_tags=heavy
 @test "1 GB from a pipe to a pipe, for no more processor time than cat" {
 	big=$BATS_FILE_TMPDIR/gigabyte
 	cat "$big" | { time cat; } 2>cat.cpu | cksum >expected
@@ -409,6 +411,7 @@ no_dearer() {
 	no_dearer
 }
 
+# bats test_tags=heavy
 @test "1 GB from a socket to a file, for no more processor time than cat" {
 	export big=$BATS_FILE_TMPDIR/gigabyte TIMEFORMAT
 	timeout 60 "$RUDE" pair 7 8 bash -c 'cat "$big" >&8 7>&- & exec 8>&-; { time cat <&7 >out; } 2>cat.cpu'

@@ -955,7 +955,7 @@ def main(argv):
     return 1 if wrong else 0
 
 
-WIDTH = 6   # most runs wait for something
+WIDTH = 16  # most runs wait for something
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

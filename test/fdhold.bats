@@ -700,6 +700,7 @@ signal.pause()' >flood
 
 # ---- many ----
 
+# bats test_tags=heavy
 @test "10,000 puts, gets and drops by clients of which some are killed in the middle" {
 	holder s 2>log
 	store=$pid

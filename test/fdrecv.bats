@@ -568,6 +568,7 @@ for i in range(int(os.environ["LISTEN_FDS"])): print(os.fstat(3 + i).st_ino)'
 	wrong --run fdrecv s --run
 }
 
+# bats test_tags=heavy
 @test "no descriptor is lost and no memory misused" {
 	need_valgrind fdrecv
 	echo pears >notes

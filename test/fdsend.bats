@@ -639,6 +639,7 @@ report() {
 	[ ! -s fdrecv.err ]
 }
 
+# bats test_tags=heavy
 @test "no descriptor is lost and no memory misused" {
 	need_valgrind fdsend
 	spawn fdrecv s true

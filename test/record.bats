@@ -591,6 +591,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	run ! grep id= peer
 }
 
+# bats test_tags=heavy
 @test "no memory misused: names, a refusal, a set of 600, a wrong record" {
 	need_valgrind fdrecv
 	spawn valgrinded fdrecv -f log=7,web=5 s true
