@@ -88,8 +88,10 @@ $(BUILD)/fuzz/fuzz-%: test/fuzz/%.c test/fuzz/fuzz.c $(wildcard lib/*.c) lib/fdk
 fuzz: $(FUZZ:%=$(BUILD)/fuzz/fuzz-%)
 	sh test/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_TIME) $(FUZZ)
 
+# The tests send signals that nohup, or a script's &, would have the tools ignore.
 check: all $(REPLAY)
-	PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" SANITIZE=$(SANITIZE) $(SANOPTS) $(BATS) $(BATSFLAGS) $(TESTS)
+	env --default-signal PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" SANITIZE=$(SANITIZE) $(SANOPTS) \
+		$(BATS) $(BATSFLAGS) $(TESTS)
 
 demo: all
 	PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" sh test/demo.sh

@@ -100,19 +100,21 @@ struct worker {
 	bool timed_out;
 };
 
-static size_t most_slots(const struct worker *w)
+/* How many commands may run for UID at once: of another than our own and root, three quarters of all. So
+ * at most one such uid has all that it may have, and the rest is left to others. */
+static size_t places_of(const struct worker *w, uid_t uid)
 {
-	return w->jobs.limit < SLOTS_MOST ? w->jobs.limit : SLOTS_MOST;
+	bool shares = w->in.at->listens && uid != 0 && uid != geteuid();
+	return shares ? w->jobs.limit - w->jobs.limit / 4 : w->jobs.limit;
 }
 
 /* A dispatcher is there: it may have all places but those of commands that are no dispatcher's. */
-static void offer(struct worker *w, unsigned connection)
+static void offer(struct worker *w, const struct delivery *d)
 {
-	size_t others = 0, most = most_slots(w);
+	size_t others = 0, places = places_of(w, d->peer.uid);
 	for (size_t i = 0; i < w->jobs.used; i++)
 		others += w->jobs.job[i].pid && !inbox_is_channel(&w->in, w->jobs.job[i].connection);
-	size_t free = w->jobs.limit - others;
-	inbox_offer(&w->in, connection, free < most ? free : most);
+	inbox_offer(&w->in, d->connection, w->jobs.limit - others, places < SLOTS_MOST ? places : SLOTS_MOST);
 }
 
 /* A job has ended, and its place is free. Where it could not say that it begins, whoever sent it has it still,
@@ -129,10 +131,12 @@ static void job_ended(struct worker *w, const struct job *job, int status)
 			warnx("%s: %s", name, strerror(job->error));
 		note(&o->cli, "%s: pid %ld ended with status %d", name, (long)job->pid, exit_status(status));
 	}
+	if (job->uid == w->in.paused)
+		w->in.paused = NOBODY;
 	if (inbox_is_channel(&w->in, job->connection))
 		inbox_answer(&w->in, job->connection, RECORD_DONE, job->id, NULL);
 	else
-		inbox_offer_one(&w->in, most_slots(w));
+		inbox_offer_one(&w->in);
 }
 
 static void reap(struct worker *w)
@@ -159,6 +163,9 @@ static bool start(struct worker *w, struct delivery *d)
 	} else {
 		note(&o->cli, "%s: started for uid %lu, pid %ld", o->command.argv[0], (unsigned long)d->peer.uid,
 		     (long)d->peer.pid);
+		size_t places = places_of(w, d->peer.uid);
+		if (places < w->jobs.limit && jobs_of(&w->jobs, d->peer.uid) >= places)
+			w->in.paused = d->peer.uid;
 	}
 	delivery_free(d);
 	return true;
@@ -243,7 +250,7 @@ static int work(struct worker *w)
 		else if (sig == SIGUSR1)
 			tell_figures(w);
 		else if (event == INBOX_HELLO)
-			offer(w, d.connection);
+			offer(w, &d);
 		else if (event == INBOX_DELIVERY && !start(w, &d))
 			w->waiting = d;
 		else

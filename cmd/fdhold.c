@@ -209,28 +209,23 @@ static void take(struct holder *h, struct delivery *d)
 }
 
 /* Has D's connection an answer under way, or its uid more than its share of them? Then it waits for none. */
-static bool answered_enough(const struct holder *h, const struct delivery *d, uint64_t by)
+static bool answered_enough(const struct holder *h, const struct delivery *d)
 {
-	size_t of_uid = 0;
-	for (size_t i = 0; i < h->answering.limit; i++) {
-		const struct job *j = &h->answering.job[i];
-		if (j->pid && j->connection == d->connection)
+	for (size_t i = 0; i < h->answering.used; i++)
+		if (h->answering.job[i].pid && h->answering.job[i].connection == d->connection)
 			return true;
-		of_uid += j->pid && j->id == by;
-	}
-	return of_uid >= ANSWERED_PER_UID || h->answering.running == h->answering.limit;
+	return jobs_of(&h->answering, d->peer.uid) >= ANSWERED_PER_UID || h->answering.running == h->answering.limit;
 }
 
 /* Answer D in a process of its own, which may wait for its reader. True: we are that process. Who asks
  * again before it has read, or asks too much at once, loses the connection. */
 static bool in_child(struct holder *h, const struct delivery *d)
 {
-	const struct job job = {.connection = d->connection, .id = (uint64_t)d->peer.uid + 1};
-	pid_t pid = answered_enough(h, d, job.id) ? -1 : fork();
+	pid_t pid = answered_enough(h, d) ? -1 : fork();
 	if (pid == 0)
 		signals_close(h->sigfd);
 	if (pid > 0)
-		jobs_add(&h->answering, &(struct job){.pid = pid, .connection = job.connection, .id = job.id});
+		jobs_add(&h->answering, &(struct job){.pid = pid, .uid = d->peer.uid, .connection = d->connection});
 	if (pid == -1) {
 		say(&h->o->cli, "%s: uid %lu asks for too much at once", h->o->at.arg, (unsigned long)d->peer.uid);
 		inbox_drop(&h->in, d->connection);

@@ -138,7 +138,7 @@ static struct delivery receive(struct options *o, struct inbox *in, int64_t dead
 			errx(TIMED_OUT, "%s: timed out: no descriptor came in time", o->at.arg);
 		}
 		if (event == INBOX_HELLO)
-			inbox_offer(in, d.connection, 1);
+			inbox_offer(in, d.connection, 1, 1);
 		else if (event == INBOX_REFUSED)
 			say_refused(&o->cli, o->at.arg, &d.peer);
 		else if (event != INBOX_SIGNAL)

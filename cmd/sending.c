@@ -201,7 +201,7 @@ static void serve_first(struct sending *s, int sigfd, int64_t deadline)
 struct serving {
 	struct sending *s;
 	int sigfd;
-	struct jobs jobs;       /* their id is the uid */
+	struct jobs jobs;
 	struct waiting { int sock; uid_t uid; } *waiting;
 	size_t count, share;    /* SHARE: so many of one uid may wait */
 	bool told;              /* that a uid has its share */
@@ -209,10 +209,7 @@ struct serving {
 
 static bool has_place(const struct serving *v, uid_t uid)
 {
-	size_t served = 0;
-	for (size_t i = 0; i < v->jobs.limit; i++)
-		served += v->jobs.job[i].pid && v->jobs.job[i].id == uid;
-	return served < SERVED_PER_UID && v->jobs.running < v->jobs.limit;
+	return jobs_of(&v->jobs, uid) < SERVED_PER_UID && v->jobs.running < v->jobs.limit;
 }
 
 /* The process that serves SOCK has that alone: what it kept open would not end for anybody else. */
@@ -235,7 +232,7 @@ static void start(struct serving *v, int sock, uid_t uid)
 	if (pid == 0)
 		serve_one(v, sock);
 	if (pid > 0)
-		jobs_add(&v->jobs, &(struct job){.pid = pid, .id = uid});
+		jobs_add(&v->jobs, &(struct job){.pid = pid, .uid = uid});
 	else
 		warn("%s", v->s->at.arg);
 	close(sock);

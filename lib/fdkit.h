@@ -423,6 +423,8 @@ void dispatch_close(struct dispatch *d);
 
 /* ---- inbox.c: messages from whoever connects to a SOCKET ---- */
 
+#define NOBODY ((uid_t)-1) /* kernel: no uid (uid_valid) */
+
 struct connection;
 
 struct inbox {
@@ -432,6 +434,7 @@ struct inbox {
 	bool requests;                  /* are understood: get, list, drop */
 	size_t share;                   /* descriptors that one uid's connections and unfinished sets may take up,
 	                                   and these for so long; 0: any number, for ever */
+	uid_t paused;                   /* whose connections that were accepted here are left unread; or NOBODY */
 	int sigfd;                      /* -1 for none */
 	struct connection *connection;
 	size_t count, room;
@@ -477,11 +480,12 @@ void inbox_answer(struct inbox *in, unsigned serial, enum record_word word, uint
 /* Is it there, and a dispatcher's? */
 bool inbox_is_channel(const struct inbox *in, unsigned serial);
 
-/* Tell the dispatcher on connection SERIAL that it may send SLOTS sets more. */
-void inbox_offer(struct inbox *in, unsigned serial, size_t slots);
+/* Tell the dispatcher on connection SERIAL that it may send SLOTS sets more, of which it will never be
+ * promised more than MOST (the same each time). */
+void inbox_offer(struct inbox *in, unsigned serial, size_t slots, size_t most);
 
-/* Offer one to some dispatcher that was promised less than MOST. */
-void inbox_offer_one(struct inbox *in, size_t most);
+/* Offer one to some dispatcher that was promised less than its most. */
+void inbox_offer_one(struct inbox *in);
 
 /* Close connection SERIAL. */
 void inbox_drop(struct inbox *in, unsigned serial);
@@ -605,8 +609,9 @@ int launch_become(struct launch *l);
 
 struct job {
 	pid_t pid;              /* 0: a free place */
-	unsigned connection;    /* what it was started for: the delivery's connection and id, */
-	uint64_t id;            /* or whatever the caller put there */
+	uid_t uid;              /* whom it was started for, */
+	unsigned connection;    /* and for what: the delivery's connection and id, or what the caller */
+	uint64_t id;            /* put there */
 	int error;              /* once reaped: why COMMAND could not be begun, errno's value, or 0 */
 };
 
@@ -624,6 +629,9 @@ int jobs_open(struct jobs *j, size_t limit);
 
 /* There must be a free place. Returns it. */
 struct job *jobs_add(struct jobs *j, const struct job *job);
+
+/* How many run for UID. */
+size_t jobs_of(const struct jobs *j, uid_t uid);
 
 /* Run C with the descriptors of D, which stay the caller's, in a new process: its places, its
  * environment without NOTIFY_SOCKET, its place among the jobs. If D wants an answer, the process

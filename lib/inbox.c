@@ -20,7 +20,7 @@ struct connection {
 	bool channel;           /* a dispatcher's */
 	bool told;              /* it was said that its uid has its share */
 	int64_t until;          /* when the rest of a set must have come, 0 for none */
-	size_t promised;        /* to it: commands at once */
+	size_t promised, most;  /* to a dispatcher: sets at once; what it may be promised */
 	enum { FORM_UNKNOWN, FORM_PLAIN, FORM_RECORD } form;
 	struct peer peer;
 	struct records records; /* record form: what is not parsed yet */
@@ -87,7 +87,7 @@ static void connection_end(struct inbox *in, size_t i)
 
 int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, int sigfd)
 {
-	*in = (struct inbox){.at = at, .allow = allow, .sigfd = sigfd};
+	*in = (struct inbox){.at = at, .allow = allow, .paused = NOBODY, .sigfd = sigfd};
 	return at->listens || at->fd == -1 ? 0 : inbox_attach(in);
 }
 
@@ -189,25 +189,30 @@ bool inbox_is_channel(const struct inbox *in, unsigned serial)
 	return i < in->count && in->connection[i].channel;
 }
 
-void inbox_offer(struct inbox *in, unsigned serial, size_t slots)
+static void offer(struct inbox *in, size_t i, size_t slots)
+{
+	in->connection[i].promised += slots;
+	if (answer(&in->connection[i], &(struct record){.word = RECORD_SLOTS, .slots = slots}) == -1)
+		connection_end(in, i);
+}
+
+void inbox_offer(struct inbox *in, unsigned serial, size_t slots, size_t most)
 {
 	size_t i = find(in, serial);
 	if (i == in->count)
 		return;
-	in->connection[i].promised += slots;
-	if (answer(&in->connection[i], &(struct record){.word = RECORD_SLOTS, .slots = slots}) == -1)
-		inbox_drop(in, serial);
+	size_t promised = in->connection[i].promised, left = promised < most ? most - promised : 0;
+	in->connection[i].most = most;
+	offer(in, i, slots < left ? slots : left);
 }
 
-void inbox_offer_one(struct inbox *in, size_t most)
+void inbox_offer_one(struct inbox *in)
 {
-	for (size_t i = 0; i < in->count; i++) {
-		const struct connection *c = &in->connection[i];
-		if (c->channel && c->promised < most) {
-			inbox_offer(in, c->serial, 1);
+	for (size_t i = 0; i < in->count; i++)
+		if (in->connection[i].promised < in->connection[i].most) {
+			offer(in, i, 1);
 			return;
 		}
-	}
 }
 
 void inbox_drop(struct inbox *in, unsigned serial)
@@ -451,6 +456,12 @@ static bool read_one(struct inbox *in, size_t i, struct delivery *d, enum inbox_
 
 /* ---- the loop ---- */
 
+/* Is nothing to be taken from C now? */
+static bool held(const struct inbox *in, const struct connection *c, bool hold)
+{
+	return hold || (c->ours && c->peer.uid == in->paused);
+}
+
 /* The descriptors to wait for, in P: signals, then the listening socket, then connections. */
 static size_t poll_set(struct inbox *in, struct pollfd *p, bool hold)
 {
@@ -460,8 +471,9 @@ static size_t poll_set(struct inbox *in, struct pollfd *p, bool hold)
 	p[n++] = (struct pollfd){.fd = accepting ? in->at->fd : -1, .events = POLLIN};
 	for (size_t i = 0; i < in->count; i++) {
 		struct connection *c = &in->connection[i];
-		c->unread = c->unread && hold;
-		p[n++] = (struct pollfd){.fd = c->unread ? -1 : c->sock, .events = hold ? POLLRDHUP : POLLIN};
+		bool waits = held(in, c, hold);
+		c->unread = c->unread && waits;
+		p[n++] = (struct pollfd){.fd = c->unread ? -1 : c->sock, .events = waits ? POLLRDHUP : POLLIN};
 	}
 	return n;
 }
@@ -482,7 +494,7 @@ static bool unfinished(struct inbox *in, bool hold, struct delivery *d, enum inb
 {
 	for (size_t i = 0; i < in->count; i++) {
 		struct connection *c = &in->connection[i];
-		if (c->until && hold)
+		if (c->until && held(in, c, hold))
 			c->until = deadline_in(UNFINISHED_MS);
 		if (c->until && !time_left(c->until))
 			return failed(in, i, ETIMEDOUT, d, event);
@@ -501,10 +513,10 @@ static int64_t next_waking(const struct inbox *in)
 }
 
 /* Connections of which more is read than was told. */
-static bool read_ahead(struct inbox *in, struct delivery *d, enum inbox_event *event)
+static bool read_ahead(struct inbox *in, bool hold, struct delivery *d, enum inbox_event *event)
 {
 	for (size_t i = 0; i < in->count; i++)
-		if (in->connection[i].more && read_records(in, i, d, event))
+		if (in->connection[i].more && !held(in, &in->connection[i], hold) && read_records(in, i, d, event))
 			return true;
 	return false;
 }
@@ -513,7 +525,7 @@ enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int
 {
 	enum inbox_event event = INBOX_SIGNAL;
 	*d = (struct delivery){0};
-	if (!hold && read_ahead(in, d, &event))
+	if (read_ahead(in, hold, d, &event))
 		return event;
 	for (;;) {
 		struct pollfd few[8], *p = few;
@@ -537,8 +549,12 @@ enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int
 			size_t i = 1 + (in->turn + k) % (n - 1);
 			if (!p[i].revents)
 				continue;
-			tell = i == 1 ? accept_one(in, d, &event) : hold ? look_for_end(in, i - 2, d, &event)
-			                                                 : read_one(in, i - 2, d, &event);
+			if (i == 1)
+				tell = accept_one(in, d, &event);
+			else if (held(in, &in->connection[i - 2], hold))
+				tell = look_for_end(in, i - 2, d, &event);
+			else
+				tell = read_one(in, i - 2, d, &event);
 			if (tell)
 				in->turn = i - 1;
 		}

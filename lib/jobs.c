@@ -40,6 +40,14 @@ static void jobs_remove(struct jobs *j, struct job *job)
 		j->used--;
 }
 
+size_t jobs_of(const struct jobs *j, uid_t uid)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < j->used; i++)
+		count += j->job[i].pid && j->job[i].uid == uid;
+	return count;
+}
+
 /* One that is free, or a new one. The last one is always free, since starts that use it wait. */
 static struct launch *launch_for(struct jobs *j, const struct command *c)
 {
@@ -65,7 +73,7 @@ int jobs_start(struct jobs *j, const struct command *c, const struct delivery *d
 		return -1;
 	if (d->id)
 		launch_acknowledge(l, d->sock, d->id);
-	struct job *job = jobs_add(j, &(struct job){.pid = -1, .connection = d->connection, .id = d->id});
+	struct job *job = jobs_add(j, &(struct job){.pid = -1, .uid = d->peer.uid, .connection = d->connection, .id = d->id});
 	job->pid = launch_start(l, j->launches == LAUNCHES && l == j->launch[LAUNCHES - 1], &job->error);
 	if (job->pid != -1)
 		return 0;

@@ -226,6 +226,60 @@ told() { [ "$(grep -c "uid 65534 has its share" err)" -eq "$1" ]; }
 	done
 }
 
+# counted N USER: so many commands were started for that uid.
+counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
+
+@test "by commands that do not end, one uid gets three quarters of fdexec's places; the rest of it waits, others are served" {
+	other_uid
+	public
+	mkfifo gate
+	exec {gate}<>gate
+	# shellcheck disable=SC2016
+	spawn fdexec -q -M 666 -a any -j 4 -i "$pub/s" sh -c 'echo "$FDKIT_PEER_UID" >>log; read -r _' 2>err
+	worker=$pid
+	await_socket "$pub/s"
+	before=$(open_fds "$worker" | wc -w)
+	for _ in 1 2 3 4 5; do
+		spawn as_other timeout 20 fdsend "$pub/s" "$gate"
+	done
+	waits() { counted 3 65534 && [ "$(open_fds "$worker" | wc -w)" -eq $((before + 2)) ]; }
+	eventually waits
+	for _ in 1 2 3; do
+		setpriv --reuid 65533 --clear-groups fdsend -t $LIMIT "$pub/s" 0
+	done
+	fdsend -t $LIMIT "$pub/s" 0
+	eventually counted 3 65533
+	eventually counted 1 0
+	counted 3 65534
+	echo go >&"$gate"               # one of them ends, another may begin
+	eventually counted 4 65534
+	echo go >&"$gate"
+	eventually counted 5 65534
+	for pid in "${PIDS[@]:1}"; do
+		ended "$pid" 0
+	done
+}
+
+@test "a dispatcher of another uid is offered three quarters of fdexec's places; our own, or one that fdexec connects to, all" {
+	other_uid
+	public
+	spawn fdexec -q -M 666 -a any -j 8 "$pub/s" true
+	await_socket "$pub/s"
+	slots() { # slots FILE N: fdserve -v, whose standard error is FILE, has N of them
+		eventually grep -q 'worker.* is there' "$1" && kill -USR1 "$pid" && eventually grep -q "workers 1, slots $2$" "$1"
+	}
+	spawn as_other fdserve -v 127.0.0.1:0 "$pub/s" 2>theirs
+	slots theirs 6
+	spawn fdserve -v 127.0.0.1:0 "$pub/s" 2>ours
+	slots ours 8
+	spawn as_other fdserve -v -l 127.0.0.1:0 "$pub/workers" 2>host
+	host=$pid
+	await_socket "$pub/workers"
+	spawn fdexec -q -c -a 65534 -j 8 "$pub/workers" true
+	pid=$host
+	slots host 8
+}
+
 @test "by sets that it never finishes, one uid gets no more; it is told why, others are served" {
 	other_uid
 	public

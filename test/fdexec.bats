@@ -362,7 +362,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 @test "a second signal ends the running commands with SIGTERM" {
 	mkfifo gate
 	exec 6<>gate
-	spawn fdexec -i w sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while :; do read -r _; done' 2>err
+	spawn fdexec -i w sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while read -r _; do :; done' 2>err
 	fdsend -w 5 w 6
 	eventually test -s log
 	kill -INT "$pid"

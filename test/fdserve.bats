@@ -503,7 +503,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "a second signal ends the running commands with SIGTERM" {
 	spawn fdserve -A addr unix:s -- \
-		sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while :; do read -r _; done' 2>err
+		sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while read -r _; do :; done' 2>err
 	bound addr
 	spawn "$PYTHON" "$RUDE" connect s silent
 	eventually test -s log

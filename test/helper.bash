@@ -14,6 +14,9 @@ RUDE=$BATS_TEST_DIRNAME/rude.py
 PIDS=()
 
 setup() {
+	# bats notes where it is before each command, in 0.4 ms: only in the tests, since helpers and bats are half of all.
+	# shellcheck disable=SC2064,SC2128
+	trap '[ "$BASH_SOURCE" != "$BATS_TEST_SOURCE" ] || bats_debug_trap "$BASH_SOURCE"' DEBUG
 	exec </dev/null
 	cd "$BATS_TEST_TMPDIR" || return
 	unset NOTIFY_SOCKET

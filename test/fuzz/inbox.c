@@ -206,9 +206,9 @@ static void answer(struct world *w, unsigned how)
 	else if (how % 8 == 4)
 		inbox_answer(&w->in, connection, RECORD_REFUSED, w->last.id, "why not");
 	else if (how % 8 == 5)
-		inbox_offer(&w->in, connection, how);
+		inbox_offer(&w->in, connection, how, 2 * how);
 	else
-		inbox_offer_one(&w->in, how);
+		inbox_offer_one(&w->in);
 	/* A datagram socket is everybody's: it does not go with one that cannot be answered. */
 	bool ends = how % 8 == 0 || w->at.type != SOCK_DGRAM;
 	w->troubled = w->troubled || (ends && (how % 8 > 5 || (there && !inbox_has(&w->in, connection))));
