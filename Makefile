@@ -54,7 +54,7 @@ $(BUILD)/bin/%: $(BUILD)/cmd/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/%.o: %.c lib/fdkit.h cmd/cli.h Makefile
+$(BUILD)/%.o: %.c lib/fdkit.h $(wildcard cmd/*.h) Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) -c -o $@ $<
 

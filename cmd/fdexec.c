@@ -158,7 +158,8 @@ static bool start(struct worker *w, struct delivery *d)
 	if (d->id && !inbox_has(&w->in, d->connection)) {
 		say(&o->cli, "%s: a connection was taken back", o->at.arg);
 	} else if (jobs_start(&w->jobs, &o->command, d) == -1) {
-		warn("%s", o->command.argv[0]);
+		if (w->jobs.failures == 1)
+			warn("%s", o->command.argv[0]);
 		return false;
 	} else {
 		note(&o->cli, "%s: started for uid %lu, pid %ld", o->command.argv[0], (unsigned long)d->peer.uid,

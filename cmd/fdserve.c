@@ -1,30 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /* fdserve: accept connections, and hand each to a worker or run a command for it. */
-#include "cli.h"
+#include "fdserve.h"
 
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-struct options {
-	struct cli cli;
-	struct command command; /* argv NULL: a worker takes the connections */
-	long jobs;
-	long per_source;        /* -C, 0 for no limit */
-	bool listen, plain;
-	bool listener, nonblock, no_pid; /* -L --nonblock --no-pid */
-	int64_t patience;
-	struct listening addresses;
-	struct endpoint worker;
-};
-
-enum { REST_MS = 100, DIAL_MS = 10, DIAL_MOST_MS = 500, PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = 10000 };
 
 /* What stands where makes no sense is said before anything is opened. */
 static void check_options(const struct options *o, bool chosen, bool jobs)
@@ -92,130 +79,12 @@ static struct options parse_options(int argc, char *argv[])
 	return o;
 }
 
-/* What the loop knows. */
-struct server {
-	struct options *o;
-	int sigfd;
-	struct dispatch dispatch; /* to workers */
-	struct jobs jobs;       /* -- COMMAND */
-	struct { struct source source; bool used; } *by_source; /* -- COMMAND and -C: one for each job */
-	int held;               /* -- COMMAND: accepted, and not to be started just now; or -1 */
-	struct source held_source;
-	bool told;              /* that no worker is there */
-	bool told_share;        /* that a uid has all the workers that it may have */
-	uid_t worker_uid;
-	int64_t dial, give_up;  /* when to try the worker again, and to end for want of one */
-	int pause;
-	int64_t resting;        /* accept nothing before: out of descriptors, memory or processes */
-	uint64_t accepted;
-	bool stopping;          /* take nothing new */
-};
+/* ---- connections ---- */
 
 static bool runs_command(const struct server *s)
 {
 	return s->o->command.argv;
 }
-
-/* ---- workers ---- */
-
-/* SOCKET is connected to a worker, or the first message to it failed: say once why. */
-static void no_worker(struct server *s, const char *why)
-{
-	struct endpoint *w = &s->o->worker;
-	if (!s->told)
-		say(&s->o->cli, "%s: waiting for a worker: %s", w->arg, why);
-	s->told = true;
-	endpoint_close(w);
-	if (w->kind == END_FD)
-		errx(FAILED, "%s: the worker is gone", w->arg);
-	s->pause = s->pause < DIAL_MOST_MS / 2 ? 2 * s->pause : DIAL_MOST_MS;
-	s->dial = deadline_in(s->pause);
-}
-
-/* A worker that closes at once may not want our uid. */
-static void turned_away_by(struct server *s)
-{
-	char why[120];
-	snprintf(why, sizeof why, "closed before it took anything (uid %lu there; its -a may refuse uid %lu)",
-	         (unsigned long)s->worker_uid, (unsigned long)geteuid());
-	no_worker(s, s->worker_uid == geteuid() ? "closed before it took anything" : why);
-}
-
-/* Try to reach the worker. */
-static void dial_worker(struct server *s)
-{
-	struct endpoint *w = &s->o->worker;
-	struct peer peer = {.uid = geteuid()};
-	char why[120];
-	int result = endpoint_dial(w, true);
-	if (result != -1)
-		peer_of(w->fd, &peer);
-	s->worker_uid = peer.uid;
-	if (result == -1) {
-		no_worker(s, reason(errno));
-	} else if (!peer_fits(&s->o->cli, w, why, sizeof why)) {
-		no_worker(s, why);
-	} else if (dispatch_add(&s->dispatch, w->fd) == -1) {
-		w->fd = -1; /* the dispatcher has closed it */
-		if (errno == EPIPE)
-			turned_away_by(s);
-		else
-			no_worker(s, reason(errno));
-	} else {
-		w->fd = -1;
-		note(&s->o->cli, "%s: worker is there", w->arg);
-		s->dial = deadline_in(s->pause); /* not at once again, should it turn us away */
-		s->give_up = NEVER;
-	}
-}
-
-/* -l: a worker connects. */
-static void accept_worker(struct server *s)
-{
-	struct peer peer;
-	int sock = endpoint_accept(&s->o->worker);
-	if (sock == -1) {
-		if (out_of_resources(errno))
-			s->resting = deadline_in(REST_MS);
-		return;
-	}
-	if (!peer_admitted(&s->o->cli.allow, sock, &peer)) {
-		close(sock);
-		say_refused(&s->o->cli, s->o->worker.arg, &peer);
-	} else if (dispatch_of_uid(&s->dispatch, peer.uid) >= share_of_uid()) {
-		close(sock);
-		if (!s->told_share)
-			say_excess(&s->o->cli, s->o->worker.arg, peer.uid);
-		s->told_share = true;
-	} else if (dispatch_add(&s->dispatch, sock) == 0) {
-		note(&s->o->cli, "%s: worker pid %ld is there, %zu in all", s->o->worker.arg, (long)peer.pid,
-		     s->dispatch.workers);
-		s->give_up = NEVER;
-	}
-}
-
-static void run_dispatch(struct server *s, const struct pollfd *p)
-{
-	size_t before = s->dispatch.workers;
-	uint64_t turned_away = s->dispatch.turned_away;
-	dispatch_run(&s->dispatch, p);
-	if (s->dispatch.turned_away > turned_away) {
-		if (s->o->listen)
-			say(&s->o->cli, "%s: a worker closed before it took anything", s->o->worker.arg);
-		else
-			turned_away_by(s);
-	} else if (s->dispatch.workers < before) {
-		say(&s->o->cli, "%s: worker is gone, %zu left", s->o->worker.arg, s->dispatch.workers);
-		s->told = false;
-		s->told_share = false;
-		s->pause = DIAL_MS;
-	}
-	if (dispatch_mute(&s->dispatch))
-		say(&s->o->cli, "%s: worker does not answer (it is busy, or speaks only the plain form: -P)",
-		    s->o->worker.arg);
-}
-
-/* ---- connections ---- */
 
 static struct source source_of(const struct listener *l, int sock)
 {
@@ -269,7 +138,8 @@ static void start_command(struct server *s)
 		i++;
 	d.connection = (unsigned)i + 1;
 	if (jobs_start(&s->jobs, &s->o->command, &d) == -1) {
-		warn("%s", s->o->command.argv[0]);
+		if (s->jobs.failures == 1)
+			warn("%s", s->o->command.argv[0]);
 		s->resting = deadline_in(REST_MS);
 		return;
 	}
@@ -480,48 +350,6 @@ static void tell_end(const struct server *s, int sig)
 	say(&s->o->cli, "%s: ended by %s, %llu %s", arg, signal_name(sig),
 	    (unsigned long long)(runs_command(s) ? s->jobs.started : s->dispatch.handed - s->dispatch.returned),
 	    runs_command(s) ? "commands run" : "connections handed over");
-}
-
-/* Sockets that would be nobody's if we ended now: their files go with us. */
-static struct listening *untaken;
-
-static void close_untaken(void)
-{
-	if (untaken)
-		listening_close(untaken);
-}
-
-/* -L: the listening sockets themselves go to COMMAND, or to whoever receives at SOCKET. Their files, if
- * they have any, stay: others serve them from here on. */
-static int hand_over_listeners(struct options *o)
-{
-	struct sending sending = {.cli = &o->cli, .at = o->worker, .listen = o->listen, .keep = o->listen};
-	struct delivery *set = &sending.set;
-	listening_open(&o->addresses, &o->cli);
-	for (size_t i = 0; i < o->addresses.count; i++) {
-		struct listener *l = &o->addresses.listener[i];
-		if ((!o->nonblock && listener_blocking(l) == -1) || fds_add(&set->fds, l->at.fd) == -1 ||
-		    names_append(&set->name, i, o->addresses.name[i], 1) == -1)
-			fail(l->arg);
-	}
-	if (listening_announce(&o->addresses, &o->cli) == -1)
-		return FAILED;
-	if (!o->listen)
-		be_ready(&o->cli, false);
-	if (!o->command.argv) {
-		untaken = o->listen ? NULL : &o->addresses;
-		atexit(close_untaken);
-		sending_check(&sending);
-		sending_run(&sending);
-		untaken = NULL;
-		return 0;
-	}
-	struct launch l;
-	if (launch_open(&l, &o->command) == -1)
-		fail(o->command.argv[0]);
-	int status = become(&l, set, NULL, o->no_pid);
-	listening_close(&o->addresses);
-	return status;
 }
 
 int main(int argc, char *argv[])

@@ -621,6 +621,7 @@ struct jobs {
 	size_t vacant;          /* no place before this one is free, */
 	size_t used;            /* and none from this one on was ever used */
 	uint64_t started;
+	size_t failures;        /* starts that failed since one did not */
 	struct launch **launch; /* those that exist */
 	size_t launches;
 };

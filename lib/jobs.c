@@ -67,6 +67,7 @@ static struct launch *launch_for(struct jobs *j, const struct command *c)
 
 int jobs_start(struct jobs *j, const struct command *c, const struct delivery *d)
 {
+	j->failures++;
 	errno = EAGAIN;
 	struct launch *l = j->running < j->limit ? launch_for(j, c) : NULL;
 	if (!l || launch_delivery(l, d, NULL) == -1)
@@ -75,8 +76,10 @@ int jobs_start(struct jobs *j, const struct command *c, const struct delivery *d
 		launch_acknowledge(l, d->sock, d->id);
 	struct job *job = jobs_add(j, &(struct job){.pid = -1, .uid = d->peer.uid, .connection = d->connection, .id = d->id});
 	job->pid = launch_start(l, j->launches == LAUNCHES && l == j->launch[LAUNCHES - 1], &job->error);
-	if (job->pid != -1)
+	if (job->pid != -1) {
+		j->failures = 0;
 		return 0;
+	}
 	j->started--;
 	jobs_remove(j, job);
 	return -1;

@@ -45,6 +45,22 @@ load helper
 	one_line err exec:true 'temporarily unavailable'
 }
 
+@test "a process that cannot be made is told of once, however often it is tried; what waits for it is served then" {
+	need_strace
+	failing=(strace -D -qq -o trace -e trace=clone,clone3,vfork -e inject=clone,vfork:error=EAGAIN:when=1..4)
+	injected() { [ "$(grep -c INJECTED trace)" -eq "$1" ]; }
+	spawn "${failing[@]}" fdserve -q unix:s -- echo served 2>err
+	await_socket s
+	[ "$(talk unix:s </dev/null)" = served ]
+	one_line err fdserve: echo 'temporarily unavailable'
+	eventually injected 4
+	spawn "${failing[@]}" fdexec -q w true 2>err
+	await_socket w
+	fdsend -t 10 w 0
+	one_line err fdexec: true 'temporarily unavailable'
+	eventually injected 4
+}
+
 @test "an address that cannot be told is not written" {
 	need_strace
 	exits 125 strace -qq -o trace -e trace=getsockname -e inject=getsockname:error=ENOBUFS fdserve -A addr 127.0.0.1:0 w 2>err

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: ISC */
+/* fdserve's parts: fdserve.c has the command line, the loop and connections, fdserve_workers.c those that
+ * take the connections, fdserve_listeners.c -L. */
+#ifndef FDSERVE_H
+#define FDSERVE_H
+
+#include "cli.h"
+
+/* What the command line says. */
+struct options {
+	struct cli cli;
+	struct command command; /* argv NULL: a worker takes the connections */
+	long jobs;
+	long per_source;        /* -C, 0 for no limit */
+	bool listen, plain;
+	bool listener, nonblock, no_pid; /* -L --nonblock --no-pid */
+	int64_t patience;
+	struct listening addresses;
+	struct endpoint worker;
+};
+
+/* After want of descriptors, memory or processes; between tries to reach a worker, at first and at most. */
+enum { REST_MS = 100, DIAL_MS = 10, DIAL_MOST_MS = 500 };
+
+/* What the loop knows. */
+struct server {
+	struct options *o;
+	int sigfd;
+	struct dispatch dispatch; /* to workers */
+	struct jobs jobs;       /* -- COMMAND */
+	struct { struct source source; bool used; } *by_source; /* -- COMMAND and -C: one for each job */
+	int held;               /* -- COMMAND: accepted, and not to be started just now; or -1 */
+	struct source held_source;
+	bool told;              /* that no worker is there */
+	bool told_share;        /* that a uid has all the workers that it may have */
+	uid_t worker_uid;
+	int64_t dial, give_up;  /* when to try the worker again, and to end for want of one */
+	int pause;
+	int64_t resting;        /* accept nothing before: out of descriptors, memory or processes */
+	uint64_t accepted;
+	bool stopping;          /* take nothing new */
+};
+
+/* ---- fdserve_workers.c ---- */
+
+/* Try to reach the worker at SOCKET; says once why it cannot. */
+void dial_worker(struct server *s);
+
+/* -l: a worker connects. */
+void accept_worker(struct server *s);
+
+/* What P, as dispatch_poll filled it and poll(2) answered, says of workers. */
+void run_dispatch(struct server *s, const struct pollfd *p);
+
+/* ---- fdserve_listeners.c ---- */
+
+/* -L: the listening sockets themselves go to COMMAND, or to whoever receives at SOCKET. Their files, if
+ * they have any, stay: others serve them from here on. Returns the status to exit with. */
+int hand_over_listeners(struct options *o);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: ISC */
+/* fdserve -L: what is handed over is the listening sockets. */
+#include "fdserve.h"
+
+#include <stdlib.h>
+
+/* Sockets that would be nobody's if we ended now: their files go with us. */
+static struct listening *untaken;
+
+static void close_untaken(void)
+{
+	if (untaken)
+		listening_close(untaken);
+}
+
+int hand_over_listeners(struct options *o)
+{
+	struct sending sending = {.cli = &o->cli, .at = o->worker, .listen = o->listen, .keep = o->listen};
+	struct delivery *set = &sending.set;
+	listening_open(&o->addresses, &o->cli);
+	for (size_t i = 0; i < o->addresses.count; i++) {
+		struct listener *l = &o->addresses.listener[i];
+		if ((!o->nonblock && listener_blocking(l) == -1) || fds_add(&set->fds, l->at.fd) == -1 ||
+		    names_append(&set->name, i, o->addresses.name[i], 1) == -1)
+			fail(l->arg);
+	}
+	if (listening_announce(&o->addresses, &o->cli) == -1)
+		return FAILED;
+	if (!o->listen)
+		be_ready(&o->cli, false);
+	if (!o->command.argv) {
+		untaken = o->listen ? NULL : &o->addresses;
+		atexit(close_untaken);
+		sending_check(&sending);
+		sending_run(&sending);
+		untaken = NULL;
+		return 0;
+	}
+	struct launch l;
+	if (launch_open(&l, &o->command) == -1)
+		fail(o->command.argv[0]);
+	int status = become(&l, set, NULL, o->no_pid);
+	listening_close(&o->addresses);
+	return status;
+}

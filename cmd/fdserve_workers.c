@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: ISC */
+/* fdserve's workers: how they are found, and what is said of them. */
+#include "fdserve.h"
+
+#include <err.h>
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* SOCKET is connected to a worker, or the first message to it failed: say once why. */
+static void no_worker(struct server *s, const char *why)
+{
+	struct endpoint *w = &s->o->worker;
+	if (!s->told)
+		say(&s->o->cli, "%s: waiting for a worker: %s", w->arg, why);
+	s->told = true;
+	endpoint_close(w);
+	if (w->kind == END_FD)
+		errx(FAILED, "%s: the worker is gone", w->arg);
+	s->pause = s->pause < DIAL_MOST_MS / 2 ? 2 * s->pause : DIAL_MOST_MS;
+	s->dial = deadline_in(s->pause);
+}
+
+/* A worker that closes at once may not want our uid. */
+static void turned_away_by(struct server *s)
+{
+	char why[120];
+	snprintf(why, sizeof why, "closed before it took anything (uid %lu there; its -a may refuse uid %lu)",
+	         (unsigned long)s->worker_uid, (unsigned long)geteuid());
+	no_worker(s, s->worker_uid == geteuid() ? "closed before it took anything" : why);
+}
+
+void dial_worker(struct server *s)
+{
+	struct endpoint *w = &s->o->worker;
+	struct peer peer = {.uid = geteuid()};
+	char why[120];
+	int result = endpoint_dial(w, true);
+	if (result != -1)
+		peer_of(w->fd, &peer);
+	s->worker_uid = peer.uid;
+	if (result == -1) {
+		no_worker(s, reason(errno));
+	} else if (!peer_fits(&s->o->cli, w, why, sizeof why)) {
+		no_worker(s, why);
+	} else if (dispatch_add(&s->dispatch, w->fd) == -1) {
+		w->fd = -1; /* the dispatcher has closed it */
+		if (errno == EPIPE)
+			turned_away_by(s);
+		else
+			no_worker(s, reason(errno));
+	} else {
+		w->fd = -1;
+		note(&s->o->cli, "%s: worker is there", w->arg);
+		s->dial = deadline_in(s->pause); /* not at once again, should it turn us away */
+		s->give_up = NEVER;
+	}
+}
+
+void accept_worker(struct server *s)
+{
+	struct peer peer;
+	int sock = endpoint_accept(&s->o->worker);
+	if (sock == -1) {
+		if (out_of_resources(errno))
+			s->resting = deadline_in(REST_MS);
+		return;
+	}
+	if (!peer_admitted(&s->o->cli.allow, sock, &peer)) {
+		close(sock);
+		say_refused(&s->o->cli, s->o->worker.arg, &peer);
+	} else if (dispatch_of_uid(&s->dispatch, peer.uid) >= share_of_uid()) {
+		close(sock);
+		if (!s->told_share)
+			say_excess(&s->o->cli, s->o->worker.arg, peer.uid);
+		s->told_share = true;
+	} else if (dispatch_add(&s->dispatch, sock) == 0) {
+		note(&s->o->cli, "%s: worker pid %ld is there, %zu in all", s->o->worker.arg, (long)peer.pid,
+		     s->dispatch.workers);
+		s->give_up = NEVER;
+	}
+}
+
+void run_dispatch(struct server *s, const struct pollfd *p)
+{
+	size_t before = s->dispatch.workers;
+	uint64_t turned_away = s->dispatch.turned_away;
+	dispatch_run(&s->dispatch, p);
+	if (s->dispatch.turned_away > turned_away) {
+		if (s->o->listen)
+			say(&s->o->cli, "%s: a worker closed before it took anything", s->o->worker.arg);
+		else
+			turned_away_by(s);
+	} else if (s->dispatch.workers < before) {
+		say(&s->o->cli, "%s: worker is gone, %zu left", s->o->worker.arg, s->dispatch.workers);
+		s->told = false;
+		s->told_share = false;
+		s->pause = DIAL_MS;
+	}
+	if (dispatch_mute(&s->dispatch))
+		say(&s->o->cli, "%s: worker does not answer (it is busy, or speaks only the plain form: -P)",
+		    s->o->worker.arg);
+}
