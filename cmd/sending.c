@@ -302,6 +302,7 @@ static void serve_all(struct sending *s, int sigfd)
 	}
 	ready_notify("STOPPING=1");
 	endpoint_close(&s->at);
+	free(v.waiting);
 	say(s->cli, "%s: ended by %s, %llu served", s->at.arg, signal_name(sig),
 	    (unsigned long long)v.jobs.started);
 }

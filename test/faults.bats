@@ -47,7 +47,7 @@ load helper
 
 @test "a process that cannot be made is told of once, however often it is tried; what waits for it is served then" {
 	need_strace
-	failing=(strace -D -qq -o trace -e trace=clone,clone3,vfork -e inject=clone,vfork:error=EAGAIN:when=1..4)
+	failing=(strace -D -qq -o trace -e 'trace=clone,clone3,vfork' -e 'inject=clone,vfork:error=EAGAIN:when=1..4')
 	injected() { [ "$(grep -c INJECTED trace)" -eq "$1" ]; }
 	spawn "${failing[@]}" fdserve -q unix:s -- echo served 2>err
 	await_socket s

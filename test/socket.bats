@@ -183,8 +183,11 @@ name() { printf "%0$1d" 0; }
 		    os.execvp(sys.argv[1], sys.argv[1:])
 		def tool(what):
 		    pid = open(f"/proc/{tracer}/task/{tracer}/children").read().strip()
-		    return pid and open(f"/proc/{pid}/{what}").read()
-		while "poll" not in (tool("wchan") or ""):
+		    try:
+		        return pid and open(f"/proc/{pid}/{what}").read()
+		    except OSError: # a child that strace tries things out with
+		        return ""
+		while "poll" not in tool("wchan"):
 		    time.sleep(0.01)
 		c = socket.socket(socket.AF_UNIX)
 		c.connect("s")
