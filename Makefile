@@ -118,15 +118,17 @@ uninstall:
 	cd $(DESTDIR)$(BINDIR) && rm -f $(TOOLS)
 	cd $(DESTDIR)$(MANDIR) && rm -f $(TOOLS:%=man1/%.1) $(filter %.7,$(PAGES:%=man7/%))
 
-# Warnings are errors here, and only here.
+# Warnings are errors here, and only here; in the tests' programs, too.
 lint: man
-	$(MAKE) --no-print-directory BUILD=build-gcc CC=gcc WERROR=-Werror
-	$(MAKE) --no-print-directory BUILD=build-clang CC=clang WERROR=-Werror
+	$(MAKE) --no-print-directory BUILD=build-gcc CC=gcc WERROR=-Werror programs
+	$(MAKE) --no-print-directory BUILD=build-clang CC=clang WERROR=-Werror programs
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 		--inline-suppr -D_GNU_SOURCE -Ilib cmd lib
 	clang-tidy --quiet $(wildcard cmd/*.c lib/*.c) -- $(STD) -Ilib
 	shellcheck -x .ci/run test/*.sh test/*.bash test/*.bats
 	sh test/lint-pages.sh $(MAN)
+
+programs: all $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/*/*.c))
 
 # What builds, tests and documents; only what is missing is installed.
 DEPS = gcc libc6-dev make scdoc bats
@@ -142,5 +144,5 @@ deps:
 clean:
 	rm -rf $(BUILD) build-*
 
-.PHONY: all man check fuzz demo bench scale install install-strip uninstall lint deps clean
+.PHONY: all man check fuzz demo bench scale install install-strip uninstall lint programs deps clean
 .SECONDARY:
