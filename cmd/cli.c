@@ -142,6 +142,14 @@ void check(const char *word, const char *value, const char *why)
 	errx(FAILED, "%s%s%s: %s", word, *word ? " " : "", shown, why);
 }
 
+void check_repeats(const struct fdlist *list, bool numbers)
+{
+	const char *name;
+	const char *why = fdlist_repeats(list, numbers, &name);
+	if (why)
+		errx(FAILED, "%s: %s", name ? name : "-f", why);
+}
+
 /* False: the option is the command's own. */
 static bool common(struct cli *c, int letter)
 {

@@ -57,9 +57,7 @@ static struct options parse_options(int argc, char *argv[])
 	}
 	if (o.all && (o.list.count || !o.connect))
 		errx(FAILED, o.connect ? "--all and -f do not go together" : "--all goes with -c");
-	const char *why = fdlist_repeats(&o.list);
-	if (why)
-		errx(FAILED, "-f: %s", why);
+	check_repeats(&o.list, true);
 	o.at.type = o.cli.type;
 	return o;
 }

@@ -182,8 +182,9 @@ const char *parse_type(int *type, const char *arg);     /* stream, dgram, seqpac
 /* Append N, N-M, NAME=N or, where BARE, NAME: a comma separates several. */
 const char *parse_fdlist(struct fdlist *list, const char *arg, bool bare);
 
-/* NULL if no number stands there twice; else the reason. */
-const char *fdlist_repeats(const struct fdlist *list);
+/* NULL if no name and, where NUMBERS, no number stands there twice; else the reason, and in *NAME the name,
+ * which stays the list's, or NULL. */
+const char *fdlist_repeats(const struct fdlist *list, bool numbers, const char **name);
 
 /* ---- socket.c: SOCKET ---- */
 

@@ -107,9 +107,6 @@ const char *parse_name(const char *name)
 /* NAME, where not NULL, becomes the list's on success. */
 static const char *fdlist_add(struct fdlist *list, char *name, int fd)
 {
-	for (size_t i = 0; name && i < list->count; i++)
-		if (list->word[i].name && strcmp(list->word[i].name, name) == 0)
-			return "the same name twice";
 	if (list->count == list->room) {
 		size_t room = list->room ? 2 * list->room : 8;
 		struct fdword *grown = realloc(list->word, room * sizeof *grown);
@@ -162,25 +159,40 @@ static const char *parse_range(struct fdlist *list, char *word)
 	return why;
 }
 
-static int compare(const void *a, const void *b)
+/* Words without a name stand behind those that have one. */
+static int by_name(const void *a, const void *b)
+{
+	const char *one = ((const struct fdword *)a)->name, *other = ((const struct fdword *)b)->name;
+	return one && other ? strcmp(one, other) : !one - !other;
+}
+
+static int by_number(const void *a, const void *b)
 {
 	return ((const struct fdword *)a)->fd - ((const struct fdword *)b)->fd;
 }
 
-const char *fdlist_repeats(const struct fdlist *list)
+const char *fdlist_repeats(const struct fdlist *list, bool numbers, const char **name)
 {
+	const char *why = NULL;
+	*name = NULL;
 	if (list->count < 2)
 		return NULL;
-	struct fdword *sorted = malloc(list->count * sizeof *sorted);
-	bool distinct = true;
-	if (!sorted)
+	struct fdword *w = malloc(list->count * sizeof *w);
+	if (!w)
 		return "out of memory";
-	memcpy(sorted, list->word, list->count * sizeof *sorted);
-	qsort(sorted, list->count, sizeof *sorted, compare);
-	for (size_t i = 1; distinct && i < list->count; i++)
-		distinct = sorted[i].fd == -1 || sorted[i].fd != sorted[i - 1].fd;
-	free(sorted);
-	return distinct ? NULL : "the same number twice";
+	memcpy(w, list->word, list->count * sizeof *w);
+	qsort(w, list->count, sizeof *w, by_name);
+	for (size_t i = 1; !why && i < list->count && w[i].name; i++)
+		if (strcmp(w[i].name, w[i - 1].name) == 0) {
+			*name = w[i].name;
+			why = "the same name twice";
+		}
+	qsort(w, list->count, sizeof *w, by_number);
+	for (size_t i = 1; numbers && !why && i < list->count; i++)
+		if (w[i].fd != -1 && w[i].fd == w[i - 1].fd)
+			why = "the same number twice";
+	free(w);
+	return why;
 }
 
 const char *parse_fdlist(struct fdlist *list, const char *arg, bool bare)

@@ -133,8 +133,8 @@ refused() {
 @test "fdsend refuses a name twice, and a bad name, and sends nothing" {
 	spawn "$PYTHON" "$RUDE" listen s report >peer
 	await_socket s
-	wrong 'same name twice' fdsend s log=0 log=1
-	wrong 'same name twice' fdsend -f log=0 s log=1
+	wrong 'log: the same name twice' fdsend s log=0 web=1 0 log=1
+	wrong 'log: the same name twice' fdsend -f log=0 s log=1
 	long=$(printf 'n%.0s' {1..256})
 	for name in '' 'a:b' 'a,b' 'a b' $'a\tb' $'a\nb' 'ä' "$long"; do
 		wrong fdsend fdsend s "$name=0"
@@ -145,7 +145,7 @@ refused() {
 }
 
 @test "fdrecv refuses a name twice, a bad name, and makes no socket" {
-	wrong 'same name twice' fdrecv -f log=5,log=6 s true
+	wrong 'log: the same name twice' fdrecv -f log=5,web=7,log=6 s true
 	wrong 'same number twice' fdrecv -f log=5,web=5 s true
 	for name in '' 'a:b' 'a b' $'a\nb' 'ä'; do
 		wrong fdrecv fdrecv -f "$name=5" s true

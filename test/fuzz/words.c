@@ -42,18 +42,21 @@ static void fdlist(const char *word, bool bare)
 {
 	struct fdlist list = {0};
 	const char *why = parse_fdlist(&list, word, bare);
-	bool distinct = true;
+	bool named = true, numbered = true;
 	must(why || list.count, "something in a list");
 	for (size_t i = 0; i < list.count; i++) {
 		const struct fdword *a = &list.word[i];
 		must(a->name ? !parse_name(a->name) : a->fd >= 0, "a name or a number");
 		must(bare || a->fd >= 0, "a number");
 		for (size_t j = 0; list.count < 300 && j < i; j++) {
-			must(!a->name || !list.word[j].name || strcmp(a->name, list.word[j].name) != 0, "each name once");
-			distinct = distinct && (a->fd == -1 || a->fd != list.word[j].fd);
+			named = named && (!a->name || !list.word[j].name || strcmp(a->name, list.word[j].name) != 0);
+			numbered = numbered && (a->fd == -1 || a->fd != list.word[j].fd);
 		}
 	}
-	must(list.count >= 300 || !fdlist_repeats(&list) == distinct, "fdlist_repeats tells whether they are");
+	const char *name;
+	must(list.count >= 300 || !fdlist_repeats(&list, false, &name) == named, "each name once");
+	must(named || name, "the name that is there twice");
+	must(list.count >= 300 || !fdlist_repeats(&list, true, &name) == (named && numbered), "each number once");
 	for (size_t i = 0; i < list.count; i++)
 		free(list.word[i].name);
 	free(list.word);
