@@ -452,11 +452,15 @@ static void adopt(struct holder *h, int count)
 	const char *names = getenv("LISTEN_FDNAMES");
 	char *copy = names ? strdup(names) : NULL, *rest = copy;
 	for (int fd = 3; fd < 3 + count; fd++) {
-		char number[20];
+		char made[20];
 		const char *name = rest ? strsep(&rest, ":") : "";
-		snprintf(number, sizeof number, "fd%d", fd);
 		bool good = *name && strcmp(name, "unknown") != 0 && !parse_name(name) && !store_find(&h->store, name);
-		put_own(h, good ? name : number, fd);
+		for (int n = fd; !good; n += count) { /* another may have been given that one's number as its name */
+			snprintf(made, sizeof made, "fd%d", n);
+			good = !store_find(&h->store, made);
+			name = made;
+		}
+		put_own(h, name, fd);
 	}
 	free(copy);
 }

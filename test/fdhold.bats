@@ -399,8 +399,11 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	[ -z "$(fdhold --list wrong)" ]
 }
 
-@test "what is adopted without a name gets one, and none is lost to a name that comes twice" {
+@test "what is adopted without a name gets one, and none is lost to a name that comes twice, or is another's number" {
 	: >f && : >g && : >h
+	spawn sh -c 'unset LISTEN_PID; LISTEN_FDS=2 LISTEN_FDNAMES=fd4: exec fdhold u 3<f 4<g'
+	await_socket u
+	fdrecv -c --all u readlink /proc/self/fd/3 /proc/self/fd/4 | sort | diff - <(printf '%s\n' "$PWD/f" "$PWD/g")
 	spawn sh -c 'unset LISTEN_PID; LISTEN_FDS=2 exec fdhold s 3<f 4<g'
 	spawn sh -c 'unset LISTEN_PID; LISTEN_FDS=3 LISTEN_FDNAMES=log:unknown:log exec fdhold t 3<f 4<g 5<h'
 	await_socket s && await_socket t
