@@ -367,7 +367,7 @@ static bool read_records(struct inbox *in, size_t i, struct delivery *d, enum in
 {
 	struct connection *c = &in->connection[i];
 	struct record r;
-	int got, error = EPROTO;
+	int got, error = 0;
 	c->more = false;
 	while ((got = records_next(&c->records, &r)) == 1) {
 		if (r.word == RECORD_HELLO && !c->set.fds.count) {
@@ -389,7 +389,8 @@ static bool read_records(struct inbox *in, size_t i, struct delivery *d, enum in
 			c->form = FORM_PLAIN;
 			return failed(in, i, EACCES, d, event);
 		}
-		if (r.word != RECORD_SET || (error = add_record(c, &r)))
+		error = r.word == RECORD_SET ? add_record(c, &r) : EPROTO;
+		if (error)
 			break;
 		if (!r.more) {
 			c->more = true;
@@ -397,7 +398,7 @@ static bool read_records(struct inbox *in, size_t i, struct delivery *d, enum in
 			return deliver(c, d, event);
 		}
 	}
-	return got == 0 ? exceeds(in, i, d, event) : failed(in, i, error, d, event);
+	return got == 0 ? exceeds(in, i, d, event) : failed(in, i, got == -1 ? EPROTO : error, d, event);
 }
 
 /* Read once from connection I. */

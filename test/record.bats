@@ -504,9 +504,12 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	run ! grep 'id=2' answer
 	wire connect s '1:fdkit/1 set fds=9\n' >answer
 	grep '^fdkit/1 refused why=.' answer
+	wire connect s '1:fdkit/1 set fds=1 more\nfdkit/1 rubbish\n' >answer
+	grep '^fdkit/1 refused why=Protocol error' answer
 	fdsend s log=0
 	eventually lines log 2
-	lines err 2
+	lines err 3
+	run ! grep Success err
 	eventually childless "$worker"
 	settled() { [ "$(open_fds "$worker")" = "$before" ]; }
 	eventually settled
