@@ -142,12 +142,12 @@ void check(const char *word, const char *value, const char *why)
 	errx(FAILED, "%s%s%s: %s", word, *word ? " " : "", shown, why);
 }
 
-void check_repeats(const struct fdlist *list, bool numbers)
+void check_repeats(const char *object, const struct fdlist *list, bool numbers)
 {
 	const char *name;
 	const char *why = fdlist_repeats(list, numbers, &name);
 	if (why)
-		errx(FAILED, "%s: %s", name ? name : "-f", why);
+		errx(FAILED, "%s: %s", name ? name : object, why);
 }
 
 /* False: the option is the command's own. */

@@ -36,8 +36,8 @@ int cli_option(struct cli *c, int argc, char *argv[]);
 /* 125, naming option or operand WORD, if WHY is not NULL. */
 void check(const char *word, const char *value, const char *why);
 
-/* 125, naming it, if a name or, where NUMBERS, a number stands in the LIST twice. */
-void check_repeats(const struct fdlist *list, bool numbers);
+/* 125 if a name, which is named, or, where NUMBERS, a number stands in OBJECT's LIST twice. */
+void check_repeats(const char *object, const struct fdlist *list, bool numbers);
 
 /* The operand at optind, or 125 saying that NAME is missing. */
 char *operand(int argc, char *argv[], const char *name);

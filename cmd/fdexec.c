@@ -198,11 +198,14 @@ static bool reconnects(const struct options *o)
 	return o->connect && (o->at.kind == END_PATH || o->at.kind == END_ABSTRACT);
 }
 
-/* Try to reach the dispatcher; say once why not. */
+/* Try to reach the dispatcher; say once why not. Whether it is not there or turns us away, we come again less
+ * and less often, until it gives us something. */
 static void dial(struct worker *w)
 {
 	struct options *o = w->o;
 	char why[120] = "";
+	w->dial = deadline_in(w->pause);
+	w->pause = w->pause < DIAL_MOST_MS / 2 ? 2 * w->pause : DIAL_MOST_MS;
 	if (o->at.fd != -1)
 		endpoint_close(&o->at);
 	if (endpoint_dial(&o->at, true) == -1 || !peer_fits(&o->cli, &o->at, why, sizeof why) ||
@@ -210,16 +213,12 @@ static void dial(struct worker *w)
 		if (!w->told)
 			say(&o->cli, "%s: waiting: %s", o->at.arg, *why ? why : reason(errno));
 		w->told = true;
-		w->pause = w->pause < DIAL_MOST_MS / 2 ? 2 * w->pause : DIAL_MOST_MS;
-		w->dial = deadline_in(w->pause);
 		if (w->give_up == NEVER && o->cli.wait != NEVER)
 			w->give_up = deadline_in(o->cli.wait);
 		return;
 	}
 	note(&o->cli, "%s: connected", o->at.arg);
 	w->told = false;
-	w->pause = DIAL_MS;
-	w->dial = deadline_in(w->pause); /* not at once again, should we be turned away */
 	w->give_up = NEVER;
 }
 
@@ -252,10 +251,12 @@ static int work(struct worker *w)
 			tell_figures(w);
 		else if (event == INBOX_HELLO)
 			offer(w, &d);
-		else if (event == INBOX_DELIVERY && !start(w, &d))
-			w->waiting = d;
-		else
+		else if (event != INBOX_DELIVERY)
 			tell(w->o, event, &d);
+		else if (!start(w, &d))
+			w->waiting = d;
+		if (event == INBOX_DELIVERY)
+			w->pause = DIAL_MS;
 	}
 }
 

@@ -57,7 +57,7 @@ static struct options parse_options(int argc, char *argv[])
 	}
 	if (o.all && (o.list.count || !o.connect))
 		errx(FAILED, o.connect ? "--all and -f do not go together" : "--all goes with -c");
-	check_repeats(&o.list, true);
+	check_repeats("-f", &o.list, true);
 	o.at.type = o.cli.type;
 	return o;
 }

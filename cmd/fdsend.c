@@ -41,7 +41,7 @@ static void parse_options(struct options *o, int argc, char *argv[])
 		check("", argv[optind], parse_fdlist(&o->list, argv[optind], false));
 	if (!o->list.count)
 		check("", "0", parse_fdlist(&o->list, "0", false));
-	check_repeats(&o->list, false);
+	check_repeats(arg, &o->list, false);
 	s->set.text = text.data;
 	s->set.len = text.len;
 }

@@ -25,8 +25,13 @@ void listening_parse(struct listening *l, char *argv[], size_t count, bool named
 		}
 		check("", argv[i], listener_parse(&l->listener[i], address));
 	}
-	if (!names_unique(l->name, count))
-		errx(FAILED, "%s: the same name twice", argv[0]);
+	if (names_unique(l->name, count))
+		return;
+	for (size_t i = 0; i < count; i++)
+		for (size_t j = 0; l->name[i] && j < i; j++)
+			if (l->name[j] && strcmp(l->name[i], l->name[j]) == 0)
+				errx(FAILED, "%s: the same name twice", argv[i]);
+	errx(FAILED, "%s: out of memory", argv[0]);
 }
 
 void listening_close(struct listening *l)
@@ -53,6 +58,8 @@ int listening_announce(struct listening *l, const struct cli *c)
 	char *text = NULL;
 	size_t len = 0;
 	int unknown = 0;
+	if (!l->address_file && c->loud < 1)
+		return 0;
 	FILE *out = open_memstream(&text, &len);
 	for (size_t i = 0; out && i < l->count; i++) {
 		char name[4200];
@@ -71,7 +78,7 @@ int listening_announce(struct listening *l, const struct cli *c)
 		result = unknown ? -1 : address_file_write(l->address_file, text);
 	}
 	if (result == -1) {
-		warn("-A %s", l->address_file ? l->address_file : "");
+		warn("%s%s", l->address_file ? "-A " : "", l->address_file ? l->address_file : l->listener[0].arg);
 		listening_close(l);
 	}
 	free(text);

@@ -26,6 +26,7 @@ struct worker {
 	bool full;              /* its socket is: wait for POLLOUT */
 	int64_t crowded;        /* until then too many descriptors are in flight; no event tells */
 	bool gone;
+	bool broken;            /* nothing can be sent to it, but it may still say something */
 	bool given_up;          /* by us: it may still have what it has not acknowledged in its queue */
 	bool mute;              /* has never said how much it takes */
 	bool proved;            /* has said so, or was given something */
@@ -103,7 +104,7 @@ bool dispatch_hopeful(const struct dispatch *d)
 
 static bool can_take(const struct worker *w)
 {
-	return w->slots && !w->full && !w->gone && (!w->crowded || !time_left(w->crowded));
+	return w->slots && !w->full && !w->broken && !w->gone && (!w->crowded || !time_left(w->crowded));
 }
 
 size_t dispatch_slots(const struct dispatch *d)
@@ -195,7 +196,7 @@ static bool hand(struct dispatch *d, struct ticket *t)
 			else if (errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM)
 				w->crowded = deadline_in(CROWDED_MS);
 			else
-				w->gone = true;
+				w->broken = true;
 			continue;
 		}
 		d->handed++;
@@ -390,7 +391,8 @@ void dispatch_run(struct dispatch *d, const struct pollfd *p)
 			listen_to(d, w, false);
 		if (w->crowded && !time_left(w->crowded))
 			w->crowded = 0;
-		if (check && !w->gone && overdue(d, w)) {
+		bool ended = w->broken && p[i].revents & POLLHUP; /* by itself: what it said is all being read */
+		if (!w->gone && !ended && (w->broken || (check && overdue(d, w)))) {
 			/* From here on no acknowledgement can be sent; those that were are read. */
 			silence(w);
 			listen_to(d, w, true);
@@ -415,7 +417,7 @@ int64_t dispatch_deadline(const struct dispatch *d)
 		return now();
 	for (size_t i = 0; i < d->workers; i++) {
 		const struct worker *w = &d->worker[i];
-		if (w->gone)
+		if (w->gone || w->broken)
 			return now();
 		if (w->crowded)
 			next = sooner(next, w->crowded);

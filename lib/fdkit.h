@@ -348,7 +348,7 @@ void records_free(struct records *in);
  * errno EPROTO: another count, or a bad name; then nothing of NAMES is kept. */
 int names_append(char ***name, size_t before, const char *names, size_t count);
 
-/* Is none there twice? */
+/* Is none there twice? Without memory to tell, no. */
 bool names_unique(char **name, size_t count);
 
 void names_free(char **name, size_t count);

@@ -328,11 +328,12 @@ static int add_record(struct connection *c, const struct record *r)
 	size_t before = set->fds.count;
 	if (!r->fds || fds_move(&set->fds, &c->records.fds, r->fds) == -1)
 		return r->fds ? ENOMEM : EPROTO;
-	if (names_append(&set->name, before, r->names, r->fds) == -1 ||
-	    keep_text(set, r->text ? r->text : "", r->text_len) == -1)
+	if (names_append(&set->name, before, r->names, r->fds) == -1)
 		return errno;
 	set->names = set->name ? set->fds.count : 0;
 	set->id = r->id;
+	if (keep_text(set, r->text ? r->text : "", r->text_len) == -1)
+		return errno;
 	return r->more || names_unique(set->name, set->fds.count) ? 0 : EPROTO;
 }
 

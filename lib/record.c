@@ -258,14 +258,16 @@ static int compare(const void *a, const void *b)
 
 bool names_unique(char **name, size_t count)
 {
-	char **sorted = name ? calloc(count, sizeof *sorted) : NULL;
+	if (!name || count < 2)
+		return true;
+	char **sorted = calloc(count, sizeof *sorted);
 	size_t n = 0;
 	for (size_t i = 0; sorted && i < count; i++)
 		if (name[i])
 			sorted[n++] = name[i];
 	if (sorted)
 		qsort(sorted, n, sizeof *sorted, compare);
-	bool unique = sorted || !name;
+	bool unique = sorted;
 	for (size_t i = 1; i < n; i++)
 		unique = unique && strcmp(sorted[i - 1], sorted[i]) != 0;
 	free(sorted);

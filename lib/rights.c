@@ -97,6 +97,7 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
                     int64_t deadline)
 {
 	const char *p = data;
+	int pause = 5;
 	while (len) {
 		ssize_t n = rights_send(sock, fd, count, p, len);
 		if (n >= 0) {
@@ -112,7 +113,8 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
 				errno = ETIMEDOUT;
 				return -1;
 			}
-			nap(10, deadline);
+			pause = pause < 50 ? 2 * pause : 100;
+			nap(pause, deadline);
 		} else {
 			return -1;
 		}

@@ -279,11 +279,11 @@ SCENARIOS = {}
 
 class Scenario:
     """Once a tool with one thing to do has ended with 0, PROOF has come true. CLIENT is a peer that comes when
-    the tool is there: again and again to a service."""
+    the tool is there: again and again to a service. OBJECTS may be named though they are no arguments."""
 
-    def __init__(self, start, client=None, proof=None, service=False, owns="s"):
+    def __init__(self, start, client=None, proof=None, service=False, owns="s", objects=()):
         self.start, self.client, self.proof = start, client, proof
-        self.service, self.owns = service, owns
+        self.service, self.owns, self.objects = service, owns, objects
         self.name = start.__name__.replace("_", "-")
         SCENARIOS[self.name] = self
 
@@ -545,7 +545,7 @@ def fdhold(b):
     b.tool("fdhold", "-A", "addr", "s", "web=127.0.0.1:0")
 
 
-@scenario(client=takes("-f", "old=0", "s", *IS_FILE), service=True)
+@scenario(client=takes("-f", "old=0", "s", *IS_FILE), service=True, objects=("old", "fd3"))
 def fdhold_adopts(b):
     b.tool("fdhold", "s", env={"LISTEN_FDS": "1", "LISTEN_FDNAMES": "old"}, with_3=True)
 
@@ -631,7 +631,8 @@ CRASHES = {-n for n in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SI
 def said(b):
     """The lines by which the tool names an object and the reason."""
     words = [w for word in b.argv[1:] for w in (word, word.rpartition("=")[0], word.rpartition("=")[2]) if w]
-    objects = "|".join(map(re.escape, words + ["0", "ADDRESS", "standard input", "standard output", "fd", "process", "/dev/null"]))
+    words += [*b.scenario.objects, "0", "ADDRESS", "standard input", "standard output", "fd", "process", "/dev/null"]
+    objects = "|".join(map(re.escape, words))
     return [line for line in b.read("err").splitlines() if re.match(rf"{b.argv[0]}: ({objects})(?!\w).*?: .", line + " ")]
 
 
