@@ -373,6 +373,22 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	exec 6>&-
 }
 
+@test "-c: a dispatcher that turns it away at once is asked less and less often" {
+	spawn fdexec -q -c s true
+	# Between seven connections at least 10, 20, 40, 80, 160 and 250 ms have gone by.
+	"$PYTHON" - <<-'END'
+		import socket, time
+		host = socket.socket(socket.AF_UNIX)
+		host.bind("s")
+		host.listen()
+		came = []
+		while len(came) < 7:
+		    host.accept()[0].close()
+		    came.append(time.monotonic())
+		assert came[-1] - came[0] >= 0.5, came
+	END
+}
+
 @test "at its end only a socket file that is still its own is removed" {
 	spawn fdexec w true
 	await_socket w
