@@ -178,7 +178,10 @@ int __wrap_poll(struct pollfd *p, nfds_t count, int timeout)
 		return __real_poll(p, count, timeout);
 	/* Kernel: no more than the limit of descriptors may be polled, however high their numbers (poll(2)). */
 	setrlimit(RLIMIT_NOFILE, &nofile);
-	int ready = __real_poll(p, count, 0);
+	int ready;
+	do
+		ready = __real_poll(p, count, 0);
+	while (ready == -1 && errno == EINTR); /* libFuzzer's alarm */
 	setrlimit(RLIMIT_NOFILE, &limited);
 	must(ready >= 0, "a poll that works");
 	must(ready || timeout >= 0, "that nobody waits for ever");
