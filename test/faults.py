@@ -93,7 +93,7 @@ CANNOT = {
     # these do not fail with right arguments (their manual pages);
     "exit_group", "getpid", "getppid", "gettid", "geteuid", "getuid", "getegid", "getgid", "umask", "rt_sigprocmask",
     "rt_sigaction", "rt_sigreturn", "restart_syscall", "setitimer", "getrandom", "prctl", "clock_gettime", "futex",
-    "getitimer", "tgkill", "set_robust_list", "sched_yield", "prlimit64(get)", "munmap", "mprotect", "madvise",
+    "getitimer", "tgkill", "set_robust_list", "sched_yield", "sysinfo", "prlimit64(get)", "munmap", "mprotect", "madvise",
     # kernel: close(2) has closed the descriptor whatever it returns, and strace would leave it open;
     "close",
     # kernel: these two fail for a descriptor that is not open, and for no other;
