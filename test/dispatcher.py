@@ -98,7 +98,7 @@ def main(how, path, limit):
             if ready is door:
                 workers.append(Worker(door.accept()[0]))
             elif ready is network:
-                send(free, network.accept()[0])
+                waiting.append(network.accept()[0]) # FREE may be gone by now
             elif not read(ready):
                 lose(ready)
         late = time.monotonic() - float(limit)
