@@ -613,12 +613,15 @@ def takes_all(crowd, most="2000"):
     def closed(sock):
         return readable(sock, 0) and not sock.recv(1, socket.MSG_PEEK)
 
-    open_ones, before = crowd.socks, None
-    while before != len(open_ones):
-        before = len(open_ones)
-        time.sleep(0.2)
-        open_ones = [sock for sock in open_ones if not closed(sock)]
-    say("open: %d" % before)
+    # Nothing tells that no more will be closed, but that none is for a second.
+    open_ones, last = crowd.socks, time.monotonic()
+    while time.monotonic() - last < 1:
+        time.sleep(0.1)
+        left = [sock for sock in open_ones if not closed(sock)]
+        if len(left) != len(open_ones):
+            last = time.monotonic()
+        open_ones = left
+    say("open: %d" % len(open_ones))
 
 
 def takes_again(crowd, most):
