@@ -118,13 +118,16 @@ uninstall:
 	cd $(DESTDIR)$(BINDIR) && rm -f $(TOOLS)
 	cd $(DESTDIR)$(MANDIR) && rm -f $(TOOLS:%=man1/%.1) $(filter %.7,$(PAGES:%=man7/%))
 
+# How far clang's analyzer follows a function: less than its default, for a third of the time.
+TIDY = -Xclang -analyzer-config -Xclang max-nodes=90000
+
 # Warnings are errors here, and only here; in the tests' programs, too.
 lint: man
 	$(MAKE) --no-print-directory BUILD=build-gcc CC=gcc WERROR=-Werror programs
 	$(MAKE) --no-print-directory BUILD=build-clang CC=clang WERROR=-Werror programs
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 		--inline-suppr -D_GNU_SOURCE -Ilib cmd lib
-	clang-tidy --quiet $(wildcard cmd/*.c lib/*.c) -- $(STD) -Ilib
+	clang-tidy --quiet $(wildcard cmd/*.c lib/*.c) -- $(STD) -Ilib $(TIDY)
 	shellcheck -x .ci/run test/*.sh test/*.bash test/*.bats
 	sh test/lint-pages.sh $(MAN)
 

@@ -13,8 +13,8 @@ A run is judged without the table, too. Words in capitals are never right:
   SILENT   it failed and did not say what (one line: TOOL: OBJECT: REASON)
   LOST     a descriptor got lost, and neither the tool nor its peer said so
   LEFT     it ended by itself, and its socket file is there
-FAULTS=all in the environment takes every errno, last calls and every single allocation; without, there is
-a selection.
+FAULTS=all in the environment takes every errno, last calls and every single allocation, in every scenario. Without,
+there is a selection, and of that each scenario of a tool tries what none before it has, and every call once.
 -w writes a new table for what was seen to standard output, for a person to look through.
 """
 import collections
@@ -137,7 +137,8 @@ def failures_of(kind, every):
 
 
 LIMIT = 8.0    # seconds for what is to come
-QUIET = 0.7    # and for what is not
+QUIET = 0.7    # for what is not, and at least so many times what the scenario takes without a fault
+TIMES = 3
 CAT = "/bin/cat"
 LINE = "pears\n"
 
@@ -244,7 +245,7 @@ class Box:
 
     def address(self):
         """Where the tool listens, by its -A; None if it has ended."""
-        until(lambda: self.read("addr") or not self.alive(), self.limit)
+        until(lambda: self.read("addr") or not self.alive(), LIMIT)
         return self.read("addr").strip() or None
 
     def tcp(self):
@@ -471,7 +472,7 @@ def gives_socket(b):
         ours.sendall(LINE.encode())
         ours.shutdown(socket.SHUT_WR)
         said = gives("s")(b, stdin=theirs)
-        b.echoed = receive(ours, b)
+        b.echoed = receive(ours, b) if said == "ok" else None
     return said
 
 
@@ -566,7 +567,7 @@ def fdexec_S(b):
 
 
 HANDLER = ["/bin/echo", LINE.strip()]
-SERVE = ["fdserve", "--ack-timeout", "300ms", "-A", "addr"]
+SERVE = ["fdserve", "--ack-timeout", "2s", "-A", "addr"]
 
 
 @scenario(client=Box.tcp, service=True, owns=None)
@@ -623,7 +624,7 @@ def fdserve_L_l(b):
 
 # ---- one run, and what came of it ----
 
-Result = collections.namedtuple("Result", "word tool lines calls trace")
+Result = collections.namedtuple("Result", "word tool lines calls trace seconds")
 
 CRASHES = {-n for n in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP)}
 
@@ -730,6 +731,7 @@ def left(b, name):
 
 def run(scenario, inject=(), env=None, limit=LIMIT, most=None):
     b = Box(scenario, inject, env, limit, most)
+    begun = time.monotonic()
     try:
         scenario.start(b)
         try:
@@ -744,7 +746,7 @@ def run(scenario, inject=(), env=None, limit=LIMIT, most=None):
             word = "CRASH"
         if scenario.owns and word not in ("HANG", "SPIN", "deaf") and left(b, scenario.owns):
             word += " left" if any(re.search("stat|unlink", i) for i in inject) else " LEFT"
-        return Result(word, b.argv[0], b.read("err").splitlines(), len(trace), trace)
+        return Result(word, b.argv[0], b.read("err").splitlines(), len(trace), trace, time.monotonic() - begun)
     finally:
         b.close()
 
@@ -789,22 +791,22 @@ def targets(trace, before):
     return found
 
 
-Fault = collections.namedtuple("Fault", "scenario kind errno when inject env most")
+Fault = collections.namedtuple("Fault", "scenario kind errno when inject env normal")
 
 
 def memory_faults(scenario, every):
     """Each malloc(3) of its own: glibc is told to ask the kernel for every one, and asks four times
     before it gives up."""
     normal = run(scenario, env=MALLOC)
-    before, most = startup(normal.tool, MALLOC), 10 * normal.calls + 2000
+    before = startup(normal.tool, MALLOC)
     last = targets(normal.trace, before).get(("mmap", "mmap"), (0, 0))[1]
     first = before["mmap"] + 1
     heap = [f"-einject=brk:error=ENOMEM:when={before['brk'] + 1}+", "-einject=mremap:error=ENOMEM"]
     for n in range(first, last + 1):
         if every or n in (first, (first + last) // 2, last):
-            yield Fault(scenario, "memory", "ENOMEM", "once", [f"-einject=mmap:error=ENOMEM:when={n}..{n + 3}", *heap], MALLOC, most)
+            yield Fault(scenario, "memory", "ENOMEM", "once", [f"-einject=mmap:error=ENOMEM:when={n}..{n + 3}", *heap], MALLOC, normal)
     if last >= first:
-        yield Fault(scenario, "memory", "ENOMEM", "always", [f"-einject=mmap:error=ENOMEM:when={first}+", *heap], MALLOC, most)
+        yield Fault(scenario, "memory", "ENOMEM", "always", [f"-einject=mmap:error=ENOMEM:when={first}+", *heap], MALLOC, normal)
 
 
 def faults_of(scenario, every):
@@ -813,7 +815,6 @@ def faults_of(scenario, every):
     if normal.word not in ("fine", "said"):
         return [], [f"{scenario.name}: without a fault: {normal.word}: " + " ".join(normal.lines)]
     faults, unknown, seen = [], [], set()
-    most = 10 * normal.calls + 2000
     for (kind, name), (first, last) in sorted(targets(normal.trace, startup(normal.tool, {})).items()):
         if kind in CANNOT or name in CANNOT:
             continue
@@ -826,8 +827,19 @@ def faults_of(scenario, every):
                 if inject in seen or (when == "always" and not lasting) or (when == "last" and not every):
                     continue
                 seen.add(inject)
-                faults.append(Fault(scenario, kind, errno, when, [inject], {}, most))
+                faults.append(Fault(scenario, kind, errno, when, [inject], {}, normal))
     return faults + list(memory_faults(scenario, every)), unknown
+
+
+def selected(faults):
+    """What is the first of its kind for a tool, and each call's first way to fail, once."""
+    tried, calls = set(), set()
+    for f in faults:
+        way, call = (f.normal.tool, f.kind, f.errno, f.when), (f.scenario, f.kind)
+        if way not in tried or call not in calls:
+            yield f
+        tried.add(way)
+        calls.add(call)
 
 
 # ---- the table ----
@@ -862,8 +874,9 @@ def right(words, result):
 
 def attempt(fault, rows):
     words = expected(rows, fault)
-    quiet = words and {"waits", "all fail"}.intersection(words)
-    result = run(fault.scenario, fault.inject, fault.env, QUIET if quiet or not words else LIMIT, fault.most)
+    quiet = {"waits", "all fail", "deaf"}.issuperset(words or ())
+    limit = max(QUIET, TIMES * fault.normal.seconds) if quiet else LIMIT
+    result = run(fault.scenario, fault.inject, fault.env, min(limit, LIMIT), 10 * fault.normal.calls + 2000)
     return fault, words, result
 
 
@@ -937,6 +950,8 @@ def main(argv):
         for some, unknown in pool.map(lambda s: faults_of(s, every), wanted):
             faults += some
             wrong += unknown
+        if not every:
+            faults = selected(faults)
         for fault, words, result in pool.map(lambda f: attempt(f, rows), faults):
             if not reached(fault, result) and not RED.search(result.word):
                 missed += 1
@@ -956,7 +971,7 @@ def main(argv):
     return 1 if wrong else 0
 
 
-WIDTH = 16  # most runs wait for something
+WIDTH = 8   # many runs wait for something
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -80,10 +80,11 @@ await_socket() { eventually listening "$1"; }
 # open_fds PID: the numbers of its open descriptors, in order, on one line.
 open_fds() { (cd "/proc/$1/fd" && printf '%s\n' *) | sort -n | paste -sd ' '; }
 
-# one_line FILE [WORD...]: FILE holds exactly one line, and each WORD is in it.
+# one_line FILE [WORD...]: FILE holds exactly one line, or will, and each WORD is in it.
 one_line() {
 	local file=$1 word lines
 	shift
+	eventually test -s "$file"
 	mapfile -t lines <"$file"
 	[ "${#lines[@]}" -eq 1 ] || { echo "not one line:" && cat "$file"; return 1; } >&2
 	for word; do
