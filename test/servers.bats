@@ -43,7 +43,7 @@ start_gunicorn() {
 	END
 	local bind=()
 	[ $# -gt 2 ] || bind=(-b "127.0.0.1:$2")
-	GENERATION=$1 spawn "${@:3}" gunicorn "${bind[@]}" --workers 2 --worker-tmp-dir . --pid "gunicorn$1.pid" \
+	GENERATION=$1 spawn "${@:3}" gunicorn "${bind[@]}" --worker-tmp-dir . --pid "gunicorn$1.pid" \
 		--log-file "gunicorn$1.log" app:app
 }
 
