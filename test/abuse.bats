@@ -256,6 +256,7 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 	eventually counted 4 65534
 	echo go >&"$gate"
 	eventually counted 5 65534
+	echo go$'\n'go$'\n'go >&"$gate"
 	for pid in "${PIDS[@]:1}"; do
 		ended "$pid" 0
 	done

@@ -134,7 +134,9 @@ s = socket.socket(fileno=3)
 data, peer = s.recvfrom(100)
 s.sendto(b"got " + data, peer)'
 	at=$(bound addr | sed 's/dns=udp://')
-	[ "$(echo hello | socat -t 5 - "UDP:$at")" = 'got hello' ]
+	exec {peer}<>"/dev/udp/${at/://}"
+	echo hello >&"$peer"
+	[ "$(timeout 10 head -n 1 <&"$peer")" = 'got hello' ]
 	ended "$pid" 0
 }
 
