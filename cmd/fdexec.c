@@ -205,7 +205,7 @@ static void dial(struct worker *w)
 	struct options *o = w->o;
 	char why[120] = "";
 	w->dial = deadline_in(w->pause);
-	w->pause = w->pause < DIAL_MOST_MS / 2 ? 2 * w->pause : DIAL_MOST_MS;
+	w->pause = longer(w->pause, DIAL_MOST_MS);
 	if (o->at.fd != -1)
 		endpoint_close(&o->at);
 	if (endpoint_dial(&o->at, true) == -1 || !peer_fits(&o->cli, &o->at, why, sizeof why) ||

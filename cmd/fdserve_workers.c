@@ -17,7 +17,7 @@ static void no_worker(struct server *s, const char *why)
 	endpoint_close(w);
 	if (w->kind == END_FD)
 		errx(FAILED, "%s: the worker is gone", w->arg);
-	s->pause = s->pause < DIAL_MOST_MS / 2 ? 2 * s->pause : DIAL_MOST_MS;
+	s->pause = longer(s->pause, DIAL_MOST_MS);
 	s->dial = deadline_in(s->pause);
 }
 

@@ -25,13 +25,10 @@ void listening_parse(struct listening *l, char *argv[], size_t count, bool named
 		}
 		check("", argv[i], listener_parse(&l->listener[i], address));
 	}
-	if (names_unique(l->name, count))
-		return;
-	for (size_t i = 0; i < count; i++)
-		for (size_t j = 0; l->name[i] && j < i; j++)
-			if (l->name[j] && strcmp(l->name[i], l->name[j]) == 0)
-				errx(FAILED, "%s: the same name twice", argv[i]);
-	errx(FAILED, "%s: out of memory", argv[0]);
+	const char *twice;
+	int repeat = names_repeat(l->name, count, &twice);
+	if (repeat)
+		errx(FAILED, "%s: %s", repeat == 1 ? twice : argv[0], repeat == 1 ? "the same name twice" : "out of memory");
 }
 
 void listening_close(struct listening *l)

@@ -99,6 +99,9 @@ int await(int fd, short events, int64_t deadline);
 /* Sleep for MS milliseconds, not beyond DEADLINE. */
 void nap(int ms, int64_t deadline);
 
+/* How long to wait after PAUSE, for what no event tells of: twice as long, MOST at most. */
+int longer(int pause, int most);
+
 struct pollfd;
 
 /* poll(2) until DEADLINE. Returns as it does; where it failed for want of memory, after a rest. */
@@ -348,8 +351,8 @@ void records_free(struct records *in);
  * errno EPROTO: another count, or a bad name; then nothing of NAMES is kept. */
 int names_append(char ***name, size_t before, const char *names, size_t count);
 
-/* Is none there twice? Without memory to tell, no. */
-bool names_unique(char **name, size_t count);
+/* 1 if a name is there twice: *TWICE, which stays its owner's; 0 if none is; -1 without memory to tell. */
+int names_repeat(char *const *name, size_t count, const char **twice);
 
 void names_free(char **name, size_t count);
 

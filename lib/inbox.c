@@ -334,7 +334,8 @@ static int add_record(struct connection *c, const struct record *r)
 	set->id = r->id;
 	if (keep_text(set, r->text ? r->text : "", r->text_len) == -1)
 		return errno;
-	return r->more || names_unique(set->name, set->fds.count) ? 0 : EPROTO;
+	const char *twice;
+	return r->more || names_repeat(set->name, set->fds.count, &twice) == 0 ? 0 : EPROTO;
 }
 
 static bool is_request(const struct record *r)
@@ -349,7 +350,8 @@ static bool request(struct connection *c, const struct record *r, struct deliver
 	d->names = r->names != NULL;
 	for (const char *p = r->names; p && *p; p++)
 		d->names += *p == ',';
-	if (names_append(&d->name, 0, r->names, d->names) == -1 || !names_unique(d->name, d->names)) {
+	const char *twice;
+	if (names_append(&d->name, 0, r->names, d->names) == -1 || names_repeat(d->name, d->names, &twice)) {
 		names_free(d->name, d->names);
 		d->name = NULL;
 		d->names = 0;

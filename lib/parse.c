@@ -159,39 +159,31 @@ static const char *parse_range(struct fdlist *list, char *word)
 	return why;
 }
 
-/* Words without a name stand behind those that have one. */
-static int by_name(const void *a, const void *b)
+static int compare(const void *a, const void *b)
 {
-	const char *one = ((const struct fdword *)a)->name, *other = ((const struct fdword *)b)->name;
-	return one && other ? strcmp(one, other) : !one - !other;
-}
-
-static int by_number(const void *a, const void *b)
-{
-	return ((const struct fdword *)a)->fd - ((const struct fdword *)b)->fd;
+	return *(const int *)a - *(const int *)b;
 }
 
 const char *fdlist_repeats(const struct fdlist *list, bool numbers, const char **name)
 {
-	const char *why = NULL;
+	char **names = calloc(list->count + 1, sizeof *names);
+	int *fds = calloc(list->count + 1, sizeof *fds);
+	size_t numbered = 0;
 	*name = NULL;
-	if (list->count < 2)
-		return NULL;
-	struct fdword *w = malloc(list->count * sizeof *w);
-	if (!w)
-		return "out of memory";
-	memcpy(w, list->word, list->count * sizeof *w);
-	qsort(w, list->count, sizeof *w, by_name);
-	for (size_t i = 1; !why && i < list->count && w[i].name; i++)
-		if (strcmp(w[i].name, w[i - 1].name) == 0) {
-			*name = w[i].name;
-			why = "the same name twice";
-		}
-	qsort(w, list->count, sizeof *w, by_number);
-	for (size_t i = 1; numbers && !why && i < list->count; i++)
-		if (w[i].fd != -1 && w[i].fd == w[i - 1].fd)
+	for (size_t i = 0; names && fds && i < list->count; i++) {
+		names[i] = list->word[i].name;
+		if (numbers && list->word[i].fd != -1)
+			fds[numbered++] = list->word[i].fd;
+	}
+	int repeat = names && fds ? names_repeat(names, list->count, name) : -1;
+	const char *why = repeat == -1 ? "out of memory" : repeat ? "the same name twice" : NULL;
+	if (numbered)
+		qsort(fds, numbered, sizeof *fds, compare);
+	for (size_t i = 1; !why && i < numbered; i++)
+		if (fds[i] == fds[i - 1])
 			why = "the same number twice";
-	free(w);
+	free(names);
+	free(fds);
 	return why;
 }
 

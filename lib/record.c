@@ -256,22 +256,25 @@ static int compare(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-bool names_unique(char **name, size_t count)
+int names_repeat(char *const *name, size_t count, const char **twice)
 {
 	if (!name || count < 2)
-		return true;
+		return 0;
 	char **sorted = calloc(count, sizeof *sorted);
 	size_t n = 0;
-	for (size_t i = 0; sorted && i < count; i++)
+	if (!sorted)
+		return -1;
+	for (size_t i = 0; i < count; i++)
 		if (name[i])
 			sorted[n++] = name[i];
-	if (sorted)
-		qsort(sorted, n, sizeof *sorted, compare);
-	bool unique = sorted;
-	for (size_t i = 1; i < n; i++)
-		unique = unique && strcmp(sorted[i - 1], sorted[i]) != 0;
+	qsort(sorted, n, sizeof *sorted, compare);
+	size_t i = 1;
+	while (i < n && strcmp(sorted[i - 1], sorted[i]) != 0)
+		i++;
+	if (i < n)
+		*twice = sorted[i];
 	free(sorted);
-	return unique;
+	return i < n;
 }
 
 void names_free(char **name, size_t count)

@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+enum { PAUSE_MS = 10, PAUSE_MOST_MS = 100 }; /* while too many descriptors are on their way: at first, and at most */
+
 int fds_add(struct fds *set, int fd)
 {
 	if (set->count == set->room) {
@@ -97,7 +99,7 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
                     int64_t deadline)
 {
 	const char *p = data;
-	int pause = 5;
+	int pause = PAUSE_MS;
 	while (len) {
 		ssize_t n = rights_send(sock, fd, count, p, len);
 		if (n >= 0) {
@@ -113,8 +115,8 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
 				errno = ETIMEDOUT;
 				return -1;
 			}
-			pause = pause < 50 ? 2 * pause : 100;
 			nap(pause, deadline);
+			pause = longer(pause, PAUSE_MOST_MS);
 		} else {
 			return -1;
 		}

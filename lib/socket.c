@@ -373,7 +373,7 @@ int endpoint_connect(struct endpoint *at, int64_t wait, int64_t deadline)
 {
 	/* No event tells that a bound socket begins to listen, so it is asked for, less and less
 	 * often; what counts is the connection, never the file. */
-	for (int pause = 1;; pause = pause < 32 ? 2 * pause : 50) {
+	for (int pause = 1;; pause = longer(pause, 50)) {
 		if (endpoint_dial(at, false) != -1)
 			return 0;
 		int64_t until = deadline;

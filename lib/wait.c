@@ -64,6 +64,11 @@ void nap(int ms, int64_t deadline)
 	nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
 }
 
+int longer(int pause, int most)
+{
+	return pause < most / 2 ? 2 * pause : most;
+}
+
 int await_any(struct pollfd *p, size_t count, int64_t deadline)
 {
 	int ready = poll(p, count, time_left(deadline));

@@ -788,7 +788,7 @@ for i, name in enumerate(os.environ["LISTEN_FDNAMES"].split(":")):
 	wrong SOCKET fdhold --drop web
 	wrong name fdhold s 127.0.0.1:0
 	wrong name fdhold s unix:u
-	wrong twice fdhold s web=127.0.0.1:0 web=unix:u
+	wrong "web: the same name twice" fdhold s web=127.0.0.1:0 web=unix:u
 	wrong 'we b' fdhold s 'we b=127.0.0.1:0'
 	wrong '=127.0.0.1:0' fdhold s =127.0.0.1:0
 	wrong 127.0.0.1 fdhold s web=127.0.0.1

@@ -356,7 +356,7 @@ signal.pause()'
 	wrong -L fdserve --nonblock unix:s -- true
 	wrong -L fdserve --no-pid unix:s -- true
 	wrong udp fdserve udp:127.0.0.1:0 -- true
-	wrong twice fdserve -L a=unix:s a=unix:t -- true
+	wrong "a: the same name twice" fdserve -L a=unix:s a=unix:t -- true
 	wrong 'a b' fdserve -L 'a b=unix:s' -- true
 	wrong '=unix:s' fdserve -L '=unix:s' -- true
 	wrong 127.0.0.1 fdserve -L web=127.0.0.1 -- true

@@ -144,7 +144,8 @@ static void check_names(const struct delivery *d)
 	must(!d->names == !d->name, "names where it says so");
 	for (size_t i = 0; i < d->names; i++)
 		must(!d->name[i] || !parse_name(d->name[i]), "a name as names are");
-	must(names_unique(d->name, d->names), "each name once");
+	const char *twice;
+	must(names_repeat(d->name, d->names, &twice) == 0, "each name once");
 }
 
 static void check_environment(const struct delivery *d)
