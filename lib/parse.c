@@ -166,10 +166,12 @@ static int compare(const void *a, const void *b)
 
 const char *fdlist_repeats(const struct fdlist *list, bool numbers, const char **name)
 {
-	char **names = calloc(list->count + 1, sizeof *names);
-	int *fds = calloc(list->count + 1, sizeof *fds);
-	size_t numbered = 0;
 	*name = NULL;
+	if (list->count < 2)
+		return NULL;
+	char **names = calloc(list->count, sizeof *names);
+	int *fds = calloc(list->count, sizeof *fds);
+	size_t numbered = 0;
 	for (size_t i = 0; names && fds && i < list->count; i++) {
 		names[i] = list->word[i].name;
 		if (numbers && list->word[i].fd != -1)

@@ -267,8 +267,9 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 	public
 	spawn fdexec -q -M 666 -a any -j 8 "$pub/s" true
 	await_socket "$pub/s"
-	slots() { # slots FILE N: fdserve -v, whose standard error is FILE, has N of them
-		eventually grep -q 'worker.* is there' "$1" && kill -USR1 "$pid" && eventually grep -q "workers 1, slots $2$" "$1"
+	says() { kill -USR1 "$pid" && grep -q "workers 1, slots $2$" "$1"; }
+	slots() { # slots FILE N: fdserve -v, whose standard error is FILE, has N of them, or will
+		eventually grep -q 'worker.* is there' "$1" && eventually says "$@"
 	}
 	spawn as_other fdserve -v 127.0.0.1:0 "$pub/s" 2>theirs
 	slots theirs 6

@@ -457,12 +457,14 @@ def receive(sock, b):
         try:
             data = sock.recv(100)
         except TimeoutError:
-            continue
+            if b.status(b.t): # it failed, and nothing comes
+                return got
         except ConnectionError:
             return got
-        if not data:
-            return got
-        got += data.decode()
+        else:
+            if not data:
+                return got
+            got += data.decode()
     return None
 
 
@@ -472,7 +474,7 @@ def gives_socket(b):
         ours.sendall(LINE.encode())
         ours.shutdown(socket.SHUT_WR)
         said = gives("s")(b, stdin=theirs)
-        b.echoed = receive(ours, b) if said == "ok" else None
+        b.echoed = receive(ours, b)
     return said
 
 
