@@ -131,7 +131,7 @@ lint: man
 	shellcheck -x .ci/run test/*.sh test/*.bash test/*.bats
 	sh test/lint-pages.sh $(MAN)
 
-programs: all $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/*/*.c))
+programs: all $(REPLAY) $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/*/*.c))
 
 # What builds, tests and documents; only what is missing is installed.
 DEPS = gcc libc6-dev make scdoc bats
