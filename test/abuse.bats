@@ -207,6 +207,7 @@ service() {
 # told N [WORD]: so many lines of a share that is used up.
 told() { [ "$(grep -c "uid 65534 has its share" err)" -eq "$1" ]; }
 
+# bats test_tags=heavy
 @test "by connecting, one uid gets a quarter of the descriptors of fdexec and of fdhold; said once, others are served" {
 	other_uid
 	public
@@ -300,6 +301,7 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 	done
 }
 
+# bats test_tags=heavy
 @test "a set of which no more comes is given up after ten seconds, though it holds its own connection's other end" {
 	public
 	for tool in fdexec fdhold; do
