@@ -42,6 +42,7 @@ struct world {
 	struct client client[CONNECTIONS];
 	size_t clients;
 	bool troubled;          /* memory or sockets failed */
+	bool doubled;           /* a worker may have been given up, with a connection in its queue that another gets */
 };
 
 static void got_one(struct world *w, struct far *f, int fd, uint64_t id)
@@ -119,6 +120,15 @@ static void answer(struct far *f, unsigned how)
 	*g = f->got[--f->count];
 }
 
+/* From here on F is not honest, nor can anybody know what becomes of what it has. */
+static void go_astray(struct world *w, struct far *f)
+{
+	f->rogue = true;
+	w->doubled = true;
+	for (size_t i = 0; i < f->count; i++)
+		f->got[i].client->strayed = true;
+}
+
 static void rubbish(struct world *w, struct far *f, struct input *input)
 {
 	char data[8 + 256] = "fdkit/1 ";
@@ -131,23 +141,26 @@ static void rubbish(struct world *w, struct far *f, struct input *input)
 	if (kind & 2)
 		data[start + len++] = '\n';
 	hear(w, f);
-	f->rogue = true;
-	for (size_t i = 0; i < f->count; i++)
-		f->got[i].client->strayed = true;
+	go_astray(w, f);
 	add_tokens(&fds, kind >> 6);
 	if (start + len)
 		rights_send(f->sock, fds.fd, fds.count, data, start + len);
 	fds_free(&fds);
 }
 
-static void flood(struct far *f, unsigned n)
+static void flood(struct world *w, struct far *f, unsigned n)
 {
 	static const char pad[1024];
-	f->rogue = true;
-	for (size_t i = 0; i < f->count; i++)
-		f->got[i].client->strayed = true;
+	go_astray(w, f);
 	while (n--)
 		rights_send(f->sock, NULL, 0, pad, sizeof pad);
+}
+
+/* F reads no more, so that nothing can be sent to it, or says no more. */
+static void stop(struct world *w, const struct far *f, int how)
+{
+	w->doubled = w->doubled || how == SHUT_RD;
+	shutdown(f->sock, how);
 }
 
 static void leave(struct world *w, struct far *f)
@@ -226,11 +239,9 @@ static void settle(struct world *w, struct far *meanwhile, unsigned late)
 static void check_end(struct world *w)
 {
 	char any;
-	bool doubled = w->d.patience != NEVER;
-	for (size_t i = 0; i < WORKERS; i++) {
+	bool doubled = w->doubled || w->d.patience != NEVER;
+	for (size_t i = 0; i < WORKERS; i++)
 		hear(w, &w->far[i]);
-		doubled = doubled || w->far[i].rogue;
-	}
 	for (size_t i = 0; i < w->clients; i++) {
 		const struct client *c = &w->client[i];
 		bool closed = recv(c->sock, &any, 1, MSG_DONTWAIT) != -1;
@@ -249,6 +260,7 @@ static void in_trouble(struct world *w, bool memory, unsigned kind)
 		fail_allocation(1 + (kind & 1));
 	else
 		fail_sending(errors[kind % 4]);
+	w->doubled = w->doubled || !memory;
 	if (kind < 8)
 		give(w, kind % 4);
 	else if (kind < 12)
@@ -276,13 +288,13 @@ static void step(struct world *w, struct input *input)
 	else if (f->there && what % 16 == 6)
 		leave(w, f);
 	else if (f->there && what % 16 == 7)
-		shutdown(f->sock, kind & 8 ? SHUT_RD : SHUT_WR);
+		stop(w, f, kind & 8 ? SHUT_RD : SHUT_WR);
 	else if (f->there && what % 16 == 8)
 		say(f, &(struct record){.word = RECORD_SLOTS, .slots = take_byte(input) % 8});
 	else if (f->there && what % 16 == 9)
 		rubbish(w, f, input);
 	else if (f->there && what % 16 == 10)
-		flood(f, take_byte(input));
+		flood(w, f, take_byte(input));
 	else if (f->there && what % 16 == 11)
 		hear(w, f);
 	else if (f->there)
