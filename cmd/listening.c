@@ -26,9 +26,9 @@ void listening_parse(struct listening *l, char *argv[], size_t count, bool named
 		check("", argv[i], listener_parse(&l->listener[i], address));
 	}
 	const char *twice;
-	int repeat = names_repeat(l->name, count, &twice);
-	if (repeat)
-		errx(FAILED, "%s: %s", repeat == 1 ? twice : argv[0], repeat == 1 ? "the same name twice" : "out of memory");
+	const char *why = names_repeat(l->name, count, &twice);
+	if (why)
+		errx(FAILED, "%s: %s", twice ? twice : argv[0], why);
 }
 
 void listening_close(struct listening *l)

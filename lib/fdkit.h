@@ -351,8 +351,9 @@ void records_free(struct records *in);
  * errno EPROTO: another count, or a bad name; then nothing of NAMES is kept. */
 int names_append(char ***name, size_t before, const char *names, size_t count);
 
-/* 1 if a name is there twice: *TWICE, which stays its owner's; 0 if none is; -1 without memory to tell. */
-int names_repeat(char *const *name, size_t count, const char **twice);
+/* NULL if no name is there twice; else the reason, and in *TWICE the name, which stays its owner's, or NULL without
+ * memory to tell. */
+const char *names_repeat(char *const *name, size_t count, const char **twice);
 
 void names_free(char **name, size_t count);
 

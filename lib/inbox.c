@@ -335,7 +335,7 @@ static int add_record(struct connection *c, const struct record *r)
 	if (keep_text(set, r->text ? r->text : "", r->text_len) == -1)
 		return errno;
 	const char *twice;
-	return r->more || names_repeat(set->name, set->fds.count, &twice) == 0 ? 0 : EPROTO;
+	return r->more || !names_repeat(set->name, set->fds.count, &twice) ? 0 : EPROTO;
 }
 
 static bool is_request(const struct record *r)

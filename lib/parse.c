@@ -177,8 +177,7 @@ const char *fdlist_repeats(const struct fdlist *list, bool numbers, const char *
 		if (numbers && list->word[i].fd != -1)
 			fds[numbered++] = list->word[i].fd;
 	}
-	int repeat = names && fds ? names_repeat(names, list->count, name) : -1;
-	const char *why = repeat == -1 ? "out of memory" : repeat ? "the same name twice" : NULL;
+	const char *why = names && fds ? names_repeat(names, list->count, name) : "out of memory";
 	if (numbered)
 		qsort(fds, numbered, sizeof *fds, compare);
 	for (size_t i = 1; !why && i < numbered; i++)

@@ -256,25 +256,24 @@ static int compare(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-int names_repeat(char *const *name, size_t count, const char **twice)
+const char *names_repeat(char *const *name, size_t count, const char **twice)
 {
+	*twice = NULL;
 	if (!name || count < 2)
-		return 0;
+		return NULL;
 	char **sorted = calloc(count, sizeof *sorted);
 	size_t n = 0;
 	if (!sorted)
-		return -1;
+		return "out of memory";
 	for (size_t i = 0; i < count; i++)
 		if (name[i])
 			sorted[n++] = name[i];
 	qsort(sorted, n, sizeof *sorted, compare);
-	size_t i = 1;
-	while (i < n && strcmp(sorted[i - 1], sorted[i]) != 0)
-		i++;
-	if (i < n)
-		*twice = sorted[i];
+	for (size_t i = 1; !*twice && i < n; i++)
+		if (strcmp(sorted[i - 1], sorted[i]) == 0)
+			*twice = sorted[i];
 	free(sorted);
-	return i < n;
+	return *twice ? "the same name twice" : NULL;
 }
 
 void names_free(char **name, size_t count)

@@ -459,12 +459,12 @@ def receive(sock, b):
         except TimeoutError:
             if b.status(b.t): # it failed, and nothing comes
                 return got
+            continue
         except ConnectionError:
             return got
-        else:
-            if not data:
-                return got
-            got += data.decode()
+        if not data:
+            return got
+        got += data.decode()
     return None
 
 
@@ -835,13 +835,13 @@ def faults_of(scenario, every):
 
 def selected(faults):
     """What is the first of its kind for a tool, and each call's first way to fail, once."""
-    tried, calls = set(), set()
+    tried, failed = set(), set()
     for f in faults:
         way, call = (f.normal.tool, f.kind, f.errno, f.when), (f.scenario, f.kind)
-        if way not in tried or call not in calls:
+        if way not in tried or call not in failed:
             yield f
         tried.add(way)
-        calls.add(call)
+        failed.add(call)
 
 
 # ---- the table ----

@@ -310,7 +310,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 @test "a COMMAND that is not there costs one line for each message, fdexec goes on" {
 	spawn fdexec -q w ./later 2>err
 	fdsend -w 5 w 0 </dev/null
-	eventually one_line err 'fdexec: ' './later' 'No such file'
+	one_line err 'fdexec: ' './later' 'No such file'
 	printf '#!/bin/sh\necho here\n' >later
 	fdsend w 0 </dev/null           # not executable yet
 	eventually lines err 2

@@ -566,7 +566,7 @@ subprocess.run(["fdsend", "s", "tcp=%d" % t.fileno(), "unix=%d" % u.fileno()], p
 	holder s web=127.0.0.1:0 2>log
 	fdsend s a=0
 	kill -USR1 "$pid"
-	eventually one_line log 'fdhold: s: ' 'holds 2'
+	one_line log 'fdhold: s: ' 'holds 2'
 	held a web
 }
 

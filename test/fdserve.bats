@@ -457,7 +457,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	spawn fdserve -q -A addr 127.0.0.1:0 -- ./later 2>err
 	at=$(bound addr)
 	talk "$at" </dev/null
-	eventually one_line err 'fdserve: ' './later' 'No such file'
+	one_line err 'fdserve: ' './later' 'No such file'
 	printf '#!/bin/sh\necho here\n' >later
 	chmod +x later
 	[ "$(talk "$at" </dev/null)" = here ]
@@ -521,7 +521,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	at=$(bound addr)
 	spawn talk "$at" </dev/null >out
 	asked=$pid
-	eventually one_line err 'fdserve: w: '
+	one_line err 'fdserve: w: '
 	spawn fdexec w echo served
 	ended "$asked"
 	[ "$(cat out)" = served ]
@@ -674,7 +674,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	at=$(bound addr)
 	spawn talk "$at" </dev/null >out
 	asked=$pid
-	eventually one_line err "fdserve: $pub/w: " 65534 -a
+	one_line err "fdserve: $pub/w: " 65534 -a
 	rm "$pub/w"
 	spawn fdexec "$pub/w" echo ours
 	ended "$asked"

@@ -338,7 +338,7 @@ signal.pause()'
 	await_socket "$pub/s" && await_socket "$pub/t"
 	run as_other fdrecv -c "$pub/s" true
 	[ "$status" -eq 125 ]
-	eventually one_line err 'fdserve: ' 65534 -a
+	one_line err 'fdserve: ' 65534 -a
 	as_other fdrecv -c "$pub/t" true
 }
 

@@ -544,7 +544,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 @test "exec: that refuses: 125 and the reason" {
 	run -125 --separate-stderr fdsend -t 10 'exec:exec 2>err fdrecv -f other=5 fd:0 true' web=0
 	[[ ${#stderr_lines[@]} -eq 1 && $stderr == fdsend:*other* ]]
-	eventually one_line err fdrecv: other
+	one_line err fdrecv: other
 }
 
 @test "fd:N and names" {

@@ -145,7 +145,7 @@ static void check_names(const struct delivery *d)
 	for (size_t i = 0; i < d->names; i++)
 		must(!d->name[i] || !parse_name(d->name[i]), "a name as names are");
 	const char *twice;
-	must(names_repeat(d->name, d->names, &twice) == 0, "each name once");
+	must(!names_repeat(d->name, d->names, &twice), "each name once");
 }
 
 static void check_environment(const struct delivery *d)

@@ -66,7 +66,7 @@ static void check_names(char **name, size_t count)
 		for (size_t j = 0; name[i] && j < i; j++)
 			unique = unique && (!name[j] || strcmp(name[i], name[j]) != 0);
 	const char *twice;
-	must(names_repeat(name, count, &twice) == !unique, "names_repeat tells whether one is there twice");
+	must(!names_repeat(name, count, &twice) == unique, "names_repeat tells whether one is there twice");
 }
 
 static void names(struct input *input)
