@@ -129,6 +129,7 @@ lint: man
 		--inline-suppr -D_GNU_SOURCE -Ilib cmd lib
 	clang-tidy --quiet $(wildcard cmd/*.c lib/*.c) -- $(STD) -Ilib $(TIDY)
 	shellcheck -x .ci/run test/*.sh test/*.bash test/*.bats
+	sh test/lint-tests.sh test/*.bats test/*.bash
 	sh test/lint-pages.sh $(MAN)
 
 programs: all $(REPLAY) $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/*/*.c))

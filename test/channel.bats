@@ -82,8 +82,8 @@ answered() { [ "$(answers)" -eq "$1" ]; }
 	spawn fdexec s sh -c 'read -r n; echo "$n" >>log; echo "$n"'
 	clients "$port" 300 32 | diff - <(seq 0 299)
 	sort -n log | diff - <(seq 0 299)
-	figure accepted 300 && figure 'handed over' 300 && figure acknowledged 300
-	figure returned 0 && figure waiting 0 && figure workers 1
+	figure accepted 300; figure 'handed over' 300; figure acknowledged 300
+	figure returned 0; figure waiting 0; figure workers 1
 	eventually figure slots 64
 }
 
@@ -265,7 +265,7 @@ answered() { [ "$(answers)" -eq "$1" ]; }
 		eventually free                                      # the two that ended count no more
 		kill "$server"
 		ended "$server" 0
-		[ -z "$worker" ] || { kill "$worker" && ended "$worker" 0; }
+		[ -z "$worker" ] || { kill "$worker"; ended "$worker" 0; }
 	done
 }
 
@@ -398,7 +398,7 @@ while True:
 @test "READY=1 and STOPPING=1 are told by fdserve and fdexec" {
 	spawn socat -u UNIX-RECV:n1 CREATE:told1
 	spawn socat -u UNIX-RECV:n2 CREATE:told2
-	eventually test -S n1 && eventually test -S n2
+	eventually test -S n1; eventually test -S n2
 	NOTIFY_SOCKET=$PWD/n1 spawn fdserve -l -A addr 127.0.0.1:0 s
 	server=$pid
 	NOTIFY_SOCKET=$PWD/n2 spawn fdexec -c -w 5 s sh -c "$(patient a)"
@@ -465,7 +465,7 @@ while True:
 	spawn fdexec -c -j 1 s sh -c 'echo b >>log; echo b'
 	eventually figure slots 5
 	[ "$(clients "$port" 1 1)" = b ]         # to end of file, though the stopped worker is still there
-	figure returned 1 && figure acknowledged 1
+	figure returned 1; figure acknowledged 1
 	kill -CONT "$a"
 	eventually figure workers 2              # it notices, and comes back
 	lines log 1
@@ -507,7 +507,7 @@ signal.pause()'
 	spawn fdexec -c -j 1 s echo b
 	eventually figure workers 2
 	[ "$(clients "$port" 1 1)" = b ]
-	figure workers 1 && figure returned 1 && figure acknowledged 1
+	figure workers 1; figure returned 1; figure acknowledged 1
 	[ "$(clients "$port" 1 1)" = b ]
 }
 
@@ -533,7 +533,7 @@ signal.pause()'
 	spawn fdexec -c -j 4 s ./not-there 2>work2.err
 	eventually figure workers 2
 	[ "$(clients "$port" 3 1 | tr -d '\n')" = '' ]
-	figure acknowledged 3 && figure returned 0
+	figure acknowledged 3; figure returned 0
 	told() { [ "$(cat work.err work2.err | grep -c 'not-there: No such file')" -eq 3 ]; }
 	eventually told
 	eventually figure waiting 0
@@ -644,7 +644,7 @@ signal.pause()'
 		eventually figure slots 2
 		clients "$port" 50 8 | diff - <(seq -f 'foreign %g' 0 49)
 		eventually figure slots 2
-		figure accepted 50 && figure acknowledged 50 && figure returned 0
+		figure accepted 50; figure acknowledged 50; figure returned 0
 		if [ $how = connect ]; then
 			spawn fdexec -c -j 2 s sh -c 'read -r n; echo "own $n"'
 			eventually figure workers 2

@@ -406,7 +406,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	(umask 077; spawn fdexec -M 666 ./w1 true; echo "$pid" >pid1)
 	(umask 077; spawn fdexec --mode=0640 ./w2 true; echo "$pid" >pid2)
 	PIDS+=("$(cat pid0)" "$(cat pid1)" "$(cat pid2)")
-	await_socket w0 && await_socket w1 && await_socket w2
+	await_socket w0; await_socket w1; await_socket w2
 	[ "$(stat -c %a w0 w1 w2 | paste -sd ' ')" = '600 666 640' ]
 }
 
@@ -428,7 +428,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	for who in nobody 65534 0,nobody :nogroup any; do
 		spawn fdexec -M 666 -a "$who" "$pub/w" echo ran
 		await_socket "$pub/w"
-		: >"$pub/out.$who" && chmod 666 "$pub/out.$who"
+		: >"$pub/out.$who"; chmod 666 "$pub/out.$who"
 		as_other sh -c 'fdsend "$0" 1 >"$1"' "$pub/w" "$pub/out.$who"
 		eventually grep -q ran "$pub/out.$who"
 		kill "$pid"

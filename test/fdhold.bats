@@ -133,7 +133,7 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 @test "listening sockets are blocking as systemd's are, and non-blocking with --nonblock" {
 	spawn fdhold s web=127.0.0.1:0 api=unix:u
 	spawn fdhold --nonblock t web=127.0.0.1:0 api=unix:u2
-	await_socket s && await_socket t
+	await_socket s; await_socket t
 	flags='for n in 3 4; do while read -r k v; do [ $k != flags: ] || echo $((v & 04000)); done </proc/self/fdinfo/$n; done'
 	[ "$(fdrecv -c --all s sh -c "$flags" | paste -sd ' ')" = '0 0' ]
 	[ "$(fdrecv -c --all t sh -c "$flags" | paste -sd ' ')" = '2048 2048' ]
@@ -164,7 +164,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 
 @test "fdsend puts one under its name, and several at once" {
 	holder s
-	echo one >f && echo two >g
+	echo one >f; echo two >g
 	fdsend s one=0 <f
 	held one
 	fdsend s b=0 a=7 <f 7<g
@@ -175,7 +175,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 
 @test "a set is put all or nothing, and a name that is taken stays what it was" {
 	holder s 2>log
-	: >f && : >g
+	: >f; : >g
 	fdsend s b=0 <f
 	before=$(open_fds "$pid")
 	wrong taken fdsend s a=0 b=0 c=0
@@ -210,7 +210,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 @test "every kind of descriptor is held, and --list names name, kind, since, who and expiry" {
 	spawn fdhold -A addr s web=127.0.0.1:0 api=unix:u
 	bound addr
-	: >f && mkfifo p
+	: >f; mkfifo p
 	fdsend s file=0 dir=5 pipe=6 dev=7 <f 5<. 6<>p 7</dev/null
 	spawn "$PYTHON" -c "$connections" tcp-keep unix-keep >ends
 	eventually grep -q all ends
@@ -276,7 +276,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 @test "--max is all that is held, --max-per-uid all that one uid has put" {
 	spawn fdhold --max 2 s web=127.0.0.1:0
 	spawn fdhold --max-per-uid 2 t
-	await_socket s && await_socket t
+	await_socket s; await_socket t
 	wrong full fdsend s a=0 b=0
 	held web
 	fdsend s a=0
@@ -391,7 +391,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	spawn sh -c 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=log exec fdhold right 3<f'
 	spawn sh -c 'unset LISTEN_PID; LISTEN_FDS=1 LISTEN_FDNAMES=log exec fdhold absent 3<f'
 	spawn sh -c 'LISTEN_PID=1 LISTEN_FDS=1 LISTEN_FDNAMES=log exec fdhold wrong 3<f'
-	await_socket right && await_socket absent && await_socket wrong
+	await_socket right; await_socket absent; await_socket wrong
 	for s in right absent; do
 		fdhold --list $s | grep '^log	file	'
 		[ "$(fdrecv -c -f log $s readlink /proc/self/fd/3)" = "$PWD/f" ]
@@ -400,13 +400,13 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 }
 
 @test "what is adopted without a name gets one, and none is lost to a name that comes twice, or is another's number" {
-	: >f && : >g && : >h
+	: >f; : >g; : >h
 	spawn sh -c 'unset LISTEN_PID; LISTEN_FDS=2 LISTEN_FDNAMES=fd4: exec fdhold u 3<f 4<g'
 	await_socket u
 	fdrecv -c --all u readlink /proc/self/fd/3 /proc/self/fd/4 | sort | diff - <(printf '%s\n' "$PWD/f" "$PWD/g")
 	spawn sh -c 'unset LISTEN_PID; LISTEN_FDS=2 exec fdhold s 3<f 4<g'
 	spawn sh -c 'unset LISTEN_PID; LISTEN_FDS=3 LISTEN_FDNAMES=log:unknown:log exec fdhold t 3<f 4<g 5<h'
-	await_socket s && await_socket t
+	await_socket s; await_socket t
 	[ "$(fdrecv -c --all s sh -c 'readlink /proc/self/fd/3 /proc/self/fd/4' | sort | paste -sd ' ')" = "$PWD/f $PWD/g" ]
 	fdhold --list t | cut -f 1 >names
 	lines names 3
@@ -619,7 +619,7 @@ subprocess.run(["fdsend", "s", "tcp=%d" % t.fileno(), "unix=%d" % u.fileno()], p
 	(umask 0; spawn fdhold s0 a=unix:u0; echo "$pid" >pid0)
 	(umask 077; spawn fdhold -M 640 s1 a=unix:u1; echo "$pid" >pid1)
 	PIDS+=("$(cat pid0)" "$(cat pid1)")
-	await_socket s0 && await_socket s1
+	await_socket s0; await_socket s1
 	[ "$(stat -c %a s0 u0 s1 u1 | paste -sd ' ')" = '600 600 640 640' ]
 }
 

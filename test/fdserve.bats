@@ -81,7 +81,10 @@ value() { sed -n "s/^$1=//p" "$2"; }
 		local name port _
 		while read -r name port _; do
 			port=${port%/tcp}
-			((port > 1024 && port < 32768)) && ! listening "$port" && echo "$name $port" && return
+			if ((port > 1024 && port < 32768)) && ! listening "$port"; then
+				echo "$name $port"
+				return
+			fi
 		done < <(getent services | grep /tcp)
 	}
 	read -r name port < <(free_service) || skip "no TCP services in /etc/services (Debian: netbase)"
@@ -248,7 +251,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	(umask 0; spawn fdserve unix:s0 -- true; echo "$pid" >pid0)
 	(umask 077; spawn fdserve -M 666 unix:s1 ./s2 -- true; echo "$pid" >pid1)
 	PIDS+=("$(cat pid0)" "$(cat pid1)")
-	await_socket s0 && await_socket s1 && await_socket s2
+	await_socket s0; await_socket s1; await_socket s2
 	[ "$(stat -c %a s0 s1 s2 | paste -sd ' ')" = '600 666 666' ]
 }
 
@@ -268,7 +271,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	END
 	spawn fdserve -b 4 unix:few -- true
 	spawn fdserve unix:many -- true
-	await_socket few && await_socket many
+	await_socket few; await_socket many
 	kill -STOP "${PIDS[@]}"
 	[ "$("$PYTHON" fill few)" -eq 5 ]        # Kernel: one more than the backlog
 	[ "$("$PYTHON" fill many)" -eq 20 ]
@@ -308,7 +311,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 @test "-io leaves standard error alone, without it the client has all three" {
 	spawn fdserve -io unix:s -- sh -c 'echo out; echo err >&2' 2>err
 	spawn fdserve unix:t -- sh -c 'echo out; echo err >&2' 2>err-t
-	await_socket s && await_socket t
+	await_socket s; await_socket t
 	[ "$(talk unix:s </dev/null)" = out ]
 	[ "$(cat err)" = err ]
 	[ "$(talk unix:t </dev/null)" = $'out\nerr' ]
@@ -320,7 +323,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	public
 	spawn fdserve -M 666 "unix:$pub/s" -- echo hello 2>err
 	spawn fdserve -M 666 -a nobody "unix:$pub/t" -- echo hello
-	await_socket "$pub/s" && await_socket "$pub/t"
+	await_socket "$pub/s"; await_socket "$pub/t"
 	as_other "$PYTHON" -c "$client" "unix:$pub/s" >out
 	run ! grep hello out
 	one_line err 'fdserve: ' 65534 -a

@@ -13,7 +13,7 @@ replayed() {
 	ASAN_OPTIONS=detect_leaks=1 run timeout 60 "replay-$name" "$2" "${files[@]}"
 	echo "$output"
 	if [ "$status" -ne 0 ]; then
-		[ ! -e replaying ] || { echo "the input, in base64:" && base64 replaying; }
+		[ ! -e replaying ] || { echo "the input, in base64:"; base64 replaying; }
 		return 1
 	fi
 	[ "$output" = "$((${#files[@]} * ($2 + 1))) inputs" ]

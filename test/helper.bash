@@ -182,7 +182,7 @@ valgrinded() {
 wrong() {
 	local word=$1 before
 	shift
-	: >out && : >err
+	: >out; : >err
 	before=$(ls -A)
 	status=0
 	timeout 5 "$@" </dev/null >out 2>err || status=$?

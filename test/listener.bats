@@ -158,7 +158,7 @@ s.sendto(b"got " + data, peer)'
 
 @test "what is inherited at 4 and 3 is placed in the order of the call" {
 	spawn fdserve -L a=unix:a b=unix:b -- fdserve -L y=fd:4 x=fd:3 -- sh -c "$variables; exec \"\$@\"" - "$PYTHON" -c "$server" >vars
-	await_socket a && await_socket b
+	await_socket a; await_socket b
 	eventually test -s vars
 	[ "$(talk unix:b </dev/null)" = 3 ]
 	[ "$(talk unix:a </dev/null)" = 4 ]
@@ -335,7 +335,7 @@ signal.pause()'
 	public
 	spawn fdserve -L -l -M 666 unix:u "$pub/s" 2>err
 	spawn fdserve -L -l -M 666 -a nobody unix:v "$pub/t"
-	await_socket "$pub/s" && await_socket "$pub/t"
+	await_socket "$pub/s"; await_socket "$pub/t"
 	run as_other fdrecv -c "$pub/s" true
 	[ "$status" -eq 125 ]
 	one_line err 'fdserve: ' 65534 -a

@@ -195,7 +195,7 @@ sshd_served() {
 	if [ "$(id -u)" -eq 0 ]; then
 		! getent shadow root | grep -q '^root:!' || skip "sshd lets nobody in whose account is locked, as root's is"
 		# Without systemd nobody makes the directory that sshd, as root, locks itself up in.
-		[ -d /run/sshd ] || { mkdir -m 755 /run/sshd && made=/run/sshd; }
+		[ -d /run/sshd ] || { mkdir -m 755 /run/sshd; made=/run/sshd; }
 	fi
 	ssh-keygen -q -t ed25519 -N '' -f host
 	ssh-keygen -q -t ed25519 -N '' -f own

@@ -31,7 +31,7 @@ only() {
 	ended "$pid"
 	spawn sleep 100
 	eventually asleep "$pid" sleep
-	{ open_fds "$pid" | tr ' ' '\n' && printf '%s\n' "$@"; } | sort -nu | xargs >expected
+	{ open_fds "$pid" | tr ' ' '\n'; printf '%s\n' "$@"; } | sort -nu | xargs >expected
 	kill "$pid"
 	ended "$pid"
 	diff expected found >&2

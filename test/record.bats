@@ -91,7 +91,7 @@ refused() {
 # ---- names ----
 
 @test "names travel, and say where each descriptor goes" {
-	echo log >l && echo web >w
+	echo log >l; echo web >w
 	receive -f log=7,web=5 s sh -c 'cat <&7; cat <&5; echo $FDKIT_FDS; echo "${LISTEN_FDS-none}"'
 	fdsend s web=3 log=4 3<w 4<l
 	ended "$receiver" 0
@@ -107,7 +107,7 @@ refused() {
 }
 
 @test "-f in the order of the numbers 3, 4: LISTEN_FDNAMES follows the numbers" {
-	echo log >l && echo web >w
+	echo log >l; echo web >w
 	receive -f log=4,web=3 s sh -c 'echo "$LISTEN_FDS $LISTEN_FDNAMES"; cat <&3; cat <&4'
 	fdsend s log=3 web=4 3<l 4<w
 	ended "$receiver" 0
@@ -600,7 +600,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	spawn valgrinded fdrecv -f log=7,web=5 s true
 	exits 0 fdsend -w 10 s log=0 web=0
 	ended "$pid" 0
-	mkdir two && cd two
+	mkdir two; cd two
 	spawn valgrind -q --error-exitcode=99 fdexec s true 2>err
 	worker=$pid
 	eventually listening s
@@ -613,7 +613,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	eventually listening s
 	exits 0 "$PYTHON" -c "$numbered" 10 609 fdsend -t 10 -f 10-609 s log=0
 	ended "$pid" 0
-	mkdir three && cd three
+	mkdir three; cd three
 	spawn fdrecv -f other=7 s true 2>err
 	await_socket s
 	valgrinded fdsend s log=0 && false || [ $? -eq 125 ]

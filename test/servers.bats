@@ -76,7 +76,7 @@ process.on('SIGTERM', () => server.close(() => process.exit(0)))" 2>>node.log
 start_lighttpd() {
 	local activation=disable
 	[ $# -eq 2 ] || activation=enable
-	mkdir -p "lighttpd$1" && echo "$1" >"lighttpd$1/index.html"
+	mkdir -p "lighttpd$1"; echo "$1" >"lighttpd$1/index.html"
 	cat >"lighttpd$1.conf" <<-END
 		server.document-root = "$PWD/lighttpd$1"
 		server.bind = "127.0.0.1"
@@ -100,7 +100,7 @@ grown() { [ "$(wc -l <good)" -ge "$1" ]; }
 
 # under_load PORT: start it.
 under_load() {
-	: >good && : >bad
+	: >good; : >bad
 	spawn "$PYTHON" "$BATS_TEST_DIRNAME/load.py" "127.0.0.1:$1" 8 >good 2>bad
 	load=$pid
 	eventually grown 20
