@@ -136,9 +136,7 @@ void check(const char *word, const char *value, const char *why)
 	/* One line, whatever was typed, and without memory, which may be what is missing. */
 	char shown[PATH_MAX];
 	snprintf(shown, sizeof shown, "%s", value);
-	for (char *c = shown; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
+	printable(shown, strlen(shown));
 	errx(FAILED, "%s%s%s: %s", word, *word ? " " : "", shown, why);
 }
 

@@ -178,31 +178,12 @@ int env_listen(struct env *env, const int *to, char *const *name, size_t count, 
 	return result;
 }
 
-/* Length of the UTF-8 sequence at P, 0 if it is none (RFC 3629: no overlong forms, no surrogates). */
-static size_t utf8(const unsigned char *p, size_t left)
-{
-	size_t n = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
-	if (!n || n > left)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
-	    (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return n;
-}
-
 /* Valid UTF-8 without control characters other than tab and newline. */
 static bool is_text(const char *data, size_t len)
 {
-	const unsigned char *p = (const unsigned char *)data;
 	for (size_t i = 0, n; i < len; i += n) {
-		n = utf8(p + i, len - i);
+		n = data[i] == '\t' || data[i] == '\n' ? 1 : printable_length(data + i, len - i);
 		if (!n)
-			return false;
-		bool control = p[i] < ' ' || p[i] == 0x7f || (p[i] == 0xc2 && p[i + 1] < 0xa0);
-		if (control && p[i] != '\t' && p[i] != '\n')
 			return false;
 	}
 	return len > 0;

@@ -35,6 +35,30 @@ size_t format_number(char *text, uint64_t n)
 	return len;
 }
 
+size_t printable_length(const char *text, size_t left)
+{
+	const unsigned char *p = (const unsigned char *)text;
+	size_t n = *p < ' ' ? 0 : *p < 0x7f ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
+	if (!n || n > left)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	/* Neither U+0080 to U+009F nor an overlong form, a surrogate or what is beyond U+10FFFF (RFC 3629). */
+	bool wrong = (*p == 0xc2 && p[1] < 0xa0) || (*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
+	             (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f);
+	return wrong ? 0 : n;
+}
+
+void printable(char *text, size_t len)
+{
+	for (size_t i = 0, n; i < len; i += n ? n : 1) {
+		n = printable_length(text + i, len - i);
+		if (!n)
+			text[i] = '?';
+	}
+}
+
 const char *parse_time(int64_t *ms, const char *arg)
 {
 	static const struct { const char *suffix; int64_t ms; } units[] = {

@@ -170,9 +170,8 @@ static bool parse_line(struct record *r, char *line)
 			return false;
 	/* The last field is all that is left of the line, and meant for a terminal. */
 	r->why = rest ? rest + 4 : NULL;
-	for (char *c = rest; c && *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
+	if (rest)
+		printable(rest, strlen(rest));
 	return w < WORDS;
 }
 
