@@ -98,24 +98,29 @@ static void open_socket(struct options *o, int64_t deadline)
 		ask(o, deadline);
 }
 
-/* Say what went wrong with one peer, and end unless others can still come: too few descriptors, of those
- * that were sent or of those that fit us, are not made up for by another. */
-static void peer_failed(struct options *o, enum inbox_event event, const struct delivery *d)
+/* Say WHY there is nothing from the peer of D, and end if that is FATAL, or no other peer can come. */
+static void nothing_from(struct options *o, const struct delivery *d, const char *why, bool fatal)
 {
-	bool fatal = (!o->at.listens && o->at.type != SOCK_DGRAM) || event == INBOX_SHORT;
-	const char *what = event == INBOX_SHORT ? "too few descriptors came" : "closed without a descriptor";
-	if (event == INBOX_FAILED) {
-		fatal = fatal || out_of_resources(d->error);
-		what = d->text ? d->text : d->error == EMFILE ? "descriptors did not fit: Too many open files" : strerror(d->error);
-	}
-	if (!fatal) {
-		say(&o->cli, "%s: uid %lu: %s", o->at.arg, (unsigned long)d->peer.uid, what);
+	if (!fatal && (o->at.listens || o->at.type == SOCK_DGRAM)) {
+		say(&o->cli, "%s: uid %lu: %s", o->at.arg, (unsigned long)d->peer.uid, why);
 		return;
 	}
-	if (event == INBOX_EMPTY)
-		fail_closed(&o->at, "without a descriptor");
 	endpoint_close(&o->at);
-	errx(FAILED, "%s: %s", o->at.arg, what);
+	errx(FAILED, "%s: %s", o->at.arg, why);
+}
+
+/* Too few descriptors, of those that were sent or of those that fit us, are not made up for by another peer. */
+static void peer_failed(struct options *o, enum inbox_event event, const struct delivery *d)
+{
+	if (event == INBOX_SHORT)
+		nothing_from(o, d, "too few descriptors came", true);
+	else if (event == INBOX_FAILED)
+		nothing_from(o, d, d->text ? d->text : d->error == EMFILE ? "descriptors did not fit: Too many open files" :
+		             strerror(d->error), out_of_resources(d->error));
+	else if (o->at.listens || o->at.type == SOCK_DGRAM)
+		nothing_from(o, d, "closed without a descriptor", false);
+	else
+		fail_closed(&o->at, "without a descriptor");
 }
 
 /* Wait for what was asked for. */
@@ -221,6 +226,20 @@ static void take_exactly(struct options *o, struct inbox *in, struct delivery *d
 		fds_trim(&d->fds, wanted);
 }
 
+/* The set that was asked for. It is used only once its sender has been told so: a sender that no longer listens has
+ * taken it back, and may have given it to another. */
+static struct delivery take(struct options *o, struct inbox *in, int64_t deadline)
+{
+	for (;;) {
+		struct delivery d = receive(o, in, deadline);
+		take_exactly(o, in, &d);
+		if (!d.id || inbox_answer(in, d.connection, RECORD_TAKEN, d.id, NULL) == 0)
+			return d;
+		nothing_from(o, &d, "its descriptors were taken back", false);
+		delivery_free(&d);
+	}
+}
+
 static int copy_all(const struct options *o, struct delivery *d)
 {
 	int side;
@@ -288,10 +307,7 @@ int main(int argc, char *argv[])
 		endpoint_close(&o.at);
 		fail(o.command.argv[0]);
 	}
-	struct delivery d = receive(&o, &in, deadline);
-	take_exactly(&o, &in, &d);
-	if (d.id)
-		inbox_answer(&in, d.connection, RECORD_TAKEN, d.id, NULL);
+	struct delivery d = take(&o, &in, deadline);
 	inbox_close(&in);
 	endpoint_close(&o.at);
 	signals_close(sigfd);

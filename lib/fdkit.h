@@ -485,9 +485,10 @@ int inbox_attach(struct inbox *in);
 /* Is connection SERIAL still there? */
 bool inbox_has(const struct inbox *in, unsigned serial);
 
-/* Answer connection SERIAL, if it is still there: the set ID is taken, or done, or refused and WHY. A
- * peer that lets answers pile up loses its connection. */
-void inbox_answer(struct inbox *in, unsigned serial, enum record_word word, uint64_t id, const char *why);
+/* Answer connection SERIAL: the set ID (0 in the plain form) is taken, or done, or refused and WHY. A peer that lets
+ * answers pile up loses its connection. -1 if it could not be told: the connection is gone, or the peer reads no more
+ * (whoever hands connections over has then taken the set back, and may give it to another). */
+int inbox_answer(struct inbox *in, unsigned serial, enum record_word word, uint64_t id, const char *why);
 
 /* Is it there, and a dispatcher's? */
 bool inbox_is_channel(const struct inbox *in, unsigned serial);

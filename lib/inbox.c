@@ -176,11 +176,15 @@ bool inbox_has(const struct inbox *in, unsigned serial)
 	return find(in, serial) < in->count;
 }
 
-void inbox_answer(struct inbox *in, unsigned serial, enum record_word word, uint64_t id, const char *why)
+int inbox_answer(struct inbox *in, unsigned serial, enum record_word word, uint64_t id, const char *why)
 {
 	size_t i = find(in, serial);
-	if (i < in->count && answer(&in->connection[i], &(struct record){.word = word, .id = id, .why = why}) == -1)
-		inbox_drop(in, serial);
+	if (i == in->count)
+		return -1;
+	if (answer(&in->connection[i], &(struct record){.word = word, .id = id, .why = why}) == 0)
+		return 0;
+	inbox_drop(in, serial);
+	return -1;
 }
 
 bool inbox_is_channel(const struct inbox *in, unsigned serial)

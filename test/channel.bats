@@ -475,6 +475,43 @@ while True:
 	diff log - <<<$'b\na'
 }
 
+@test "a stopped fdrecv -c leaves its connection to another worker, and runs nothing" {
+	serve -l --ack-timeout 0.3
+	spawn fdrecv -c -i s sh -c 'echo a >>log; echo a' 2>a.err
+	a=$pid
+	eventually figure slots 1
+	kill -STOP "$a"
+	spawn fdexec -c -j 1 s sh -c 'echo b >>log; echo b'
+	hold 1
+	eventually figure returned 1
+	eventually figure acknowledged 1
+	kill -CONT "$a"
+	ended "$a" 125
+	one_line a.err 'fdrecv: s: ' 'taken back'
+	eventually lines log 1
+	[ "$(cat log)" = b ]
+}
+
+@test "a stopped fdrecv that listens waits for the next connection, and the one that it lost goes to one command" {
+	spawn fdrecv -io s sh -c 'read -r n; echo "a $n" >>log' 2>a.err
+	a=$pid
+	await_socket s
+	serve --ack-timeout 0.3
+	eventually figure slots 1
+	kill -STOP "$a"
+	spawn clients "$port" 1 1
+	eventually figure returned 1
+	kill -CONT "$a"
+	ended "$a" 0
+	one_line a.err 'fdrecv: s: uid ' 'taken back'
+	eventually figure acknowledged 1
+	spawn fdrecv -io s sh -c 'read -r n; echo "b $n" >>log'
+	b=$pid
+	spawn sh -c 'echo 7 | socat -t 20 - "TCP:$1"' sh "$at"
+	ended "$b" 0
+	diff log - <<<$'a 0\nb 7'
+}
+
 @test "--ack-timeout: a stopped worker holds up nobody but those that went to it" {
 	serve -l --ack-timeout 20
 	spawn fdexec -c -j 1 s echo a
