@@ -79,6 +79,11 @@ $(BUILD)/fuzz/replay-%: $(BUILD)/test/fuzz/%.o $(BUILD)/test/fuzz/fuzz.o $(BUILD
 
 $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/fuzz/*.c)): test/fuzz/fuzz.h
 
+PEERS = $(patsubst test/peers/%.c,$(BUILD)/peers/%,$(wildcard test/peers/*.c))
+$(BUILD)/peers/%: $(BUILD)/test/peers/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/fuzz/fuzz-%: test/fuzz/%.c test/fuzz/fuzz.c $(wildcard lib/*.c) lib/fdkit.h test/fuzz/fuzz.h Makefile
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(STD) $(WARN) -Ilib -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
@@ -89,7 +94,7 @@ fuzz: $(FUZZ:%=$(BUILD)/fuzz/fuzz-%)
 	sh test/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_TIME) $(FUZZ)
 
 # The tests send signals that nohup, or a script's &, would have the tools ignore.
-check: all $(REPLAY)
+check: all $(REPLAY) $(PEERS)
 	env --default-signal PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" SANITIZE=$(SANITIZE) $(SANOPTS) \
 		$(BATS) $(BATSFLAGS) $(TESTS)
 
@@ -132,7 +137,7 @@ lint: man
 	sh test/lint-tests.sh test/*.bats test/*.bash
 	sh test/lint-pages.sh $(MAN)
 
-programs: all $(REPLAY) $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/*/*.c))
+programs: all $(REPLAY) $(PEERS) $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/*/*.c))
 
 # What builds, tests and documents; only what is missing is installed.
 DEPS = gcc libc6-dev make scdoc bats

@@ -124,8 +124,14 @@ talk() {
 	timeout 10 socat -t 20 - "$to" || echo "talk: status $?"
 }
 
-# children PID: its children, zombies included.
-children() { cat "/proc/$1/task/$1/children"; }
+# children PID: its children, zombies included, but for a helper that closes its descriptors.
+children() {
+	local p name
+	for p in $(cat "/proc/$1/task/$1/children"); do
+		{ read -r name <"/proc/$p/comm"; } 2>/dev/null || continue
+		[ "$name" = fdkit-closer ] || printf '%s ' "$p"
+	done
+}
 childless() { [ -z "$(children "$1")" ]; }
 
 # ended PID [STATUS]: wait until it is gone; its status is in $status (and must be STATUS).
@@ -149,6 +155,13 @@ exits() {
 asleep() {
 	local stat
 	read -r stat <"/proc/$1/stat" && [[ $stat == *"($2) S "* ]]
+}
+
+# need_fuse: for tests with a file system of their own.
+need_fuse() {
+	need_root
+	[ -w /dev/fuse ] || skip "no /dev/fuse"
+	unshare -m true 2>/dev/null || skip "may not mount"
 }
 
 # need_strace: for tests that make system calls slow or fail. LeakSanitizer cannot run under it.
