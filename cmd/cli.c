@@ -261,10 +261,17 @@ void note(const struct cli *c, const char *format, ...)
 	va_end(ap);
 }
 
+/* The argument of -a that lets UID in, in TEXT. */
+static const char *rule_for(uid_t uid, char text[NUMBER_ROOM + 1])
+{
+	snprintf(text, NUMBER_ROOM + 1, "%lu", (unsigned long)uid);
+	return uid_unmapped(uid) ? "any" : text;
+}
+
 void say_refused(const struct cli *c, const char *object, const struct peer *peer)
 {
-	say(c, "%s: refused uid %lu (-a %lu lets it in)", object, (unsigned long)peer->uid,
-	    (unsigned long)peer->uid);
+	char text[NUMBER_ROOM + 1];
+	say(c, "%s: refused uid %lu (-a %s lets it in)", object, (unsigned long)peer->uid, rule_for(peer->uid, text));
 }
 
 void say_excess(const struct cli *c, const char *object, uid_t uid)
@@ -281,8 +288,8 @@ bool peer_fits(const struct cli *c, const struct endpoint *at, char *why, size_t
 		snprintf(why, size, "%s", strerror(errno));
 		return false;
 	}
-	snprintf(why, size, "belongs to uid %lu, refused (-a %lu allows it)", (unsigned long)peer.uid,
-	         (unsigned long)peer.uid);
+	char text[NUMBER_ROOM + 1];
+	snprintf(why, size, "belongs to uid %lu, refused (-a %s allows it)", (unsigned long)peer.uid, rule_for(peer.uid, text));
 	return peer_allowed(&c->allow, &peer, at->fd);
 }
 

@@ -104,7 +104,7 @@ struct worker {
  * at most one such uid has all that it may have, and the rest is left to others. */
 static size_t places_of(const struct worker *w, uid_t uid)
 {
-	bool shares = w->in.at->listens && uid != 0 && uid != geteuid();
+	bool shares = w->in.at->listens && !uid_trusted(uid);
 	return shares ? w->jobs.limit - w->jobs.limit / 4 : w->jobs.limit;
 }
 

@@ -316,7 +316,7 @@ static void drop_named(struct holder *h, const struct delivery *d)
 		struct entry *e = d->name[i] ? store_find(&h->store, d->name[i]) : NULL;
 		if (!e)
 			why = "nothing of that name is held";
-		else if (d->peer.uid != e->who.uid && d->peer.uid != 0 && d->peer.uid != geteuid())
+		else if (!uid_trusted(d->peer.uid) && (d->peer.uid != e->who.uid || uid_unmapped(d->peer.uid)))
 			why = "somebody else put it";
 		else
 			drop(h, e);

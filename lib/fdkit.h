@@ -165,6 +165,12 @@ int allow_join(struct allow *to, const struct allow *from);
 /* Who connected, or who listens (Kernel: unix(7) SO_PEERCRED, fixed at connect and listen). */
 int peer_of(int sock, struct peer *peer);
 
+/* Does UID show for all those that our user namespace does not map? Then no rule but any lets it in. */
+bool uid_unmapped(uid_t uid);
+
+/* Is UID root's or our effective one? */
+bool uid_trusted(uid_t uid);
+
 /* May we deal with PEER? SOCK, where not -1, tells its supplementary groups (SO_PEERGROUPS). */
 bool peer_allowed(const struct allow *allow, const struct peer *peer, int sock);
 

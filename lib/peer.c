@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -94,11 +95,38 @@ bool peer_admitted(const struct allow *allow, int sock, struct peer *peer)
 	return peer_of(sock, peer) == 0 && peer_allowed(allow, peer, sock);
 }
 
+/* May ID stand for ids that our user namespace does not map? Kernel: they all show as 65534 (user_namespaces(7);
+ * kernel.overflowuid is left at that). The lines of MAP each end with a number of ids, in all UINT32_MAX if every id is
+ * mapped; a kernel without user namespaces has no MAP. */
+static bool unmapped(uid_t id, const char *map)
+{
+	unsigned long long count, mapped = 0;
+	if (id != 65534)
+		return false;
+	FILE *f = fopen(map, "re");
+	if (!f)
+		return errno != ENOENT || access("/proc/self", F_OK) == -1;
+	while (fscanf(f, "%*u %*u %llu", &count) == 1)
+		mapped += count;
+	fclose(f);
+	return mapped < UINT32_MAX;
+}
+
+bool uid_unmapped(uid_t uid)
+{
+	return unmapped(uid, "/proc/self/uid_map");
+}
+
+bool uid_trusted(uid_t uid)
+{
+	return uid == 0 || (uid == geteuid() && !uid_unmapped(uid));
+}
+
 static bool group_listed(const struct allow *allow, gid_t gid)
 {
 	for (size_t i = 0; i < allow->gids; i++)
 		if (allow->gid[i] == gid)
-			return true;
+			return !unmapped(gid, "/proc/self/gid_map");
 	return false;
 }
 
@@ -119,8 +147,10 @@ static bool supplementary_listed(const struct allow *allow, int sock)
 
 bool peer_allowed(const struct allow *allow, const struct peer *peer, int sock)
 {
-	if (allow->any || peer->uid == geteuid() || peer->uid == 0)
+	if (allow->any || uid_trusted(peer->uid))
 		return true;
+	if (uid_unmapped(peer->uid))
+		return false;
 	for (size_t i = 0; i < allow->uids; i++)
 		if (allow->uid[i] == peer->uid)
 			return true;

@@ -650,6 +650,76 @@ second_uid() {
 	[ "$(cat out)" = 65534 ]
 }
 
+# namespaced UIDS GIDS: COMMAND after "${namespaced[@]}" runs in a user namespace that maps so many.
+namespaced() {
+	namespaced=("$PYTHON" "$BATS_TEST_DIRNAME/peers/namespace.py" "$1" "$2")
+	"${namespaced[@]}" true || skip "cannot make a user namespace"
+}
+ALL=4294967295
+
+@test "uids that the user namespace does not map are nobody's: only any lets them in" {
+	second_uid
+	for uids in 0 1 65535; do
+		namespaced $uids $uids
+		for allow in root 65534 :65534 root,65534; do
+			spawn "${namespaced[@]}" fdrecv -M 666 -a "$allow" s touch ran 2>err
+			await_socket s
+			exits 125 "${other[@]}" fdsend s 2>sender.err
+			eventually test -s err
+			one_line err 'fdrecv: s: refused uid 65534 (-a any lets it in)'
+			kill "$pid"
+			ended "$pid"
+			spawn "${namespaced[@]}" fdrecv -T dgram -M 666 -a "$allow" s touch ran 2>err
+			eventually test -S s
+			exits 0 "${other[@]}" fdsend -T dgram s
+			eventually test -s err
+			kill "$pid"
+			ended "$pid"
+		done
+		[ ! -e ran ]
+		spawn "${namespaced[@]}" fdrecv -M 666 -a any s true
+		await_socket s
+		exits 0 "${other[@]}" fdsend s
+		ended "$pid" 0
+	done
+}
+
+@test "in a user namespace that maps no uid fdsend shows as its receiver does, and sends nothing" {
+	second_uid
+	namespaced 0 0
+	spawn "${other[@]}" fdrecv -M 666 s touch ran
+	await_socket s
+	exits 125 "${namespaced[@]}" fdsend -a 65534 s 2>err
+	one_line err 'fdsend: s: belongs to uid 65534, refused (-a any allows it)'
+	[ ! -e ran ]
+}
+
+@test "gids that the user namespace does not map are nobody's" {
+	second_uid
+	namespaced $ALL 1
+	for ids in '--regid 65534 --clear-groups' '--regid 0 --groups 65534'; do
+		spawn "${namespaced[@]}" fdrecv -M 666 -a :65534 s touch ran 2>err
+		await_socket s
+		# shellcheck disable=SC2086
+		exits 125 setpriv --reuid 1 $ids fdsend s 2>sender.err
+		eventually test -s err
+		[ ! -e ran ]
+		kill "$pid"
+		ended "$pid"
+	done
+}
+
+@test "65534 is a uid and a gid as any other in a user namespace that maps all" {
+	second_uid
+	namespaced $ALL $ALL
+	for allow in 65534 :65534; do
+		spawn "${namespaced[@]}" fdrecv -M 666 -a $allow s true
+		await_socket s
+		exits 0 "${other[@]}" fdsend s
+		ended "$pid" 0
+	done
+}
+
 @test "an inherited connected socket and exec: are not checked" {
 	second_uid
 	exits 0 "$RUDE" pair 7 8 sh -c '
