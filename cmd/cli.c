@@ -46,7 +46,7 @@ static const struct {
 	{'L', "listener", NULL, "hand over the listening socket itself"},
 	{'M', "mode", "MODE", "permission bits of the socket file, 0600 unless given"},
 	{'N', "number", "N", "gather N descriptors over as many messages as it takes"},
-	{'P', "plain", NULL, "the worker speaks only the plain form"},
+	{'P', "plain", NULL, "the other side speaks only the plain form"},
 	{'R', "ready-fd", "N", "write a newline to descriptor N and close it when ready"},
 	{'S', "socketpair", "FD", "run COMMAND with one end of a socketpair at FD"},
 	{'T', "type", "TYPE", "stream, dgram or seqpacket; stream unless given"},

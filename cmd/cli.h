@@ -118,7 +118,7 @@ struct sending {
 	struct endpoint at;
 	struct delivery set;    /* .fds, .name, .text and .len are sent; the default text is one NUL */
 	bool listen, keep;      /* -l -k */
-	bool one_each, no_wait; /* -1 -n */
+	bool one_each, no_wait, plain; /* -1 -n -P */
 	bool records;           /* the record form: sending_check says so */
 };
 

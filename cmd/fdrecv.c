@@ -203,8 +203,7 @@ static const char *order(const struct fdlist *list, struct delivery *d)
 	return missing;
 }
 
-/* -f and -N: exactly what they say; the rest is closed. The sender, if it wants to know, is told that it
- * was not taken. */
+/* -f and -N: exactly what they say; the rest is closed. The sender is told if it was not taken, and why. */
 static void take_exactly(struct options *o, struct inbox *in, struct delivery *d)
 {
 	size_t wanted = o->list.count ? o->list.count : (size_t)o->number;
@@ -217,8 +216,7 @@ static void take_exactly(struct options *o, struct inbox *in, struct delivery *d
 			snprintf(why, sizeof why, "no descriptor named %s came", missing);
 		else
 			snprintf(why, sizeof why, "too few descriptors came (%zu of %zu)", d->fds.count, wanted);
-		if (d->id)
-			inbox_answer(in, d->connection, RECORD_REFUSED, d->id, why);
+		inbox_answer(in, d->connection, RECORD_REFUSED, d->id, why);
 		endpoint_close(&o->at);
 		errx(FAILED, "%s: %s", o->at.arg, why);
 	}

@@ -22,7 +22,7 @@ static void parse_options(struct options *o, int argc, char *argv[])
 	struct text text = {0};
 	int letter;
 	*o = (struct options){.sending.cli = &o->cli};
-	cli_start(&o->cli, argv, "fdsend [options] SOCKET [FD...]", "afklmFnpqtvw1MRThV");
+	cli_start(&o->cli, argv, "fdsend [options] SOCKET [FD...]", "afklmFnpqtvw1MPRThV");
 	while ((letter = cli_option(&o->cli, argc, argv)) != -1)
 		switch (letter) {
 		case 'f': check("-f", optarg, parse_fdlist(&o->list, optarg, false)); break;
@@ -32,6 +32,7 @@ static void parse_options(struct options *o, int argc, char *argv[])
 		case OPT_MESSAGE_FILE: text = message_file(optarg); break;
 		case 'n': s->no_wait = true; break;
 		case 'p': check("-p", optarg, parse_number(&o->pid, optarg, 1, INT32_MAX)); break;
+		case 'P': s->plain = true; break;
 		case '1': s->one_each = true; break;
 		default: break;
 		}

@@ -16,43 +16,26 @@ enum { SERVED_AT_ONCE = 64, SERVED_PER_UID = 48 };
 
 void sending_check(struct sending *s)
 {
-	/* Names and sets of more than a message's worth need the record form; nothing else does. */
-	size_t count = s->set.fds.count;
-	s->records = s->set.name || (count > FDS_PER_MESSAGE && !s->one_each);
+	/* Names need the record form, and a set of more than a message's worth that is one; nothing else does. */
+	bool several = s->set.fds.count > FDS_PER_MESSAGE && !s->one_each && !s->plain;
+	s->records = s->set.name || several;
 	s->at.type = s->cli->type;
 	if (s->keep && !s->listen)
 		errx(FAILED, "-k goes with -l");
 	if (s->listen && s->at.type == SOCK_DGRAM)
 		errx(FAILED, "-T dgram: with -l there is nobody to send a datagram to");
-	if (s->records && s->one_each)
-		errx(FAILED, "-1: a receiver that takes no more than one takes no name either");
-	if (s->at.type == SOCK_DGRAM && count > FDS_PER_MESSAGE && !s->one_each)
+	if (s->set.name && (s->one_each || s->plain))
+		errx(FAILED, "%s cannot be combined with names", s->one_each ? "-1" : "-P");
+	if (s->at.type == SOCK_DGRAM && several)
 		errx(FAILED, "-T dgram: a datagram takes %d descriptors", FDS_PER_MESSAGE);
 	if (s->records && s->set.len > SET_TEXT_MAX)
 		errx(FAILED, "-m: beside names or more than %d descriptors, a message has at most %d bytes",
 		     FDS_PER_MESSAGE, SET_TEXT_MAX);
 }
 
-static _Noreturn void not_sent(const struct sending *s)
-{
-	if (errno == EPIPE || errno == ECONNRESET)
-		fail_closed(&s->at, "without taking the descriptors");
-	fail(s->at.arg);
-}
-
 static _Noreturn void not_in_time(const struct sending *s)
 {
 	errx(TIMED_OUT, "%s: timed out: not taken in time", s->at.arg);
-}
-
-/* The plain form: one message, or with -1 one for each descriptor. */
-static void send_plain(const struct sending *s, int64_t deadline)
-{
-	size_t each = s->one_each ? 1 : s->set.fds.count;
-	for (size_t sent = 0; sent < s->set.fds.count; sent += each)
-		if (rights_send_all(s->at.fd, s->set.fds.fd + sent, each, s->set.text ? s->set.text : "",
-		                    s->set.text ? s->set.len : 1, deadline) == -1)
-			not_sent(s);
 }
 
 static void reply(const char *data, size_t len)
@@ -61,59 +44,100 @@ static void reply(const char *data, size_t len)
 		err(FAILED, "standard output");
 }
 
-/* The answer comes first in what the receiver replies. Returns whether it is there. */
-static bool read_answer(const struct sending *s, struct records *in, const char *data, size_t len)
+/* Take in what the receiver says. It may begin with records: a refusal is obeyed in either form, and in the record form
+ * an answer must be there. What follows them is a reply. Returns whether that has begun. */
+static bool hear(const struct sending *s, struct records *in, const char *data, size_t len)
 {
 	struct record r;
 	struct fds none = {0};
 	if (records_add(in, data, len, &none) == -1)
 		fail(s->at.arg);
-	int got;
-	/* A receiver may ask for what we send anyway. */
-	while ((got = records_next(in, &r)) == 1 && r.word == RECORD_GET)
-		;
-	if (got == 1 && r.word == RECORD_REFUSED)
-		errx(FAILED, "%s: refused: %s", s->at.arg, r.why ? r.why : "no reason given");
-	if (got == -1 || (got == 1 && (r.word != RECORD_TAKEN || r.id != 1)))
-		errx(FAILED, "%s: does not speak the record form", s->at.arg);
-	if (got == 1)
+	while (s->records || may_be_record(in->data + in->start, in->end - in->start)) {
+		int got = records_next(in, &r);
+		if (got == 0)
+			return false;
+		if (got == 1 && r.word == RECORD_REFUSED)
+			errx(FAILED, "%s: refused: %s", s->at.arg, r.why ? r.why : "no reason given");
+		if (!s->records || (got == 1 && r.word == RECORD_GET))
+			continue; /* a receiver may ask for what we send anyway */
+		if (got == -1 || r.word != RECORD_TAKEN || r.id != 1)
+			errx(FAILED, "%s: does not speak the record form", s->at.arg);
+		break;
+	}
+	reply(in->data + in->start, in->end - in->start);
+	return true;
+}
+
+/* The receiver has closed, and IN is what it said, unless a reply HAS BEGUN. */
+static void check_end(const struct sending *s, const struct records *in, bool has_begun, bool reset)
+{
+	if (reset)
+		fail_closed(&s->at, "without taking the descriptors");
+	if (s->records && !has_begun)
+		errx(FAILED, "%s: closed without an answer (names and more than %d descriptors need a receiver that "
+		     "speaks the record form)", s->at.arg, FDS_PER_MESSAGE);
+	if (!has_begun && in->data)
 		reply(in->data + in->start, in->end - in->start);
-	return got == 1;
 }
 
 /* Half-close, and read until the receiver closes. Kernel: closing with bytes unread makes that
  * ECONNRESET, so end of file says that all was read (unix_release_sock, net/unix/af_unix.c). */
-static void await_end(const struct sending *s, int64_t deadline)
+static void await_end(const struct sending *s, bool reset, int64_t deadline)
 {
 	char data[1024];
 	struct records in = {0};
-	bool answered = !s->records;
+	struct fds fds = {0};
+	bool replies = false;
 	shutdown(s->at.fd, SHUT_WR);
 	for (;;) {
 		ssize_t n = await(s->at.fd, POLLIN, deadline);
 		if (n != -1)
-			n = recv(s->at.fd, data, sizeof data, MSG_DONTWAIT);
-		if (n == 0 && answered) {
-			records_free(&in);
-			return;
-		}
-		if (n == 0)
-			errx(FAILED, "%s: closed without an answer (names and more than %d descriptors need a receiver that "
-			     "speaks the record form)", s->at.arg, FDS_PER_MESSAGE);
-		if (n == -1 && errno == ECONNRESET)
-			fail_closed(&s->at, "without taking the descriptors");
+			n = rights_read(s->at.fd, &fds, data, sizeof data, NULL);
+		reset = reset || (n == -1 && errno == ECONNRESET);
+		if (n == 0 && !fds.count)
+			break;
 		if (n == -1 && errno == ETIMEDOUT)
 			not_in_time(s);
-		if (n == -1 && errno != EINTR && errno != EAGAIN)
+		if (n == -1 && errno != EAGAIN && errno != ECONNRESET && errno != EMFILE)
 			fail(s->at.arg);
-		/* A receiver may ask for what we send anyway, in the record form. */
-		if (n > 0 && answered && !(!s->records && is_record(data, (size_t)n)))
+		fds_trim(&fds, 0); /* a reply is bytes */
+		if (n > 0 && replies)
 			reply(data, (size_t)n);
-		else if (n > 0 && !answered)
-			answered = read_answer(s, &in, data, (size_t)n);
-		/* Who never stops talking does not put it off. */
+		else if (n > 0)
+			replies = hear(s, &in, data, (size_t)n);
+		/* A receiver that never stops talking cannot postpone the deadline. */
 		if (n > 0 && time_left(deadline) == 0)
 			not_in_time(s);
+	}
+	check_end(s, &in, replies, reset);
+	records_free(&in);
+	fds_free(&fds);
+}
+
+/* Is the socket the caller's, which others may share? */
+static bool shared(const struct sending *s)
+{
+	return s->at.kind == END_FD && endpoint_given(&s->at);
+}
+
+static _Noreturn void not_sent(const struct sending *s, int64_t deadline)
+{
+	if (errno != EPIPE && errno != ECONNRESET)
+		fail(s->at.arg);
+	if (!shared(s) && s->at.type != SOCK_DGRAM)
+		await_end(s, true, deadline); /* it may have said why */
+	fail_closed(&s->at, "without taking the descriptors");
+}
+
+/* The plain form: as few messages as it takes, or with -1 one for each descriptor. */
+static void send_plain(const struct sending *s, int64_t deadline)
+{
+	size_t most = s->one_each ? 1 : FDS_PER_MESSAGE, count = s->set.fds.count;
+	for (size_t sent = 0, n; sent < count; sent += n) {
+		n = count - sent < most ? count - sent : most;
+		if (rights_send_all(s->at.fd, s->set.fds.fd + sent, n, s->set.text ? s->set.text : "",
+		                    s->set.text ? s->set.len : 1, deadline) == -1)
+			not_sent(s, deadline);
 	}
 }
 
@@ -136,20 +160,20 @@ static void await_empty_queue(const struct sending *s, int64_t deadline)
 /* Send to the peer that O->at is connected to, and make sure that it took all. */
 static void deliver(const struct sending *s, int64_t deadline)
 {
-	bool shared = s->at.kind == END_FD && endpoint_given(&s->at), datagram = s->at.type == SOCK_DGRAM;
+	bool datagram = s->at.type == SOCK_DGRAM;
 	/* No answer comes to a datagram, nor can it be read from a socket that others may read too. */
-	bool answered = !shared && !datagram && !s->no_wait;
+	bool answered = !shared(s) && !datagram && !s->no_wait;
 	if (!s->records)
 		send_plain(s, deadline);
 	else if (set_send(s->at.fd, &s->set, answered, deadline) == -1)
-		not_sent(s);
+		not_sent(s, deadline);
 	note(s->cli, "%s: sent %zu", s->at.arg, s->set.fds.count);
 	if (s->no_wait || datagram)
 		return;
-	if (shared)
+	if (shared(s))
 		await_empty_queue(s, deadline);
 	else
-		await_end(s, deadline);
+		await_end(s, false, deadline);
 	note(s->cli, "%s: taken", s->at.arg);
 }
 

@@ -70,6 +70,10 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
  * same); never EINTR, nor ECONNRESET: what the peer sent comes first, and then end of file. */
 ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct peer *from);
 
+/* The same, but with ECONNRESET, once, where the peer closed and left bytes of ours unread. Kernel: on a seqpacket
+ * socket it comes before what is in the queue (unix_dgram_recvmsg). */
+ssize_t rights_read(int sock, struct fds *set, void *data, size_t len, struct peer *from);
+
 /* Is there a message to receive, with bytes or with descriptors alone? Kernel: a peek without room for
  * control data installs no descriptor, and MSG_CTRUNC says that there is one. */
 bool rights_waiting(int sock);
@@ -368,6 +372,9 @@ struct records {
 
 /* Do these first bytes of a connection begin a record? */
 bool is_record(const char *data, size_t len);
+
+/* Could they, once more have come? */
+bool may_be_record(const char *data, size_t len);
 
 /* Write R into LINE, which has room for SIZE bytes. Returns the length; errno EMSGSIZE. */
 ssize_t record_format(char *line, size_t size, const struct record *r);

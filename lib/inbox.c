@@ -254,12 +254,11 @@ static bool accept_one(struct inbox *in, struct delivery *d, enum inbox_event *e
 	return false;
 }
 
-/* Close connection I, and tell it, in the record form, WHY. */
+/* Close connection I, and tell it WHY, whichever form it speaks. */
 static void turn_away(struct inbox *in, size_t i, const char *why, struct delivery *d)
 {
-	struct connection *c = &in->connection[i];
-	if (c->form == FORM_RECORD)
-		answer(c, &(struct record){.word = RECORD_REFUSED, .why = why});
+	const struct connection *c = &in->connection[i];
+	answer(c, &(struct record){.word = RECORD_REFUSED, .why = why});
 	d->peer = c->peer;
 	connection_end(in, i);
 }
@@ -292,7 +291,10 @@ static bool ended(struct inbox *in, size_t i, struct delivery *d, enum inbox_eve
 	const struct connection *c = &in->connection[i];
 	*event = gathered(c) ? INBOX_SHORT : c->delivered ? INBOX_ENDED : INBOX_EMPTY;
 	d->peer = c->peer;
-	connection_drop(in, i);
+	if (*event == INBOX_SHORT)
+		turn_away(in, i, "too few descriptors came", d);
+	else
+		connection_drop(in, i);
 	return true;
 }
 

@@ -20,9 +20,14 @@ static const char *const words[] = {
 };
 enum { WORDS = sizeof words / sizeof *words };
 
+bool may_be_record(const char *data, size_t len)
+{
+	return memcmp(data, prefix, len < PREFIX ? len : PREFIX) == 0;
+}
+
 bool is_record(const char *data, size_t len)
 {
-	return len >= PREFIX && memcmp(data, prefix, PREFIX) == 0;
+	return len >= PREFIX && may_be_record(data, len);
 }
 
 /* ---- writing ---- */

@@ -173,7 +173,7 @@ bool rights_waiting(int sock)
 	return n > 0 || (n == 0 && msg.msg_flags & MSG_CTRUNC);
 }
 
-ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct peer *from)
+ssize_t rights_read(int sock, struct fds *set, void *data, size_t len, struct peer *from)
 {
 	union control control;
 	struct iovec iov = {.iov_base = data, .iov_len = len};
@@ -183,8 +183,7 @@ ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct
 	ssize_t n;
 	do
 		n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	/* Kernel: on a seqpacket socket ECONNRESET comes, once, before what is in the queue (unix_dgram_recvmsg). */
-	while (n == -1 && (errno == EINTR || errno == ECONNRESET));
+	while (n == -1 && errno == EINTR);
 	if (n == -1)
 		return -1;
 	int error = 0;
@@ -208,5 +207,14 @@ ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct
 		errno = error;
 		return -1;
 	}
+	return n;
+}
+
+ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct peer *from)
+{
+	ssize_t n;
+	do
+		n = rights_read(sock, set, data, len, from);
+	while (n == -1 && errno == ECONNRESET);
 	return n;
 }

@@ -171,9 +171,10 @@ for i in range(int(os.environ["LISTEN_FDS"])): print(os.fstat(3 + i).st_ino)'
 	[ "$(cat out)" = "$(paths a b c d)" ]
 }
 
-@test "fewer than -f lists is a failure" {
+@test "fewer than -f lists is a failure, on both sides" {
 	receive -f 5,6,7 s touch ran
-	timeout 20 fdsend -w 5 s 0 1 || true
+	exits 125 fdsend -w 5 s 0 1 2>refused
+	one_line refused 'fdsend: s: refused: too few descriptors came (2 of 3)'
 	ended "$pid" 125
 	one_line err 'fdrecv: s: '
 	[ ! -e ran ]
@@ -210,9 +211,10 @@ for i in range(int(os.environ["LISTEN_FDS"])): print(os.fstat(3 + i).st_ino)'
 	[ "$(cat out)" = "$(paths a b; echo 2)" ]
 }
 
-@test "fewer than -N is a failure" {
+@test "fewer than -N is a failure, on both sides" {
 	receive -N 3 s touch ran
-	timeout 20 fdsend -w 5 -1 s 0 1 || true
+	exits 125 fdsend -w 5 -1 s 0 1 2>refused
+	one_line refused 'fdsend: s: refused: too few descriptors'
 	ended "$pid" 125
 	one_line err 'fdrecv: s: '
 	[ ! -e ran ]
@@ -229,7 +231,8 @@ for i in range(int(os.environ["LISTEN_FDS"])): print(os.fstat(3 + i).st_ino)'
 
 @test "descriptors that do not fit the table are a failure that leaves nothing behind" {
 	spawn sh -c 'ulimit -n 24; exec fdrecv s touch ran' 2>err
-	timeout 20 fdsend -w 5 -f "$(yes 0 | head -n 100 | paste -sd ,)" s || true
+	exits 125 fdsend -w 5 -f "$(yes 0 | head -n 100 | paste -sd ,)" s 2>refused
+	one_line refused 'fdsend: s: refused: ' open
 	ended "$pid" 125
 	one_line err 'fdrecv: s: '
 	[ ! -e ran ]

@@ -76,6 +76,20 @@ report() {
 	grep -q "^1 b'fdkit/1 set fds=1 id=1" seen
 }
 
+@test "-P: any number of descriptors go in the plain form, 253 a message, with the text in each" {
+	for option in -P --plain; do
+		report
+		exits 0 fdsend $option -m text -f "$(yes 0 | head -n 600 | paste -sd ,)" s
+		ended "$pid" 0
+		diff seen - <<<$'253 b\'text\'\n253 b\'text\'\n94 b\'text\''
+	done
+	spawn fdrecv -N 600 s sh -c 'echo $LISTEN_FDS' >out
+	exits 0 fdsend -w 5 -P -f "$(yes 0 | head -n 600 | paste -sd ,)" s
+	ended "$pid" 0
+	[ "$(cat out)" = 600 ]
+	wrong -P fdsend -P s log=0
+}
+
 @test "-1 sends one descriptor a message, and the text with each" {
 	abc
 	for option in -1 --one-each; do
@@ -250,6 +264,39 @@ report() {
 	exits 0 fdsend s >out
 	[ "$(cat out)" = 'thanks, taken' ]
 	grep -q '^1 ' seen
+}
+
+@test "a refusal of the plain form is obeyed: 125, the reason on standard error, nothing of it on standard output" {
+	for line in 'fdkit/1 refused why=no room' $'fdkit/1 get names=a\nfdkit/1 refused id=7 why=no room'; do
+		spawn "$RUDE" listen s reply "$line"$'\n' >seen
+		await_socket s
+		exits 125 fdsend s >out 2>err
+		one_line err 'fdsend: s: refused: no room'
+		[ ! -s out ]
+		rm s
+	done
+	spawn "$RUDE" listen s reply-slowly $'fdkit/1 refused why=no room\n'
+	await_socket s
+	exits 125 fdsend s >out 2>err
+	one_line err 'fdsend: s: refused: no room'
+	[ ! -s out ]
+}
+
+@test "a reply that only begins like a refusal is a reply" {
+	for text in f fdkit/ fdkit/2 $'fdkit\n' $'f\nfdkit/1 refused why=no room\n'; do
+		spawn "$RUDE" listen s reply-slowly "$text"
+		await_socket s
+		exits 0 fdsend s >out
+		printf %s "$text" | cmp - out
+		rm s
+	done
+}
+
+@test "a receiver that refuses in the middle is heard" {
+	spawn "$RUDE" listen s refuse-second
+	await_socket s
+	exits 125 fdsend -1 -f "$(yes 0 | head -n 1000 | paste -sd ,)" s 2>err
+	one_line err 'fdsend: s: refused: enough'
 }
 
 # ---- -p ----

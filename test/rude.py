@@ -100,6 +100,20 @@ def reply(sock, text="reply\n"):
     sock.sendall(text.encode())
 
 
+def reply_slowly(sock, text):
+    """The same, byte by byte."""
+    report(sock)
+    for byte in text.encode():
+        sock.sendall(bytes([byte]))
+        time.sleep(0.001)
+
+
+def refuse_second(sock):
+    """Read one message, refuse, and close on the rest."""
+    receive(sock)
+    sock.sendall(b"fdkit/1 refused why=enough\n")
+
+
 def take_one(sock):
     """Read one message and close on the rest."""
     say(*reversed(receive(sock)))
@@ -200,7 +214,7 @@ def connect(kind, path, behaviour, *args):
 
 
 BEHAVIOURS = {f.__name__.replace("_", "-"): f for f in (
-    nothing, silent, close_unread, report, reply, take_one, lazy, hello, hello_at_once, words, give, asked)}
+    nothing, silent, close_unread, report, reply, reply_slowly, refuse_second, take_one, lazy, hello, hello_at_once, words, give, asked)}
 
 
 # ---- hosts: what comes to a tool that connects; each goes on until the tool has closed ----
