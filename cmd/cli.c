@@ -222,6 +222,13 @@ void fail(const char *object)
 	errx(errno == ETIMEDOUT ? TIMED_OUT : FAILED, "%s: %s", object, reason(errno));
 }
 
+void fail_copy(int side, const char *object)
+{
+	if (side == 1 && errno == EPIPE)
+		die_of(SIGPIPE);
+	errx(FAILED, "%s: %s", side == 0 ? "standard input" : side == 1 ? "standard output" : object, reason(errno));
+}
+
 void fail_connect(const char *object)
 {
 	const char *hint = errno == ECONNREFUSED ? " (nobody listens there; -w TIME waits)"
@@ -328,7 +335,7 @@ const char *signal_name(int sig)
 void guard_standard(void)
 {
 	for (int fd = 0; fd <= 2; fd++)
-		if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
+		if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", (fd ? O_RDONLY : O_WRONLY) | O_CLOEXEC) != fd)
 			err(FAILED, "/dev/null");
 }
 

@@ -48,7 +48,11 @@ void no_more(int argc, char *argv[]);
 /* End with OBJECT and errno's reason: 124 for ETIMEDOUT, else 125. */
 _Noreturn void fail(const char *object);
 
-/* The same for a SOCKET that could not be connected to. */
+/* The same where copying failed at SIDE (copy.c), which is 0, 1 or OBJECT; dies of SIGPIPE where nobody reads
+ * standard output. 125 for ETIMEDOUT too. */
+_Noreturn void fail_copy(int side, const char *object);
+
+/* The same as fail for a SOCKET that could not be connected to. */
 _Noreturn void fail_connect(const char *object);
 
 /* End with 125 since the peer of AT closed WITHOUT something; names its uid, if its -a may be why. */
@@ -88,8 +92,8 @@ bool ends(int sig);
 /* HUP, INT, TERM with their SIG. */
 const char *signal_name(int sig);
 
-/* Open /dev/null, for us alone, where a standard stream was closed: no socket of ours is to be taken
- * for one. */
+/* Fill closed descriptors 0 to 2 with /dev/null, close-on-exec, so that no socket lands there. Using one still
+ * fails, with EBADF: 0 cannot be read, 1 and 2 cannot be written. */
 void guard_standard(void);
 
 /* Die of SIG, as if it had never been caught. */

@@ -60,6 +60,8 @@ static int run_on_pair(const struct options *o)
 {
 	struct launch l;
 	int pair[2], side, status, error;
+	if (copy_possible(0, 1, &side) == -1)
+		fail_copy(side, NULL);
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (null == -1 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == -1)
 		err(FAILED, "-S %ld", o->pair);
@@ -76,11 +78,8 @@ static int run_on_pair(const struct options *o)
 	close(null);
 	close(pair[1]);
 	signal(SIGPIPE, SIG_IGN);
-	int result = error ? 0 : copy_both(pair[0], 0, 1, &side);
-	if (result == -1 && side == 1 && errno == EPIPE)
-		die_of(SIGPIPE);
-	if (result == -1)
-		fail(side == 0 ? "standard input" : side == 1 ? "standard output" : o->command.argv[0]);
+	if (!error && copy_both(pair[0], 0, 1, &side) == -1)
+		fail_copy(side, o->command.argv[0]);
 	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
 		;
 	note(&o->cli, "%s: pid %ld ended with status %d", o->command.argv[0], (long)pid, exit_status(status));

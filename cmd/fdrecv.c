@@ -242,13 +242,9 @@ static int copy_all(const struct options *o, struct delivery *d)
 {
 	int side;
 	signal(SIGPIPE, SIG_IGN);
-	for (size_t i = 0; i < d->fds.count; i++) {
-		if (copy_by_kind(d->fds.fd[i], 0, 1, &side) == 0)
-			continue;
-		if (side == 1 && errno == EPIPE)
-			die_of(SIGPIPE);
-		fail(side == 0 ? "standard input" : side == 1 ? "standard output" : o->at.arg);
-	}
+	for (size_t i = 0; i < d->fds.count; i++)
+		if (copy_by_kind(d->fds.fd[i], 0, 1, &side) == -1)
+			fail_copy(side, o->at.arg);
 	delivery_free(d);
 	return 0;
 }

@@ -7,9 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -20,25 +18,10 @@ enum {
 	BUFFER = 128 * 1024,    /* for read and write */
 };
 
-/* What carries the bytes, the fastest first for each pair of kinds. */
-enum way { RANGE, SENDFILE, SPLICE, RELAY, READ_WRITE };
-
-static enum way best_way(int in, int out)
+static mode_t kind(int fd)
 {
-	struct stat from, to;
-	if (fstat(in, &from) == -1 || fstat(out, &to) == -1)
-		return READ_WRITE;
-	if (S_ISFIFO(from.st_mode) || S_ISFIFO(to.st_mode))
-		return SPLICE;
-	if (S_ISREG(from.st_mode))
-		return S_ISREG(to.st_mode) ? RANGE : SENDFILE;
-	return S_ISSOCK(from.st_mode) ? RELAY : READ_WRITE;
-}
-
-/* Something may be non-blocking: wait until both can go on. */
-static int await_both(int in, int out)
-{
-	return await(out, POLLOUT, NEVER) == -1 ? -1 : await(in, POLLIN, NEVER);
+	struct stat st;
+	return fstat(fd, &st) == -1 ? 0 : st.st_mode & S_IFMT;
 }
 
 /* Kernel: a pseudo-terminal's master reads EIO once the last slave has closed (pty(7)). */
@@ -48,6 +31,12 @@ static ssize_t read_some(int in, char *buf, size_t len)
 	return n == -1 && errno == EIO && isatty(in) ? 0 : n;
 }
 
+/* After a failed call: wait until a non-blocking FD can go on. False: it failed for another reason. */
+static bool again(int fd, short events)
+{
+	return errno == EAGAIN ? await(fd, events, NEVER) != -1 : errno == EINTR;
+}
+
 static int write_waiting(int out, const char *buf, size_t len)
 {
 	while (len) {
@@ -55,93 +44,72 @@ static int write_waiting(int out, const char *buf, size_t len)
 		if (n >= 0) {
 			buf += n;
 			len -= (size_t)n;
-		} else if (errno == EAGAIN ? await(out, POLLOUT, NEVER) == -1 : errno != EINTR) {
+		} else if (!again(out, POLLOUT)) {
 			return -1;
 		}
 	}
 	return 0;
 }
 
-/* LIMIT: at most so many bytes; -1 for all. */
-static int read_write(int in, int out, ssize_t limit, int *side)
+static int read_write(int in, int out, int *side)
 {
 	char buf[BUFFER];
-	while (limit) {
-		size_t want = limit > 0 && limit < BUFFER ? (size_t)limit : BUFFER;
-		ssize_t n = read_some(in, buf, want);
+	for (;;) {
 		*side = in;
+		ssize_t n = read_some(in, buf, sizeof buf);
 		if (n == 0)
 			return 0;
-		if (n == -1) {
-			if (errno == EAGAIN ? await(in, POLLIN, NEVER) == -1 : errno != EINTR)
-				return -1;
-			continue;
-		}
+		if (n == -1 && !again(in, POLLIN))
+			return -1;
 		*side = out;
-		if (write_waiting(out, buf, (size_t)n) == -1)
+		if (n > 0 && write_waiting(out, buf, (size_t)n) == -1)
 			return -1;
-		if (limit > 0)
-			limit -= n;
 	}
-	return 0;
 }
 
-/* Empty PIPE, which holds LEFT bytes, into OUT: what OUT does not take by splice (a file open for
- * appending), by write. */
-static int drain(int pipe, int out, ssize_t left, int *side)
-{
-	while (left) {
-		ssize_t n = splice(pipe, NULL, out, NULL, (size_t)left, SPLICE_F_MOVE | SPLICE_F_MORE);
-		if (n > 0)
-			left -= n;
-		else if (n == -1 && errno == EAGAIN ? await(out, POLLOUT, NEVER) == -1 : n == -1 && errno == EPIPE)
-			return -1;
-		else if (n == -1 && errno != EAGAIN && errno != EINTR)
-			return read_write(pipe, out, left, side);
-	}
-	return 0;
-}
-
-/* One step of WAY. As read(2): the number of bytes, 0 at end of file; -2 after an error with bytes that
- * were read already, so that no other way would carry them. */
-static ssize_t step(enum way way, int in, int out, const int relay[2], int *side)
+/* As splice(2), but wait for a non-blocking IN or OUT: EAGAIN does not say which of the two it was. */
+static ssize_t move(int in, int out, size_t len)
 {
 	ssize_t n;
-	switch (way) {
-	case RANGE:
-		return copy_file_range(in, NULL, out, NULL, 1 << 30, 0);
-	case SENDFILE:
-		return sendfile(out, in, NULL, 1 << 30);
-	case SPLICE:
-		return splice(in, NULL, out, NULL, CHUNK, SPLICE_F_MOVE);
-	default:
-		n = splice(in, NULL, relay[1], NULL, CHUNK, SPLICE_F_MOVE);
-		return n > 0 && drain(relay[0], out, n, side) == -1 ? -2 : n;
+	do
+		n = splice(in, NULL, out, NULL, len, SPLICE_F_MOVE);
+	while (n == -1 && again(out, POLLOUT) && again(in, POLLIN));
+	return n;
+}
+
+/* By way of the pipe RELAY, or at once where that is -1. Kernel: splice(2) waits for a file or a socket with
+ * the lock of the pipe at its other end held, and all who use that pipe hang; between two pipes it waits
+ * without a lock (splice_file_to_pipe, splice_to_socket, ipipe_prep, opipe_prep, fs/splice.c). */
+static int by_splice(int in, int out, const int relay[2], int *side)
+{
+	int into = relay[1] == -1 ? out : relay[1];
+	for (;;) {
+		*side = into == out ? out : in;
+		ssize_t n = move(in, into, CHUNK);
+		if (n <= 0)
+			return (int)n;
+		*side = out;
+		for (ssize_t moved; into != out && n; n -= moved)
+			if ((moved = move(relay[0], out, (size_t)n)) == -1)
+				return -1;
 	}
 }
 
-static int copy_way(enum way way, int in, int out, const int relay[2], int *side)
+/* Let PIPE hold as much as one call moves, or as its owner may still have (EPERM, fcntl(2)). Anything else
+ * stays as it is. Kernel: setting less than there is would shrink it. */
+static void widen(int pipe)
 {
-	for (;;) {
-		*side = out;
-		ssize_t n = step(way, in, out, relay, side);
-		if (n > 0 || (n == -1 && errno == EINTR))
-			continue;
-		if (n == -2)
-			return -1;
-		if (n == -1 && errno == EAGAIN && await_both(in, out) != -1)
-			continue;
-		/* End of file is certain only from read(2): files of /proc look empty to the others. */
-		if (n == 0 && (way == SPLICE || way == RELAY))
-			return 0;
-		if (n == -1 && (errno == EPIPE || errno == ENOSPC || errno == EFBIG || errno == EDQUOT))
-			return -1;
-		if (n == -1 && errno == ECONNRESET) {
-			*side = in;
-			return -1;
-		}
-		return read_write(in, out, -1, side);
-	}
+	int size = fcntl(pipe, F_GETPIPE_SZ);
+	for (int more = CHUNK; size != -1 && more > size && fcntl(pipe, F_SETPIPE_SZ, more) == -1; more /= 2)
+		;
+}
+
+/* Kernel: write(2) alone locks an offset that it shares with other writers; splice, sendfile and
+ * copy_file_range overwrite what those write meanwhile (fdget_pos, fs/file.c). So none of these into files. */
+static bool splices(mode_t from, mode_t to)
+{
+	return (from == S_IFIFO || from == S_IFSOCK || from == S_IFREG || from == S_IFBLK) &&
+	       (to == S_IFIFO || to == S_IFSOCK);
 }
 
 /* Is IN the file that OUT writes, further on? Its end would go on before us for ever. */
@@ -154,24 +122,44 @@ static bool chases_itself(int in, int out)
 	return fcntl(out, F_GETFL) & O_APPEND || lseek(in, 0, SEEK_CUR) < lseek(out, 0, SEEK_CUR);
 }
 
-int copy(int in, int out, int *side)
+int copy_possible(int in, int out, int *side)
 {
-	enum way way = best_way(in, out);
+	int from = fcntl(in, F_GETFL), to = fcntl(out, F_GETFL);
+	*side = from == -1 || (from & O_ACCMODE) == O_WRONLY ? in : out;
+	if (*side == out && to != -1 && (to & O_ACCMODE) != O_RDONLY)
+		return 0;
+	errno = EBADF;
+	return -1;
+}
+
+/* From IN to OUT until end of file. */
+static int copy(int in, int out, int *side)
+{
+	mode_t from = kind(in), to = kind(out);
 	int relay[2] = {-1, -1};
+	if (copy_possible(in, out, side) == -1)
+		return -1;
 	if (chases_itself(in, out)) {
-		*side = out;
 		errno = EDEADLK;
 		return -1;
 	}
-	if (way == READ_WRITE || (way == RELAY && pipe2(relay, O_CLOEXEC) == -1))
-		return read_write(in, out, -1, side);
-	if (way == RELAY)
-		fcntl(relay[0], F_SETPIPE_SZ, CHUNK);
-	int result = copy_way(way, in, out, relay, side), error = errno;
-	if (way == RELAY) {
-		close(relay[0]);
-		close(relay[1]);
+	widen(in);
+	widen(out);
+	bool direct = from == S_IFIFO && to == S_IFIFO;
+	if (!splices(from, to) || (!direct && pipe2(relay, O_CLOEXEC) == -1))
+		return read_write(in, out, side);
+	widen(relay[0]);
+	int result = by_splice(in, out, relay, side);
+	close(relay[1]);
+	/* End of file is certain only from read(2): files of /proc look empty to splice. A socket tells its error
+	 * only once, so that no error but of splice itself may be tried again. */
+	if (result == 0 ? from == S_IFREG : errno == EINVAL || errno == ENOSYS || errno == ENOMEM) {
+		result = direct ? 0 : read_write(relay[0], out, side);
+		if (result == 0)
+			result = read_write(in, out, side);
 	}
+	int error = errno;
+	close(relay[0]);
 	errno = error;
 	return result;
 }
@@ -206,6 +194,8 @@ static bool local(int sock)
 /* A process for each direction: neither can hold up the other, whatever blocks. */
 int copy_both(int both, int in, int out, int *side)
 {
+	if (copy_possible(in, out, side) == -1)
+		return -1;
 	pid_t parent = getpid(), child = fork();
 	if (child == -1)
 		return -1;
@@ -236,15 +226,6 @@ int copy_both(int both, int in, int out, int *side)
 	return result;
 }
 
-/* OUT is ours to write, so a pipe there may hold as much as one call moves; what came from others stays as
- * it is. Kernel: setting less than there is would shrink it (F_SETPIPE_SZ, fcntl(2)). */
-static void widen(int out)
-{
-	int size = fcntl(out, F_GETPIPE_SZ);
-	if (size != -1 && size < CHUNK)
-		fcntl(out, F_SETPIPE_SZ, CHUNK);
-}
-
 int copy_by_kind(int fd, int in, int out, int *side)
 {
 	struct stat st;
@@ -260,7 +241,6 @@ int copy_by_kind(int fd, int in, int out, int *side)
 		errno = EINVAL;
 	if (errno)
 		return -1;
-	widen(out);
 	if (S_ISSOCK(st.st_mode) || ptsname_r(fd, slave, sizeof slave) == 0)
 		return copy_both(fd, in, out, side);
 	bool writes = (flags & O_ACCMODE) != O_RDONLY;

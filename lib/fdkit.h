@@ -699,11 +699,12 @@ void jobs_kill(const struct jobs *j, int sig);
 
 /* ---- copy.c: bytes at the kernel's speed ---- */
 
-/* All of these: 0 at end of file; -1, errno, and in *SIDE the descriptor that failed. They wait where
- * one is non-blocking, and leave that as it is. SIGPIPE is to be ignored, so that EPIPE is seen. */
+/* Copying returns 0 at end of file, or -1 with errno and in *SIDE the descriptor that failed. It widens the
+ * pipes among its ends, waits where one is non-blocking, and leaves flags as they are. The caller ignores
+ * SIGPIPE and keeps all descriptors. errno EDEADLK: IN and OUT are the same file, and it would never end. */
 
-/* From IN to OUT until end of file. errno EDEADLK: they are the same file, and it would never end. */
-int copy(int in, int out, int *side);
+/* Can IN be read and OUT be written? If not, -1 with errno EBADF and *SIDE. */
+int copy_possible(int in, int out, int *side);
 
 /* Between BOTH, a connected socket or a pseudo-terminal's master, and the pair IN, OUT, until both
  * directions have ended or BOTH has hung up. End of file on IN is passed on by shutdown(2). */
