@@ -256,17 +256,12 @@ static struct closing *open_closing(struct closer *c)
 	return s;
 }
 
-static bool own(uid_t uid)
-{
-	return uid == 0 || uid == geteuid();
-}
-
 static bool never_waits(int fd, uid_t from)
 {
 	struct linger linger;
 	int protocol;
 	socklen_t len = sizeof protocol, size = sizeof linger;
-	return own(from) && getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 && protocol == IPPROTO_TCP &&
+	return uid_trusted(from) && getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 && protocol == IPPROTO_TCP &&
 	       getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &size) == 0 && !linger.l_onoff;
 }
 
@@ -279,7 +274,7 @@ void closer_close(struct closer *c, int fd, uid_t from)
 		errno = error;
 		return;
 	}
-	struct lane *l = &s->lane[own(from) ? 0 : 1 + from % (LANES - 1)];
+	struct lane *l = &s->lane[uid_trusted(from) ? 0 : 1 + from % (LANES - 1)];
 	uint32_t tail = atomic_load(&l->tail);
 	if (tail - atomic_load(&l->head) < RING) {
 		atomic_store(&l->number[tail % RING], fd);
