@@ -9,6 +9,8 @@ load helper
 # A file whose every line differs, so that nothing lost, doubled or swapped goes unseen.
 numbers() { seq 150000000 | head -c "$1"; }
 
+STUCK=$BATS_TEST_DIRNAME/peers/stuck.py
+
 # flags FD: the file status flags of this shell's FD.
 flags() { sed -n 's/^flags:[[:space:]]*//p' "/proc/$BASHPID/fdinfo/$1"; }
 
@@ -307,6 +309,97 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	[ "$(flags 7)" = "$appending" ]
 }
 
+# ---- others use the same output and input ----
+
+@test "while it waits for a socket, others write to its standard output, and read what they wrote" {
+	mkfifo fifo in
+	exec 6<>fifo 9<>in
+	spawn fdrecv s <&9 >&6
+	receiver=$pid
+	spawn "$RUDE" pair 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && : >sent && until [ -e speak ]; do sleep 0.02; done; echo at last >&8'
+	eventually test -e sent
+	eventually asleep "$receiver" fdrecv
+	spawn sh -c 'echo hello >&6'
+	ended "$pid" 0
+	spawn head -n 1 <&6 >line
+	ended "$pid" 0
+	[ "$(cat line)" = hello ]
+	: >speak
+	spawn head -n 1 <&6 >line
+	ended "$pid" 0
+	[ "$(cat line)" = 'at last' ]
+	ended "$receiver" 0
+}
+
+@test "while it waits for a file whose server does not answer, others use its standard output" {
+	[ "$(id -u)" -eq 0 ] && [ -c /dev/fuse ] || skip "needs root and /dev/fuse"
+	mkfifo fifo
+	exec 6<>fifo
+	spawn "$STUCK" mount stuck READ >mounted 6>&-
+	server=$pid
+	eventually grep ready mounted
+	spawn fdrecv s >&6 6>&-
+	exits 0 fdsend -w 5 s <stuck/file
+	eventually grep 'never answered: READ' mounted
+	spawn sh -c 'echo hello >&6'
+	writer=$pid
+	spawn head -n 1 <&6 >line
+	eventually test -s line
+	kill "$server"
+	ended "$pid" 0
+	ended "$writer" 0
+	[ "$(cat line)" = hello ]
+}
+
+@test "while it waits for a socket that takes no more, others use its standard input" {
+	numbers 3000000 >big
+	mkfifo fifo
+	exec 6<>fifo
+	spawn fdrecv s <&6 6>&-
+	receiver=$pid
+	spawn "$RUDE" pair 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && : >sent && exec sleep 100'
+	eventually test -e sent
+	spawn cat big >&6
+	eventually asleep "$pid" cat
+	eventually asleep "$(children "$receiver" | xargs)" fdrecv
+	spawn head -c 1000 <&6 >some
+	ended "$pid" 0
+	[ "$(wc -c <some)" -eq 1000 ]
+}
+
+@test "others append to the same file, and nothing is lost" {
+	numbers 20000000 >big
+	export RUDE
+	(
+		for source in 'fdsend -w 5 s <big' 'cat big | fdsend -w 5 s' '"$RUDE" pair 7 8 sh -c "fdsend -w 5 s 7 && exec 7>&- && cat big >&8"'; do
+			spawn fdrecv s
+			receiver=$pid
+			spawn sh -c "$source"
+			# As long as that lasts, and no longer than 10 s.
+			timeout 10 sh -c 'while kill -0 "$1" 2>&-; do echo others; done' - "$receiver" &
+			ended "$receiver" 0
+			wait $!
+		done
+	) >log
+	others=$(grep -c others log)
+	[ "$others" -gt 0 ]
+	[ "$(wc -c <log)" -eq $((3 * 20000000 + 7 * others)) ]
+}
+
+@test "a received pipe and standard output are widened to what one call moves" {
+	mkfifo a b
+	exec 6<>a 7<>b
+	spawn fdrecv s >&7 6>&- 7>&-
+	echo pears >&6
+	exits 0 fdsend -w 5 s 6
+	exits 0 timeout 10 head -n 1 <&7 >line
+	[ "$(cat line)" = pears ]
+	for fd in 6 7; do
+		"$PYTHON" -c 'import fcntl; print(fcntl.fcntl(0, fcntl.F_GETPIPE_SZ))' <&$fd >size
+		[ "$(cat size)" -eq $((1 << 20)) ]
+	done
+}
+
 # ---- failures ----
 
 @test "a file is not copied to its own end, for ever" {
@@ -332,6 +425,31 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	ended "$pid" 0
 	[ "$(cat got)" -eq 141 ]
 	[ ! -s err ]
+}
+
+@test "a closed standard output or input is a failure in one line, where it would be used" {
+	echo pears >file
+	for file in file /dev/null; do
+		spawn sh -c 'exec fdrecv s >&-' 2>err
+		exits 0 fdsend -w 5 s <$file
+		ended "$pid" 125
+		one_line err 'fdrecv: standard output: '
+		spawn sh -c 'exec fdrecv s <&-' 2>err
+		exits 0 fdsend -w 5 s 1 >$file
+		ended "$pid" 125
+		one_line err 'fdrecv: standard input: '
+	done
+	for closed in '>&-' '<&-'; do
+		spawn sh -c "exec fdrecv s $closed" 2>err
+		exits 0 "$RUDE" pair 7 8 fdsend -w 5 s 7
+		ended "$pid" 125
+		one_line err 'fdrecv: standard '
+	done
+	echo pears >file
+	spawn sh -c 'exec fdrecv s <&-' >out
+	exits 0 fdsend -w 5 s <file
+	ended "$pid" 0
+	cmp file out
 }
 
 @test "what cannot be copied is a failure in one line" {

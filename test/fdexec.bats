@@ -575,6 +575,21 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	[ "$(cat err)" = err ]
 }
 
+@test "-S: what COMMAND says arrives at once, while more is waited for" {
+	timeout 10 fdexec -S 7 timeout 5 sh -c 'for i in 1 2 3; do echo $i >&7; until [ -e got$i ]; do sleep 0.02; done; done' </dev/null |
+		while read -r line; do : >"got$line"; done
+	[ "${PIPESTATUS[*]}" = '0 0' ]
+	[ -e got3 ]
+}
+
+@test "-S: a closed standard input or output is a failure before COMMAND begins" {
+	for closed in '<&-' '>&-'; do
+		exits 125 sh -c "exec fdexec -S 7 touch begun $closed" 2>err
+		one_line err 'fdexec: standard '
+		[ ! -e begun ]
+	done
+}
+
 @test "-S: COMMAND has /dev/null, the socketpair and what was inherited, and nothing else" {
 	list='ls /proc/$$/fd; readlink /proc/$$/fd/0'
 	spawn sh -c "$list" </dev/null >before 7<&1
