@@ -139,7 +139,7 @@ struct listening {
 	struct listener *listener;
 	char **name;            /* NULL where there is none */
 	size_t count;
-	const char *address_file; /* -A, or NULL */
+	struct address_file file; /* -A */
 };
 
 /* Parse COUNT words; ends the process for what is wrong. */
@@ -148,10 +148,12 @@ void listening_parse(struct listening *l, char *argv[], size_t count, bool named
 /* Open all of them or, ending the process, none. An old address file is removed before. */
 void listening_open(struct listening *l, const struct cli *c);
 
-/* Tell the addresses really bound: with -v, and in the address file. On -1 that could not be written,
- * which was said, and they are closed again. */
-int listening_announce(struct listening *l, const struct cli *c);
+/* Tell the addresses really bound: with -v, and in the address file, whose reader is waited for until DEADLINE or a signal
+ * on SIGFD. Returns 0, or the status to exit with after they were closed: FAILED or TIMED_OUT, which was said, 128 + N for
+ * signal N. */
+int listening_announce(struct listening *l, const struct cli *c, int sigfd, int64_t deadline);
 
+/* Close them; their files and the address file go, if they are still ours. */
 void listening_close(struct listening *l);
 
 /* What became of a command, after wait(2): its status as the shell counts it. */

@@ -39,7 +39,7 @@ static struct options parse_options(int argc, char *argv[])
 	          "       fdhold [options] --drop NAME SOCKET", "abqtuvwxAMRGODQUWXhV");
 	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
 		switch (letter) {
-		case 'A': o.addresses.address_file = optarg; break;
+		case 'A': check("-A", optarg, address_file_parse(&o.addresses.file, optarg)); break;
 		case 'x': check("-x", optarg, parse_time(&o.expire, optarg)); break;
 		case OPT_NONBLOCK: o.nonblock = true; break;
 		case OPT_LIST: o.list = true; break;
@@ -498,9 +498,10 @@ static void open_holder(struct holder *h, int adopted)
 		fail(o->at.arg);
 	h->in.requests = true;
 	set_quotas(h);
-	if (listening_announce(&o->addresses, &o->cli) == -1) {
+	int status = listening_announce(&o->addresses, &o->cli, h->sigfd, NEVER);
+	if (status) {
 		endpoint_close(&o->at);
-		exit(FAILED);
+		exit(status);
 	}
 	be_ready(&o->cli, true);
 }
@@ -538,5 +539,6 @@ int main(int argc, char *argv[])
 	tell_end(&h, sig);
 	inbox_close(&h.in);
 	endpoint_close(&o.at);
+	address_file_remove(&o.addresses.file);
 	return 0;
 }

@@ -45,7 +45,7 @@ static struct options parse_options(int argc, char *argv[])
 	          "       fdserve -L [options] [NAME=]ADDRESS... -- COMMAND [ARG...]", "abeijloqtuvwABCGIKLMPRhV");
 	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
 		switch (letter) {
-		case 'A': o.addresses.address_file = optarg; break;
+		case 'A': check("-A", optarg, address_file_parse(&o.addresses.file, optarg)); break;
 		case 'C': check("-C", optarg, parse_number(&o.per_source, optarg, 1, INT32_MAX)); break;
 		case 'j': check("-j", optarg, parse_number(&o.jobs, optarg, 1, 1 << 20)); jobs = true; break;
 		case 'l': o.listen = true; break;
@@ -306,6 +306,7 @@ static void finish(struct server *s)
 	for (size_t i = 0; i < s->o->addresses.count; i++)
 		if (!sig)
 			sig = drain(s, &s->o->addresses.listener[i]);
+	listening_close(&s->o->addresses);
 	while (!sig && (s->jobs.running || s->held != -1 || (dispatch_pending(&s->dispatch) && dispatch_hopeful(&s->dispatch))))
 		sig = serve_once(s);
 	jobs_kill(&s->jobs, SIGTERM);
@@ -329,9 +330,10 @@ static void open_server(struct server *s)
 		listening_close(&o->addresses);
 		fail(o->worker.arg);
 	}
-	if (listening_announce(&o->addresses, &o->cli) == -1) {
+	int status = listening_announce(&o->addresses, &o->cli, s->sigfd, NEVER);
+	if (status) {
 		endpoint_close(&o->worker);
-		exit(FAILED);
+		exit(status);
 	}
 	/* SOCKET may be a connected one, from whoever started us. */
 	if (o->listen && !o->worker.listens) {

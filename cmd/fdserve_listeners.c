@@ -24,8 +24,9 @@ int hand_over_listeners(struct options *o)
 		    names_append(&set->name, i, o->addresses.name[i], 1) == -1)
 			fail(l->arg);
 	}
-	if (listening_announce(&o->addresses, &o->cli) == -1)
-		return FAILED;
+	int status = listening_announce(&o->addresses, &o->cli, -1, deadline_in(o->cli.timeout));
+	if (status)
+		return status;
 	if (!o->listen)
 		be_ready(&o->cli, false);
 	if (!o->command.argv) {
@@ -39,7 +40,7 @@ int hand_over_listeners(struct options *o)
 	struct launch l;
 	if (launch_open(&l, &o->command) == -1)
 		fail(o->command.argv[0]);
-	int status = become(&l, set, NULL, o->no_pid);
+	status = become(&l, set, NULL, o->no_pid);
 	listening_close(&o->addresses);
 	return status;
 }

@@ -4,6 +4,7 @@
 
 #include <err.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,12 +36,13 @@ void listening_close(struct listening *l)
 {
 	for (size_t i = 0; i < l->count; i++)
 		listener_close(&l->listener[i]);
+	address_file_remove(&l->file);
 }
 
 void listening_open(struct listening *l, const struct cli *c)
 {
-	if (l->address_file && address_file_remove(l->address_file) == -1)
-		err(FAILED, "-A %s", l->address_file);
+	if (l->file.path)
+		check("-A", l->file.path, address_file_prepare(&l->file));
 	for (size_t i = 0; i < l->count; i++) {
 		const char *why = listener_open(&l->listener[i], c->mode, c->backlog);
 		if (!why)
@@ -50,13 +52,12 @@ void listening_open(struct listening *l, const struct cli *c)
 	}
 }
 
-int listening_announce(struct listening *l, const struct cli *c)
+/* A line for each. NULL and errno if one cannot be told, and is wanted in the address file. */
+static char *addresses(const struct listening *l, const struct cli *c)
 {
 	char *text = NULL;
 	size_t len = 0;
 	int unknown = 0;
-	if (!l->address_file && c->loud < 1)
-		return 0;
 	FILE *out = open_memstream(&text, &len);
 	for (size_t i = 0; out && i < l->count; i++) {
 		char name[4200];
@@ -64,20 +65,48 @@ int listening_announce(struct listening *l, const struct cli *c)
 			unknown = errno;
 			snprintf(name, sizeof name, "%s", l->listener[i].arg);
 		}
-		if (l->name[i])
-			fprintf(out, "%s=", l->name[i]);
-		fprintf(out, "%s\n", name);
+		fprintf(out, "%s%s%s\n", l->name[i] ? l->name[i] : "", l->name[i] ? "=" : "", name);
 		note(c, "%s: listening", name);
 	}
-	int result = out && fclose(out) != EOF ? 0 : -1;
-	if (result == 0 && l->address_file) {
-		errno = unknown;
-		result = unknown ? -1 : address_file_write(l->address_file, text);
-	}
-	if (result == -1) {
-		warn("%s%s", l->address_file ? "-A " : "", l->address_file ? l->address_file : l->listener[0].arg);
-		listening_close(l);
-	}
+	if (!out || fclose(out) == EOF)
+		return NULL;
+	if (!unknown || !l->file.path)
+		return text;
 	free(text);
-	return result;
+	errno = unknown;
+	return NULL;
+}
+
+/* Write TEXT to the address file. Returns a signal that came while nobody read it, 0, or -1 and errno. */
+static int write_addresses(struct listening *l, const char *text, int sigfd, int64_t deadline)
+{
+	for (int pause = 1; address_file_write(&l->file, text) == -1; pause = longer(pause, 50)) {
+		struct pollfd p = {.fd = sigfd, .events = POLLIN};
+		int sig;
+		if (errno != EAGAIN)
+			return -1;
+		if (await_any(&p, 1, sooner(deadline_in(pause), deadline)) > 0 && ends(sig = signals_next(sigfd)))
+			return sig;
+		errno = ETIMEDOUT;
+		if (time_left(deadline) == 0)
+			return -1;
+	}
+	return 0;
+}
+
+int listening_announce(struct listening *l, const struct cli *c, int sigfd, int64_t deadline)
+{
+	if (!l->file.path && c->loud < 1)
+		return 0;
+	char *text = addresses(l, c);
+	void (*before)(int) = signal(SIGPIPE, SIG_IGN);
+	int result = !text ? -1 : l->file.path ? write_addresses(l, text, sigfd, deadline) : 0;
+	signal(SIGPIPE, before);
+	int status = result > 0 ? 128 + result : result == 0 ? 0 : errno == ETIMEDOUT ? TIMED_OUT : FAILED;
+	if (result == -1)
+		warnx("%s%s: %s", l->file.path ? "-A " : "", l->file.path ? l->file.path : l->listener[0].arg, reason(errno));
+	if (status)
+		listening_close(l);
+	free(text);
+	return status;
 }

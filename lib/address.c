@@ -128,6 +128,15 @@ const char *listener_open(struct listener *l, mode_t mode, int backlog)
 	return l->at.fd == -1 ? strerror(errno) : NULL;
 }
 
+/* What snprintf returned for LEN bytes: did they do? */
+static int fits(int printed, size_t len)
+{
+	if (printed < (int)len)
+		return 0;
+	errno = ENAMETOOLONG;
+	return -1;
+}
+
 int listener_name(const struct listener *l, char *buf, size_t len)
 {
 	union {
@@ -139,14 +148,13 @@ int listener_name(const struct listener *l, char *buf, size_t len)
 	socklen_t size = sizeof a;
 	char host[NI_MAXHOST], port[NI_MAXSERV];
 	if (l->local && l->at.kind == END_PATH)
-		return snprintf(buf, len, "unix:%s", l->at.text) < (int)len ? 0 : -1;
+		return fits(snprintf(buf, len, "unix:%s", l->at.text), len);
 	if (getsockname(l->at.fd, &a.any, &size) == -1)
 		return -1;
 	if (a.any.sa_family == AF_UNIX) {
 		int n = (int)(size - offsetof(struct sockaddr_un, sun_path));
 		bool abstract = n > 0 && !a.un.sun_path[0];
-		return snprintf(buf, len, "unix:%s%.*s", abstract ? "@" : "", n - abstract,
-		                a.un.sun_path + abstract) < (int)len ? 0 : -1;
+		return fits(snprintf(buf, len, "unix:%s%.*s", abstract ? "@" : "", n - abstract, a.un.sun_path + abstract), len);
 	}
 	if (getnameinfo(&a.any, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV)) {
 		errno = EAFNOSUPPORT;
@@ -158,8 +166,7 @@ int listener_name(const struct listener *l, char *buf, size_t len)
 	if (in6 && IN6_IS_ADDR_UNSPECIFIED(&a.in6.sin6_addr) &&
 	    getsockopt(l->at.fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &size) == 0 && !only)
 		in6 = snprintf(host, sizeof host, "*") < 0;
-	return snprintf(buf, len, in6 ? "%s[%s]:%s" : "%s%s:%s", l->at.type == SOCK_DGRAM ? "udp:" : "", host,
-	                port) < (int)len ? 0 : -1;
+	return fits(snprintf(buf, len, in6 ? "%s[%s]:%s" : "%s%s:%s", l->at.type == SOCK_DGRAM ? "udp:" : "", host, port), len);
 }
 
 int listener_blocking(const struct listener *l)

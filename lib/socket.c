@@ -400,7 +400,7 @@ void endpoint_close(struct endpoint *at)
 	if (at->bound && lstat(at->text, &st) == 0 && st.st_dev == at->dev && st.st_ino == at->ino)
 		unlink(at->text);
 	at->bound = false;
-	if (at->fd > 2 || at->kind != END_FD)
+	if (at->fd > 2 || (at->fd != -1 && at->kind != END_FD))
 		close(at->fd);
 	at->fd = -1;
 	if (at->child) {

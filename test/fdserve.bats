@@ -200,13 +200,118 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	[ "$(talk "$(head -n 1 got)" </dev/null)" = hello ]
 }
 
-@test "-A /dev/stdout: a symbolic link is written through, to a pipe and to a file" {
-	ln -s /proc/self/fd/1 stdout        # as /dev/stdout is; that one we leave alone
-	spawn fdserve -A stdout 127.0.0.1:0 -- echo hello >to-file
-	spawn fdserve -A stdout 127.0.0.1:0 -- echo hello > >(cat >to-pipe)
-	[ "$(talk "$(bound to-file)" </dev/null)" = hello ]
+@test "-A -, /dev/stdout, /dev/stderr, /dev/fd/N: what the caller has there, never truncated" {
+	for word in - /dev/stdout /dev/stderr /dev/fd/7; do
+		echo kept >to-file
+		spawn fdserve -q -A "$word" 127.0.0.1:0 -- echo hello >>to-file 2>&1 7>&1
+		eventually lines to-file 2
+		[ "$(head -n 1 to-file)" = kept ]
+		[ "$(talk "$(tail -n 1 to-file)" </dev/null)" = hello ]
+		[ "$(ls)" = to-file ]
+	done
+	spawn fdserve -A - 127.0.0.1:0 -- echo hello > >(cat >to-pipe)
 	[ "$(talk "$(bound to-pipe)" </dev/null)" = hello ]
-	[ -L stdout ]
+	wrong '-A /dev/fd/55: ' fdserve -A /dev/fd/55 unix:s -- true
+	wrong '-A /dev/fd/0: not open for writing' fdserve -A /dev/fd/0 unix:s -- true
+	# shellcheck disable=SC2016
+	exits 125 sh -c 'exec "$@" >&-' - fdserve -A - unix:s -- true 2>err
+	one_line err 'fdserve: -A -: '
+}
+
+@test "a free port in a line: its address is there as soon as connections are accepted" {
+	# shellcheck disable=SC2016
+	idiom='addr=$(fdserve -q -A - -R 1 127.0.0.1:0 -- sh -c "ls -l /proc/\$\$/fd; cat" & echo $! >pid); echo "$addr"'
+	for shell in dash bash busybox\ sh; do
+		# shellcheck disable=SC2086
+		address=$($shell -c "$idiom")
+		PIDS+=("$(cat pid)")
+		[[ $address == 127.0.0.1:+([0-9]) ]]
+		[ "$(echo hello | talk "$address" | tail -n 1)" = hello ]
+		# What was standard output is no descriptor of a client's.
+		[ "$(readlink "/proc/$(cat pid)/fd/1")" = /dev/null ]
+	done
+	address=$(fdserve -L -q -A - -R 1 127.0.0.1:0 -- "$PYTHON" -c '
+import socket
+socket.socket(fileno=3).accept()[0].send(b"hello\n")
+print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
+	[ "$(talk "$address" </dev/null)" = hello ]
+	eventually gone "$(cat pid)"
+}
+
+@test "-A: a symbolic link, a directory, another uid's file or FIFO is refused, and left as it is" {
+	echo kept >file
+	ln -s file link
+	ln -s missing dangling
+	mkdir directory
+	for what in link dangling directory; do
+		wrong "-A $what: " fdserve -A $what unix:s -- true
+		wrong "-A $what: " fdserve -L -A $what unix:s -- true
+		wrong "-A $what: " fdhold -A $what s web=unix:w
+	done
+	[ "$(cat file)" = kept ]
+	[ ! -e missing ]
+	need_root
+	echo kept >other
+	mkfifo fifo
+	chown 65534 other fifo
+	for what in other fifo; do
+		wrong "-A $what: belongs to another user" fdserve -A $what unix:s -- true
+	done
+	[ "$(cat other)" = kept ]
+}
+
+@test "-A into a FIFO waits for its reader, and TERM or -t ends that" {
+	mkfifo addr
+	spawn fdserve -A addr unix:s unix:t -- echo hello
+	await_socket t
+	kill "$pid"
+	ended "$pid" 143
+	[ ! -e s ]
+	[ ! -e t ]
+	spawn fdhold -A addr h web=unix:w
+	await_socket h
+	kill "$pid"
+	ended "$pid" 143
+	[ ! -e h ]
+	exits 124 fdserve -L -t 0.2 -A addr unix:s h 2>err
+	one_line err 'fdserve: -A addr: timed out'
+	[ ! -e s ]
+	[ -p addr ]
+}
+
+@test "-A to a reader that goes away: a line, 125, nothing is left" {
+	exec 8> >(true)
+	wait $!
+	exits 125 fdserve -A - unix:s -- true >&8 2>err
+	one_line err 'fdserve: -A -: Broken pipe'
+	[ ! -e s ]
+}
+
+@test "the address file goes with its server, unless another has taken its place" {
+	mkdir store
+	for start in 'fdserve -q -A addr unix:s -- true' 'fdserve -q -A addr unix:s w' 'fdhold -q -A addr s web=unix:w'; do
+		# shellcheck disable=SC2086
+		spawn $start
+		bound addr
+		kill "$pid"
+		ended "$pid" 0
+		[ ! -e addr ]
+		# shellcheck disable=SC2086
+		spawn $start
+		bound addr
+		echo mine >new
+		mv new addr
+		kill "$pid"
+		ended "$pid" 0
+		[ "$(cat addr)" = mine ]
+		rm -f w
+	done
+	exits 127 fdserve -L -A addr unix:s -- no-such-command 2>err
+	[ ! -e addr ]
+	exits 125 fdserve -L -A addr unix:s nobody 2>err
+	[ ! -e addr ]
+	exits 0 fdserve -L -A addr unix:s -- true
+	[ "$(cat addr)" = unix:s ]
 }
 
 @test "-A that cannot be written: a line that names it, 125, nothing bound" {
