@@ -44,7 +44,7 @@ static const struct {
 	{'B', "blocking", NULL, "clear O_NONBLOCK on what came"},
 	{'C', "per-source", "N", "at most N connections at once from one address"},
 	{'L', "listener", NULL, "hand over the listening socket itself"},
-	{'M', "mode", "MODE", "permission bits of the socket file, 0600 unless given"},
+	{'M', "mode", "MODE", "permission bits of the socket file; 0600, or with -a 0666, unless given"},
 	{'N', "number", "N", "gather N descriptors over as many messages as it takes"},
 	{'P', "plain", NULL, "the other side speaks only the plain form"},
 	{'R', "ready-fd", "N", "write a newline to descriptor N and close it when ready"},
@@ -76,7 +76,7 @@ static bool long_only(char letter)
 
 void cli_start(struct cli *c, char *argv[], const char *synopsis, const char *letters)
 {
-	*c = (struct cli){.synopsis = synopsis, .letters = letters, .mode = 0600, .timeout = NEVER, .wait = NEVER,
+	*c = (struct cli){.synopsis = synopsis, .letters = letters, .mode = MODE_UNSET, .timeout = NEVER, .wait = NEVER,
 	                  .type = SOCK_STREAM, .backlog = SOMAXCONN, .ready = -1};
 	argv[0] = program_invocation_short_name; /* getopt_long names its caller by it */
 	/* A message is one write, so that those of several processes do not mix. */
@@ -305,6 +305,12 @@ void check_peer(const struct cli *c, const struct endpoint *at)
 	char why[120];
 	if (!peer_fits(c, at, why, sizeof why))
 		errx(FAILED, "%s: %s", at->arg, why);
+}
+
+mode_t socket_mode(const struct cli *c, bool checked)
+{
+	bool others = c->allow.any || c->allow.uids || c->allow.gids;
+	return c->mode != MODE_UNSET ? c->mode : checked && others ? 0666 : 0600;
 }
 
 int64_t wait_deadline(const struct cli *c)

@@ -7,6 +7,8 @@
 
 enum { TIMED_OUT = 124, FAILED = 125 };
 
+#define MODE_UNSET ((mode_t)-1)
+
 /* Options that have no short form; next_option returns these. */
 enum { OPT_MESSAGE_FILE = 'F', OPT_NO_PID = 'I', OPT_ACK_TIMEOUT = 'K', OPT_ALL = 'E',
        OPT_NONBLOCK = 'G', OPT_LIST = 'O', OPT_DROP = 'D', OPT_MOST = 'Q', OPT_MOST_PER_UID = 'U',
@@ -17,7 +19,7 @@ struct cli {
 	const char *synopsis;   /* the lines of --help that say how it is called */
 	const char *letters;    /* the options it takes, in the order of --help */
 	struct allow allow;     /* -a */
-	mode_t mode;            /* -M */
+	mode_t mode;            /* -M; see socket_mode */
 	int64_t timeout;        /* -t: milliseconds or NEVER */
 	int64_t wait;           /* -w: milliseconds or NEVER: do not wait */
 	int type;               /* -T */
@@ -78,6 +80,9 @@ bool peer_fits(const struct cli *c, const struct endpoint *at, char *why, size_t
 
 /* 125 if not. */
 void check_peer(const struct cli *c, const struct endpoint *at);
+
+/* The mode of a socket file: where peers are CHECKED and -a lets some in, they must be able to connect. */
+mode_t socket_mode(const struct cli *c, bool checked);
 
 /* The deadline of -w: never is 0, since nothing waits without it. */
 int64_t wait_deadline(const struct cli *c);
@@ -145,8 +150,9 @@ struct listening {
 /* Parse COUNT words; ends the process for what is wrong. */
 void listening_parse(struct listening *l, char *argv[], size_t count, bool named);
 
-/* Open all of them or, ending the process, none. An old address file is removed before. */
-void listening_open(struct listening *l, const struct cli *c);
+/* Open all of them or, ending the process, none. An old address file is removed before. CHECKED: peers at unix: addresses
+ * are admitted by -a. */
+void listening_open(struct listening *l, const struct cli *c, bool checked);
 
 /* Tell the addresses really bound: with -v, and in the address file, whose reader is waited for until DEADLINE or a signal
  * on SIGFD. Returns 0, or the status to exit with after they were closed: FAILED or TIMED_OUT, which was said, 128 + N for

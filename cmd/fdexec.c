@@ -280,7 +280,7 @@ static void open_worker(struct worker *w)
 	if (w->sigfd == -1 || jobs_open(&w->jobs, (size_t)o->jobs) == -1)
 		fail(o->command.argv[0]);
 	bool opened = reconnects(o) || (o->connect ? endpoint_dial(&o->at, true)
-	                                           : endpoint_listen(&o->at, o->cli.mode, o->cli.backlog, true)) != -1;
+	                                           : endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true)) != -1;
 	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, w->sigfd) == -1)
 		fail(o->at.arg);
 	w->in.share = share_of_uid();

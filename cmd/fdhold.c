@@ -484,13 +484,13 @@ static void open_holder(struct holder *h, int adopted)
 	    jobs_open(&h->answering, ANSWERED_AT_ONCE) == -1)
 		fail(o->at.arg);
 	adopt(h, adopted);
-	listening_open(&o->addresses, &o->cli);
+	listening_open(&o->addresses, &o->cli, false);
 	for (size_t i = 0; i < o->addresses.count; i++) {
 		if (!o->nonblock)
 			listener_blocking(&o->addresses.listener[i]);
 		put_own(h, o->addresses.name[i], o->addresses.listener[i].at.fd);
 	}
-	if (endpoint_listen(&o->at, o->cli.mode, o->cli.backlog, true) == -1) {
+	if (endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true) == -1) {
 		listening_close(&o->addresses);
 		fail(o->at.arg);
 	}

@@ -325,8 +325,8 @@ static void open_server(struct server *s)
 	                         !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))))
 		fail(o->addresses.listener[0].arg);
 	o->worker.nofile = &o->command.nofile;
-	listening_open(&o->addresses, &o->cli);
-	if (o->listen && endpoint_listen(&o->worker, o->cli.mode, o->cli.backlog, true) == -1) {
+	listening_open(&o->addresses, &o->cli, true);
+	if (o->listen && endpoint_listen(&o->worker, socket_mode(&o->cli, true), o->cli.backlog, true) == -1) {
 		listening_close(&o->addresses);
 		fail(o->worker.arg);
 	}

@@ -17,7 +17,7 @@ int hand_over_listeners(struct options *o)
 {
 	struct sending sending = {.cli = &o->cli, .at = o->worker, .listen = o->listen, .keep = o->listen};
 	struct delivery *set = &sending.set;
-	listening_open(&o->addresses, &o->cli);
+	listening_open(&o->addresses, &o->cli, false);
 	for (size_t i = 0; i < o->addresses.count; i++) {
 		struct listener *l = &o->addresses.listener[i];
 		if ((!o->nonblock && listener_blocking(l) == -1) || fds_add(&set->fds, l->at.fd) == -1 ||

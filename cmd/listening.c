@@ -39,12 +39,12 @@ void listening_close(struct listening *l)
 	address_file_remove(&l->file);
 }
 
-void listening_open(struct listening *l, const struct cli *c)
+void listening_open(struct listening *l, const struct cli *c, bool checked)
 {
 	if (l->file.path)
 		check("-A", l->file.path, address_file_prepare(&l->file));
 	for (size_t i = 0; i < l->count; i++) {
-		const char *why = listener_open(&l->listener[i], c->mode, c->backlog);
+		const char *why = listener_open(&l->listener[i], socket_mode(c, checked), c->backlog);
 		if (!why)
 			continue;
 		listening_close(l);

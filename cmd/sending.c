@@ -342,7 +342,7 @@ void sending_run(struct sending *s)
 	} else {
 		/* Signals first: from the moment that there is a socket file, it is to go with us. */
 		int sigfd = signals_open(s->keep);
-		if (sigfd == -1 || endpoint_listen(&s->at, s->cli->mode, s->cli->backlog, false) == -1)
+		if (sigfd == -1 || endpoint_listen(&s->at, socket_mode(s->cli, true), s->cli->backlog, false) == -1)
 			fail(s->at.arg);
 		if (s->at.listens && s->keep) {
 			serve_all(s, sigfd);

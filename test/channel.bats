@@ -224,7 +224,7 @@ answered() { [ "$(answers)" -eq "$1" ]; }
 	[ "$(clients "$port" 1 1)" = 0 ]
 	kill "$server"
 	ended "$server" 0
-	rm addr
+	rm -f addr
 	serve -l
 	[ "$(clients "$port" 3 1 | paste -sd ' ')" = '0 1 2' ]
 	kill "$worker"

@@ -67,7 +67,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 		[ "$(talk "[::1]:$port" </dev/null)" = hello ]
 		kill "$pid"
 		ended "$pid"
-		rm addr
+		[ ! -e addr ]
 	done
 }
 
@@ -101,7 +101,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	exec 8>&-        # the server closed first, so the connection lingers at its port
 	kill "$pid"
 	ended "$pid"
-	rm addr
+	rm -f addr
 	spawn fdserve -A addr "$at" -- echo again
 	[ "$(bound addr)" = "$at" ]
 	[ "$(talk "$at" </dev/null)" = again ]
@@ -829,7 +829,7 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 		[ "$status" -eq 0 ]
 		one_line err 'fdserve: ' "SIG$signal"
 		[ ! -e s ]
-		rm addr
+		[ ! -e addr ]
 	done
 }
 
@@ -850,7 +850,7 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 		[ "$status" -eq 0 ]
 		grep 'fdserve: ' err | tail -n 1 | grep "SIG$signal"
 		[ ! -e s ]
-		rm addr
+		[ ! -e addr ]
 	done
 }
 

@@ -408,6 +408,31 @@ listens() {
 	done
 }
 
+@test "-a without -M: 0666 where peers are checked, 0600 where nobody checks them" {
+	for call in 'fdrecv s' 'fdrecv -T dgram s' 'fdsend -l s' 'fdexec s true' 'fdserve unix:s -- true' 'fdserve unix:s w' 'fdhold s' \
+		'fdserve -l unix:x s' 'fdserve -L -l unix:x s'; do
+		# shellcheck disable=SC2086
+		spawn ${call%% *} -a 1 ${call#* }
+		eventually test -S s
+		[ "$(stat -c %a s)" = 666 ]
+		kill "$pid"
+		ended "$pid"
+		rm -f s x
+	done
+	for call in 'fdhold -a 1 h web=unix:s' 'fdserve -L -a 1 unix:s -- sleep 60' 'fdrecv -a 1 -M 600 s' 'fdserve -M 600 -a any unix:s w'; do
+		# shellcheck disable=SC2086
+		spawn $call
+		eventually test -S s
+		[ "$(stat -c %a s)" = 600 ]
+		kill "$pid"
+		ended "$pid"
+		rm -f s
+	done
+	spawn fdhold --allow-get 1 s
+	await_socket s
+	[ "$(stat -c %a s)" = 666 ]
+}
+
 @test "the mode holds from the instant that the file exists" {
 	need_strace
 	umask 000

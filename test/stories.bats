@@ -83,7 +83,7 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 		fi
 		kill "$pid"
 		ended "$pid"
-		rm addr
+		rm -f addr
 	done
 }
 
@@ -171,7 +171,7 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 		grep -q "SIG$signal" err.server
 		one_line err.worker "SIG$signal"
 		[ ! -e w ]
-		rm addr
+		rm -f addr
 	done
 }
 
@@ -325,7 +325,7 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 		[ "$(talk "$(bound addr)" </dev/null)" = written ]        # from the accepted socket
 		kill "$pid"
 		ended "$pid"
-		rm addr
+		rm -f addr
 	done
 	exec 8>&-
 }
