@@ -209,6 +209,7 @@ const char *reason(int error)
 	switch (error) {
 	case EADDRINUSE: return "Address already in use (somebody is there)";
 	case EDEADLK: return "is the file that is to be copied";
+	case ENOLCK: return "is stale, but another's file stands where its lock would be (the name with .fdkit-lock)";
 	case ENOTSOCK: return "is there, but is no socket";
 	case EPROTOTYPE: return "another type of socket is there (-T)";
 	case EAFNOSUPPORT: return "is no Unix socket";

@@ -254,8 +254,9 @@ const char *endpoint_parse(struct endpoint *at, const char *arg);
 /* Open AT for connections or datagrams to come. The file has exactly MODE from the instant
  * that it exists; a stale socket file is replaced. fd:N and exec: may give a connected socket
  * instead. SERVICE: an exec: child is ours, to be ended by endpoint_close; else it is nobody's.
- * errno EADDRINUSE: somebody has the socket there; ENOTSOCK: the file there, or fd:N, is no
- * socket; ENAMETOOLONG: the path's last part is too long. On -1 nothing is left behind. */
+ * Returns 0. errno EADDRINUSE: somebody has the socket there; ENOTSOCK: the file there, or fd:N, is no
+ * socket; ENAMETOOLONG: the path's last part is too long; ENOLCK: the file there is stale, and another's file
+ * stands where its lock would. On -1 nothing is left behind. */
 int endpoint_listen(struct endpoint *at, mode_t mode, int backlog, bool service);
 
 /* Accept without waiting: where the listening socket is INHERITED, and blocking, without changing that.
@@ -265,8 +266,8 @@ int accept_now(int listening, bool inherited, int flags);
 /* The same for an open endpoint that listens; the connection is non-blocking, and the caller's. */
 int endpoint_accept(const struct endpoint *at);
 
-/* Try once to connect, without waiting. errno ENOENT, ECONNREFUSED: nobody there yet;
- * EAGAIN: the backlog is full; ENOTSOCK; EPROTOTYPE: another type of socket. */
+/* Try once to connect, without waiting. Returns 0. errno ENOENT, ECONNREFUSED: nobody there yet;
+ * EAGAIN: the backlog is full; ENOTSOCK; EPROTOTYPE: another type of socket; EINVAL: fd:N listens. */
 int endpoint_dial(struct endpoint *at, bool service);
 
 /* Connect, trying again until WAIT while nobody is there, until DEADLINE while the backlog

@@ -136,7 +136,8 @@ static int exec_open(struct endpoint *at, bool service)
 		errno = WEXITSTATUS(status);
 		return -1;
 	}
-	return at->fd = pair[0];
+	at->fd = pair[0];
+	return 0;
 }
 
 /* ---- fd:N ---- */
@@ -198,62 +199,101 @@ static int bound(const char *path)
 	return !refused;
 }
 
-/* Remove the file at PATH if it is a socket file that belongs to no socket. Returns a lock on the
- * directory, to be held until a new one is bound: what two see as stale could be the first one's new
- * file when the second removes it. */
-static int replace_stale(const char *path)
+/* What keeps two from replacing the same stale file: what both see as stale could be the first one's new file when the
+ * second removes it. It is a file beside the socket that no other uid can open, so none can hold it. */
+struct lock {
+	char *path;
+	int fd;                 /* -1: not held */
+};
+
+/* Remove the file before the lock ends, so that whoever waits for it finds that it is nobody's any more. */
+static void lock_release(struct lock *l)
 {
-	const char *slash = strrchr(path, '/');
-	char *name = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-	if (!name)
+	if (l->fd == -1)
+		return;
+	unlink(l->path);
+	close(l->fd);
+	l->fd = -1;
+}
+
+/* Returns 0 or errno's value: EADDRINUSE somebody else holds it, ENOLCK the file there is not the lock's. */
+static int lock_take(struct lock *l)
+{
+	struct stat st, there;
+	int error = 0;
+	l->fd = open(l->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (l->fd == -1)
+		return errno == ELOOP ? ENOLCK : errno;
+	if (fstat(l->fd, &st) == -1)
+		error = errno;
+	else if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_size)
+		error = ENOLCK;
+	else if (flock(l->fd, LOCK_EX | LOCK_NB) == -1)
+		error = errno == EWOULDBLOCK ? EADDRINUSE : errno;
+	else if (lstat(l->path, &there) == -1 || there.st_dev != st.st_dev || there.st_ino != st.st_ino)
+		error = EADDRINUSE;
+	if (error) {
+		close(l->fd);
+		l->fd = -1;
+	}
+	return error;
+}
+
+/* Returns 0 if the file at PATH is a socket file that belongs to no socket, or not there at all; else errno's value. */
+static int not_stale(const char *path)
+{
+	if (socket_file(path, true) == -1)
+		return errno == ENOENT ? 0 : errno;
+	return bound(path) == 0 ? 0 : EADDRINUSE;
+}
+
+/* Remove a stale socket file at PATH. On success L is held: release it when a new one is bound. */
+static int replace_stale(const char *path, struct lock *l)
+{
+	int error;
+	if (asprintf(&l->path, "%s.fdkit-lock", path) == -1)
 		return -1;
-	int dir = -1, error = EADDRINUSE;
 	/* A process that was killed a moment ago may have left a child between vfork and exec, which has
 	 * the socket still: look again for as long as such a child can take. */
-	for (int64_t until = deadline_in(200); error == EADDRINUSE; nap(5, until)) {
-		if (dir == -1 && (dir = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1)
+	for (int64_t until = deadline_in(200);; nap(5, until)) {
+		error = not_stale(path);
+		if (!error && !(error = lock_take(l)) && !(error = not_stale(path)) && unlink(path) == -1 && errno != ENOENT)
 			error = errno;
-		else if (flock(dir, LOCK_EX | LOCK_NB) == 0) {
-			if (socket_file(path, true) == -1)
-				error = errno == ENOENT ? 0 : errno;
-			else if (bound(path) == 0)
-				error = unlink(path) == -1 ? errno : 0;
-			if (error)
-				flock(dir, LOCK_UN);
-		}
+		if (error)
+			lock_release(l);
 		if (error != EADDRINUSE || !time_left(until))
 			break;
 	}
-	free(name);
-	if (error && dir != -1)
-		close(dir);
 	errno = error;
-	return error ? -1 : dir;
+	return error ? -1 : 0;
 }
 
 static int bind_path(struct endpoint *at, int sock, mode_t mode)
 {
 	struct address a;
 	struct stat st;
+	struct lock lock = {.fd = -1};
 	if (address_path(&a, at->text, true) == -1)
 		return -1;
 	/* Kernel: a socket file is born with the socket's own mode, less the umask; fchmod(2) after
 	 * bind(2) would not change the file (net/unix/af_unix.c, unix_bind_bsd). */
 	mode_t umask_before = umask(0);
-	int result = fchmod(sock, mode), lock = -1;
+	int result = fchmod(sock, mode);
 	if (result == 0)
 		result = bind(sock, (struct sockaddr *)&a.un, a.len);
-	if (result == -1 && errno == EADDRINUSE && (lock = replace_stale(at->text)) != -1)
+	if (result == -1 && errno == EADDRINUSE && replace_stale(at->text, &lock) == 0)
 		result = bind(sock, (struct sockaddr *)&a.un, a.len);
 	umask(umask_before);
 	address_done(&a);
-	if (lock != -1)
-		close(lock);
+	int error = errno;
+	lock_release(&lock);
+	free(lock.path);
+	errno = error;
 	if (result == -1)
 		return -1;
 	/* At the end it is removed only if it is still ours, so we must know which it is. */
 	if (lstat(at->text, &st) == -1) {
-		int error = errno;
+		error = errno;
 		unlink(at->text);
 		errno = error;
 		return -1;
@@ -341,18 +381,18 @@ int endpoint_dial(struct endpoint *at, bool service)
 	if (at->kind == END_EXEC)
 		return exec_open(at, service);
 	if (at->kind == END_FD) {
-		if (fd_open(at) == -1)
-			return -1;
+		int result = fd_open(at);
+		if (result == -1 || !at->listens)
+			return result;
 		errno = EINVAL;
-		return at->listens ? -1 : 0;
+		return -1;
 	}
 	struct address a;
 	if (at->kind == END_ABSTRACT)
 		address_abstract(&a, at->text);
 	else if (socket_file(at->text, false) == -1 || address_path(&a, at->text, false) == -1)
 		return -1;
-	int sock = socket(AF_UNIX, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int result = sock;
+	int sock = socket(AF_UNIX, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), result = sock;
 	if (sock != -1)
 		do
 			result = connect(sock, (struct sockaddr *)&a.un, a.len);

@@ -379,6 +379,44 @@ name() { printf "%0$1d" 0; }
 	[ "$(cat out1 out2)" = "got it" ]
 }
 
+@test "another uid that may read the directory cannot keep a stale file from being replaced" {
+	second_uid
+	"$RUDE" listen s stale
+	spawn "${other[@]}" flock "$pub" sh -c 'echo >held; exec sleep 100'
+	eventually test -s held
+	spawn fdrecv s true
+	exits 0 fdsend -w 5 s
+	ended "$pid" 0
+	[ ! -e s ]
+}
+
+@test "what replaces a stale file leaves nothing beside it, and uses what a killed one left" {
+	for left in '' s.fdkit-lock; do
+		"$RUDE" listen s stale
+		[ ! "$left" ] || : >"$left"
+		spawn fdrecv s true
+		await_socket s
+		[ "$(ls)" = s ]
+		exits 0 fdsend s
+		ended "$pid" 0
+	done
+	# A live one is left alone without a lock beside it.
+	spawn fdrecv s true
+	await_socket s
+	wrong 's: Address already in use' fdrecv s true
+}
+
+@test "a file that others may have put where the lock would be is neither followed nor removed" {
+	second_uid
+	for make in 'ln -s /etc/none s.fdkit-lock' 'mkfifo s.fdkit-lock' 'cp pears s.fdkit-lock' 'as_other touch s.fdkit-lock'; do
+		"$RUDE" listen s stale
+		$make
+		wrong "fdrecv: s: is stale, but another's file" fdrecv s true
+		rm s s.fdkit-lock
+	done
+	[ ! -e /etc/none ]
+}
+
 # ---- mode ----
 
 # listens MODE ARG...: fdrecv or fdsend -l as told makes the file s with MODE.
