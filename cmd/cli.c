@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -140,6 +141,22 @@ void check(const char *word, const char *value, const char *why)
 	errx(FAILED, "%s%s%s: %s", word, *word ? " " : "", shown, why);
 }
 
+void check_given(const struct cli *c, const char *letters, bool apply, const char *rule)
+{
+	for (size_t i = 0; !apply && i < OPTIONS; i++) {
+		char letter = options[i].letter;
+		if (strchr(letters, letter) && c->given[(int)letter])
+			errx(FAILED, long_only(letter) ? "--%s %s" : "-%.1s %s", long_only(letter) ? options[i].name : &letter, rule);
+	}
+}
+
+void check_socket(const struct endpoint *at, const char *hint)
+{
+	struct stat st;
+	if (at->kind == END_PATH && stat(at->text, &st) == 0 && !S_ISSOCK(st.st_mode))
+		errx(FAILED, "%s: %s%s", at->arg, reason(ENOTSOCK), hint);
+}
+
 void check_repeats(const char *object, const struct fdlist *list, bool numbers)
 {
 	const char *name;
@@ -187,6 +204,8 @@ int cli_option(struct cli *c, int argc, char *argv[])
 		}
 		if (letter == '?') /* getopt_long has said why */
 			exit(FAILED);
+		if (letter != -1)
+			c->given[letter] = true;
 	} while (letter != -1 && common(c, letter));
 	return letter;
 }
@@ -204,15 +223,20 @@ void no_more(int argc, char *argv[])
 		errx(FAILED, "%s: one operand too many (--help shows how to call it)", argv[optind]);
 }
 
+const char *plural(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 const char *reason(int error)
 {
 	switch (error) {
-	case EADDRINUSE: return "Address already in use (somebody is there)";
-	case EDEADLK: return "is the file that is to be copied";
-	case ENOLCK: return "is stale, but another's file stands where its lock would be (the name with .fdkit-lock)";
-	case ENOTSOCK: return "is there, but is no socket";
-	case EPROTOTYPE: return "another type of socket is there (-T)";
-	case EAFNOSUPPORT: return "is no Unix socket";
+	case EADDRINUSE: return "Address already in use (somebody listens there)";
+	case EDEADLK: return "input and output are the same file";
+	case ENOLCK: return "stale, but another user's file stands where its lock would be (the name with .fdkit-lock)";
+	case ENOTSOCK: return "not a socket";
+	case EPROTOTYPE: return "a socket of another type (-T)";
+	case EAFNOSUPPORT: return "not a Unix socket";
 	case ETIMEDOUT: return "timed out";
 	default: return strerror(error);
 	}
@@ -223,10 +247,21 @@ void fail(const char *object)
 	errx(errno == ETIMEDOUT ? TIMED_OUT : FAILED, "%s: %s", object, reason(errno));
 }
 
+void fail_listen(const struct cli *c, const char *object)
+{
+	if (errno == EADDRINUSE)
+		errx(FAILED, "%s: Address already in use (somebody listens there%s)", object,
+		     strchr(c->letters, 'c') ? "; -c connects" : strchr(c->letters, 'l') ? "; connect without -l" : "");
+	fail(object);
+}
+
 void fail_copy(int side, const char *object)
 {
 	if (side == 1 && errno == EPIPE)
 		die_of(SIGPIPE);
+	if (side > 1 && (errno == EINVAL || errno == EBADF))
+		errx(FAILED, "%s: its descriptor cannot be copied: no file, pipe, terminal or connection (a COMMAND may use it)",
+		     object);
 	errx(FAILED, "%s: %s", side == 0 ? "standard input" : side == 1 ? "standard output" : object, reason(errno));
 }
 

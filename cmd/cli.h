@@ -18,6 +18,7 @@ enum { OPT_MESSAGE_FILE = 'F', OPT_NO_PID = 'I', OPT_ACK_TIMEOUT = 'K', OPT_ALL 
 struct cli {
 	const char *synopsis;   /* the lines of --help that say how it is called */
 	const char *letters;    /* the options it takes, in the order of --help */
+	bool given[128];        /* by letter */
 	struct allow allow;     /* -a */
 	mode_t mode;            /* -M; see socket_mode */
 	int64_t timeout;        /* -t: milliseconds or NEVER */
@@ -38,6 +39,12 @@ int cli_option(struct cli *c, int argc, char *argv[]);
 /* 125, naming option or operand WORD, if WHY is not NULL. */
 void check(const char *word, const char *value, const char *why);
 
+/* 125, naming it, if one of the options LETTERS was given and does not APPLY: RULE says when it does. */
+void check_given(const struct cli *c, const char *letters, bool apply, const char *rule);
+
+/* 125, with a HINT, if the path of AT is a file that is no socket: nothing to wait for. */
+void check_socket(const struct endpoint *at, const char *hint);
+
 /* 125 if a name, which is named, or, where NUMBERS, a number stands in OBJECT's LIST twice. */
 void check_repeats(const char *object, const struct fdlist *list, bool numbers);
 
@@ -50,6 +57,9 @@ void no_more(int argc, char *argv[]);
 /* End with OBJECT and errno's reason: 124 for ETIMEDOUT, else 125. */
 _Noreturn void fail(const char *object);
 
+/* The same for a SOCKET at which C's command cannot listen. */
+_Noreturn void fail_listen(const struct cli *c, const char *object);
+
 /* The same where copying failed at SIDE (copy.c), which is 0, 1 or OBJECT; dies of SIGPIPE where nobody reads
  * standard output. 125 for ETIMEDOUT too. */
 _Noreturn void fail_copy(int side, const char *object);
@@ -59,6 +69,9 @@ _Noreturn void fail_connect(const char *object);
 
 /* End with 125 since the peer of AT closed WITHOUT something; names its uid, if its -a may be why. */
 _Noreturn void fail_closed(const struct endpoint *at, const char *without);
+
+/* The ending of a noun that N stands before. */
+const char *plural(uint64_t n);
 
 /* errno's reason, in fdkit's words where it has better ones. */
 const char *reason(int error);

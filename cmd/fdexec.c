@@ -43,11 +43,11 @@ static struct options parse_options(int argc, char *argv[])
 	if (o.pair == -1) {
 		const char *arg = operand(argc, argv, "SOCKET");
 		check("", arg, endpoint_parse(&o.at, arg));
+		check_socket(&o.at, "");
 	}
-	if (o.cli.wait != NEVER && !o.connect)
-		errx(FAILED, "-w goes with -c");
-	if (o.pair != -1 && o.cli.user.given)
-		errx(FAILED, "-u goes with a SOCKET");
+	check_given(&o.cli, "aceijouwBMR", o.pair == -1, "cannot be combined with -S");
+	check_given(&o.cli, "w", o.connect, "needs -c");
+	check_given(&o.cli, "M", !o.connect, "cannot be combined with -c");
 	operand(argc, argv, "COMMAND");
 	o.command.argv = argv + optind - 1;
 	if (!o.command.in && !o.command.out && !o.command.err)
@@ -282,7 +282,7 @@ static void open_worker(struct worker *w)
 	bool opened = reconnects(o) || (o->connect ? endpoint_dial(&o->at, true)
 	                                           : endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true)) != -1;
 	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, w->sigfd) == -1)
-		fail(o->at.arg);
+		fail_listen(&o->cli, o->at.arg);
 	w->in.share = share_of_uid();
 }
 
@@ -305,7 +305,7 @@ int main(int argc, char *argv[])
 	finish(&w);
 	if (w.timed_out)
 		errx(TIMED_OUT, "%s: timed out: nobody is there", o.at.arg);
-	say(&o.cli, "%s: ended by %s, %llu commands run", o.at.arg, sig ? signal_name(sig) : "end of file",
-	    (unsigned long long)w.jobs.started);
+	say(&o.cli, "%s: ended by %s, %llu command%s run", o.at.arg, sig ? signal_name(sig) : "end of file",
+	    (unsigned long long)w.jobs.started, plural(w.jobs.started));
 	return 0;
 }

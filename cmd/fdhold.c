@@ -52,14 +52,13 @@ static struct options parse_options(int argc, char *argv[])
 		}
 	const char *arg = operand(argc, argv, "SOCKET");
 	check("", arg, endpoint_parse(&o.at, arg));
+	check_given(&o.cli, "buxAMRGQUWX", !o.list, "cannot be combined with --list");
+	check_given(&o.cli, "buxAMRGQUWXO", !o.drop, "cannot be combined with --drop");
+	check_given(&o.cli, "tw", o.list || o.drop, "needs --list or --drop");
 	if (o.list || o.drop) {
-		if (o.cli.user.given)
-			errx(FAILED, "-u is for a store, not for --list and --drop");
 		no_more(argc, argv);
 		return o;
 	}
-	if (o.cli.timeout != NEVER || o.cli.wait != NEVER)
-		errx(FAILED, "-t and -w go with --list and --drop");
 	listening_parse(&o.addresses, argv + optind, (size_t)(argc - optind), true);
 	for (size_t i = 0; i < o.addresses.count; i++)
 		if (!o.addresses.name[i])

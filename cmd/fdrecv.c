@@ -17,9 +17,12 @@ struct options {
 	bool all, asks;         /* --all; there is something to ask a store for */
 	long number;            /* -N */
 	struct fdlist list;     /* -f */
+	bool numbers;           /* has some that say where */
 	struct text message;
 	struct endpoint at;
 };
+
+enum { HINT_MS = 1000 };
 
 static struct options parse_options(int argc, char *argv[])
 {
@@ -44,19 +47,19 @@ static struct options parse_options(int argc, char *argv[])
 	    ++optind == argc)
 		errx(FAILED, "COMMAND is missing after %s", argv[optind - 1]);
 	o.command.argv = optind < argc ? argv + optind : NULL;
-	if (o.list.count && (o.command.in || o.command.out || o.command.err))
-		errx(FAILED, "-f says where, so -i, -o and -e cannot");
+	check_given(&o.cli, "wmFE", o.connect, "needs -c");
+	check_given(&o.cli, "MR", !o.connect, "cannot be combined with -c");
+	check_given(&o.cli, "ioeBI", o.command.argv, "needs COMMAND");
+	check_given(&o.cli, "f", !o.all, "cannot be combined with --all");
 	if (o.connect && o.cli.type == SOCK_DGRAM)
 		errx(FAILED, "-T dgram: with -c nobody can send a datagram to us");
-	if (o.message.data && !o.connect)
-		errx(FAILED, "-m goes with -c");
 	for (size_t i = 0; i < o.list.count; i++) {
 		o.asks = o.asks || o.list.word[i].name;
+		o.numbers = o.numbers || o.list.word[i].fd != -1;
 		if (o.list.word[i].fd == -1 && !o.connect)
-			errx(FAILED, "-f %s: a name alone asks a store, with -c", o.list.word[i].name);
+			errx(FAILED, "-f %s: a name alone asks a store, and needs -c", o.list.word[i].name);
 	}
-	if (o.all && (o.list.count || !o.connect))
-		errx(FAILED, o.connect ? "--all and -f do not go together" : "--all goes with -c");
+	check_given(&o.cli, "ioe", !o.numbers, "cannot be combined with numbers in -f");
 	check_repeats("-f", &o.list, true);
 	o.at.type = o.cli.type;
 	return o;
@@ -86,7 +89,7 @@ static void open_socket(struct options *o, int64_t deadline)
 {
 	if (!o->connect) {
 		if (endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, false) == -1)
-			fail(o->at.arg);
+			fail_listen(&o->cli, o->at.arg);
 		return;
 	}
 	if (endpoint_connect(&o->at, wait_deadline(&o->cli), deadline) == -1)
@@ -123,12 +126,18 @@ static void peer_failed(struct options *o, enum inbox_event event, const struct 
 		fail_closed(&o->at, "without a descriptor");
 }
 
-/* Wait for what was asked for. */
+/* Wait for what was asked for. A store that is not asked says nothing: after a second that is worth a line. */
 static struct delivery receive(struct options *o, struct inbox *in, int64_t deadline)
 {
 	struct delivery d;
+	int64_t hint = o->connect && !o->asks && !o->message.data ? deadline_in(HINT_MS) : NEVER;
 	for (;;) {
-		enum inbox_event event = inbox_next(in, &d, false, deadline);
+		enum inbox_event event = inbox_next(in, &d, false, sooner(hint, deadline));
+		bool early = event == INBOX_TIMEOUT && time_left(deadline);
+		if (early)
+			say(&o->cli, "%s: nothing has come yet (-f NAME and --all ask a store)", o->at.arg);
+		if (early || event == INBOX_HELLO)
+			hint = NEVER;
 		int sig = event == INBOX_SIGNAL ? signals_next(in->sigfd) : 0;
 		if (event == INBOX_DELIVERY)
 			break;
@@ -136,7 +145,7 @@ static struct delivery receive(struct options *o, struct inbox *in, int64_t dead
 			endpoint_close(&o->at);
 			die_of(sig);
 		}
-		if (event == INBOX_TIMEOUT) {
+		if (event == INBOX_TIMEOUT && !early) {
 			endpoint_close(&o->at);
 			errx(TIMED_OUT, "%s: timed out: no descriptor came in time", o->at.arg);
 		}
@@ -144,11 +153,11 @@ static struct delivery receive(struct options *o, struct inbox *in, int64_t dead
 			inbox_offer(in, d.connection, 1, 1);
 		else if (event == INBOX_REFUSED)
 			say_refused(&o->cli, o->at.arg, &d.peer);
-		else if (event != INBOX_SIGNAL)
+		else if (event != INBOX_SIGNAL && event != INBOX_TIMEOUT)
 			peer_failed(o, event, &d);
 	}
-	note(&o->cli, "%s: %zu descriptors from pid %ld, uid %lu", o->at.arg, d.fds.count, (long)d.peer.pid,
-	     (unsigned long)d.peer.uid);
+	note(&o->cli, "%s: %zu descriptor%s from pid %ld, uid %lu", o->at.arg, d.fds.count, plural(d.fds.count),
+	     (long)d.peer.pid, (unsigned long)d.peer.uid);
 	return d;
 }
 
@@ -257,10 +266,10 @@ static bool listed(const struct fdlist *list, int fd)
 	return i < list->count;
 }
 
-/* Where -f says, and what it only names at the other numbers from 3 on; NULL where it says nothing. */
+/* Where the numbers of -f say, and what it only names at the other numbers from 3 on; NULL where it has no numbers. */
 static int *places(const struct options *o)
 {
-	int next = 3, *to = o->list.count ? calloc(o->list.count, sizeof *to) : NULL;
+	int next = 3, *to = o->numbers ? calloc(o->list.count, sizeof *to) : NULL;
 	for (size_t i = 0; to && i < o->list.count; i++) {
 		to[i] = o->list.word[i].fd;
 		if (to[i] != -1)

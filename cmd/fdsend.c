@@ -36,6 +36,8 @@ static void parse_options(struct options *o, int argc, char *argv[])
 		case '1': s->one_each = true; break;
 		default: break;
 		}
+	check_given(&o->cli, "kMR", s->listen, "needs -l");
+	check_given(&o->cli, "w", !s->listen, "cannot be combined with -l");
 	const char *arg = operand(argc, argv, "SOCKET");
 	check("", arg, endpoint_parse(&s->at, arg));
 	for (; optind < argc; optind++)

@@ -13,32 +13,41 @@
 
 enum { PATIENCE_MS = 10000 };
 
-/* What stands where makes no sense is said before anything is opened. */
-static void check_options(const struct options *o, bool chosen, bool jobs)
+/* Reject options that do not apply before anything is opened. */
+static void check_options(const struct options *o)
 {
-	if (o->listener && (chosen || o->command.blocking || jobs || o->per_source || o->plain))
-		errx(FAILED, "-L hands over no connections, so -i, -o, -e, -B, -C, -P and -j cannot be");
-	if (o->listener && (o->command.argv ? o->cli.timeout != NEVER : o->no_pid))
-		errx(FAILED, o->command.argv ? "-t goes with a SOCKET" : "--no-pid goes with -- COMMAND");
-	if (!o->listener && (o->nonblock || o->no_pid || o->cli.timeout != NEVER))
-		errx(FAILED, "--nonblock, --no-pid and -t go with -L");
-	if (o->command.argv && (o->listen || o->plain))
-		errx(FAILED, "-l and -P go with a SOCKET");
-	if (!o->command.argv && (chosen || o->command.blocking || jobs))
-		errx(FAILED, "-i, -o, -e, -B and -j go with -- COMMAND");
-	if (o->plain && o->per_source)
-		errx(FAILED, "-C: with -P nobody says when a connection is done");
+	const struct cli *c = &o->cli;
+	check_given(c, "ioeBjCPK", !o->listener, "cannot be combined with -L");
+	check_given(c, "GIt", o->listener, "needs -L");
+	check_given(c, "lPtwK", !o->command.argv, "needs a SOCKET");
+	check_given(c, "ioeBjI", o->command.argv, "needs -- COMMAND");
+	check_given(c, "CK", !o->plain, "cannot be combined with -P");
+	check_given(c, "w", !o->listener || !o->listen, "cannot be combined with -L -l");
 	if (o->patience == 0)
-		errx(FAILED, "--ack-timeout 0: nobody can be so quick");
+		errx(FAILED, "--ack-timeout must be greater than 0");
 	if (o->command.argv && !*o->command.argv)
 		errx(FAILED, "COMMAND is missing after --");
+}
+
+/* The same once it is known which ADDRESSes are Unix sockets: those that are inherited may be. */
+static void check_peers(const struct options *o)
+{
+	bool files = o->listen, peers = !o->command.argv;
+	for (size_t i = 0; i < o->addresses.count; i++) {
+		const struct listener *l = &o->addresses.listener[i];
+		if (l->at.type == SOCK_DGRAM && !o->listener)
+			errx(FAILED, "%s: UDP has no connections to hand over (-L hands over the socket)", l->arg);
+		files = files || l->local;
+		peers = peers || (!o->listener && (l->local || l->at.kind == END_FD));
+	}
+	check_given(&o->cli, "M", files, "needs -l or an ADDRESS that is a Unix socket");
+	check_given(&o->cli, "a", peers, "needs a SOCKET or connections to an ADDRESS that is a Unix socket");
 }
 
 static struct options parse_options(int argc, char *argv[])
 {
 	struct options o = {.jobs = 64, .patience = PATIENCE_MS};
 	int letter;
-	bool jobs = false;
 	cli_start(&o.cli, argv, "fdserve [options] ADDRESS... SOCKET\n"
 	          "       fdserve [options] ADDRESS... -- COMMAND [ARG...]\n"
 	          "       fdserve -L [options] [NAME=]ADDRESS... SOCKET\n"
@@ -47,7 +56,7 @@ static struct options parse_options(int argc, char *argv[])
 		switch (letter) {
 		case 'A': check("-A", optarg, address_file_parse(&o.addresses.file, optarg)); break;
 		case 'C': check("-C", optarg, parse_number(&o.per_source, optarg, 1, INT32_MAX)); break;
-		case 'j': check("-j", optarg, parse_number(&o.jobs, optarg, 1, 1 << 20)); jobs = true; break;
+		case 'j': check("-j", optarg, parse_number(&o.jobs, optarg, 1, 1 << 20)); break;
 		case 'l': o.listen = true; break;
 		case 'L': o.listener = true; break;
 		case 'P': o.plain = true; break;
@@ -64,18 +73,19 @@ static struct options parse_options(int argc, char *argv[])
 		o.command.argv = argv + end + 1;
 	else
 		end--;
+	/* getopt_long has passed over a -- that comes first. */
 	if (end <= optind)
 		errx(FAILED, "%s is missing (--help shows how to call it)",
-		     end == optind && !o.command.argv ? "SOCKET or -- COMMAND" : "ADDRESS");
-	check_options(&o, chosen, jobs);
+		     end < optind || o.command.argv || strcmp(argv[optind - 1], "--") == 0 ? "ADDRESS" : "SOCKET or -- COMMAND");
+	check_options(&o);
 	if (!chosen && !o.listener)
 		o.command.in = o.command.out = o.command.err = true;
 	listening_parse(&o.addresses, argv + optind, (size_t)(end - optind), o.listener);
-	for (size_t i = 0; i < o.addresses.count; i++)
-		if (o.addresses.listener[i].at.type == SOCK_DGRAM && !o.listener)
-			errx(FAILED, "%s: UDP has no connections to hand over (-L hands over the socket)", argv[optind + (int)i]);
-	if (!o.command.argv)
+	check_peers(&o);
+	if (!o.command.argv) {
 		check("", argv[end], endpoint_parse(&o.worker, argv[end]));
+		check_socket(&o.worker, " (COMMAND follows --)");
+	}
 	return o;
 }
 
@@ -328,7 +338,7 @@ static void open_server(struct server *s)
 	listening_open(&o->addresses, &o->cli, true);
 	if (o->listen && endpoint_listen(&o->worker, socket_mode(&o->cli, true), o->cli.backlog, true) == -1) {
 		listening_close(&o->addresses);
-		fail(o->worker.arg);
+		fail_listen(&o->cli, o->worker.arg);
 	}
 	int status = listening_announce(&o->addresses, &o->cli, s->sigfd, NEVER);
 	if (status) {
@@ -348,10 +358,10 @@ static void tell_end(const struct server *s, int sig)
 	size_t lost = dispatch_pending(&s->dispatch);
 	const char *arg = s->o->addresses.listener[0].arg;
 	if (lost)
-		warnx("%s: ended with %zu connections not taken by any worker", arg, lost);
-	say(&s->o->cli, "%s: ended by %s, %llu %s", arg, signal_name(sig),
-	    (unsigned long long)(runs_command(s) ? s->jobs.started : s->dispatch.handed - s->dispatch.returned),
-	    runs_command(s) ? "commands run" : "connections handed over");
+		warnx("%s: ended with %zu connection%s not taken by any worker", arg, lost, plural(lost));
+	uint64_t n = runs_command(s) ? s->jobs.started : s->dispatch.handed - s->dispatch.returned;
+	say(&s->o->cli, runs_command(s) ? "%s: ended by %s, %llu command%s run" : "%s: ended by %s, %llu connection%s handed over",
+	    arg, signal_name(sig), (unsigned long long)n, plural(n));
 }
 
 int main(int argc, char *argv[])

@@ -20,8 +20,6 @@ void sending_check(struct sending *s)
 	bool several = s->set.fds.count > FDS_PER_MESSAGE && !s->one_each && !s->plain;
 	s->records = s->set.name || several;
 	s->at.type = s->cli->type;
-	if (s->keep && !s->listen)
-		errx(FAILED, "-k goes with -l");
 	if (s->listen && s->at.type == SOCK_DGRAM)
 		errx(FAILED, "-T dgram: with -l there is nobody to send a datagram to");
 	if (s->set.name && (s->one_each || s->plain))
@@ -343,7 +341,7 @@ void sending_run(struct sending *s)
 		/* Signals first: from the moment that there is a socket file, it is to go with us. */
 		int sigfd = signals_open(s->keep);
 		if (sigfd == -1 || endpoint_listen(&s->at, socket_mode(s->cli, true), s->cli->backlog, false) == -1)
-			fail(s->at.arg);
+			fail_listen(s->cli, s->at.arg);
 		if (s->at.listens && s->keep) {
 			serve_all(s, sigfd);
 		} else if (s->at.listens) {

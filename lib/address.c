@@ -34,6 +34,8 @@ static const char *parse_inet(struct listener *l, char *arg)
 	char *colon = strrchr(arg, ':'), *host = arg;
 	long port;
 	int flags = 0;
+	if (!colon && *arg && !arg[strspn(arg, "0123456789")])
+		return "a port alone stands behind a colon (:PORT)";
 	if (!colon || !colon[1])
 		return "not an address (HOST:PORT, unix:PATH or fd:N)";
 	*colon = '\0';

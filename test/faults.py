@@ -581,7 +581,7 @@ def fdserve(b):
 @scenario(client=Box.tcp, service=True, owns=None)
 def fdserve_P(b):
     b.peer("fdexec", "-q", "-R", "{R}", "w", *HANDLER)
-    b.tool(*SERVE, "-P", "127.0.0.1:0", "w")
+    b.tool("fdserve", "-P", "-A", "addr", "127.0.0.1:0", "w")
 
 
 @scenario(client=Box.tcp, service=True, owns="w")

@@ -497,12 +497,33 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	wrong -1 fdexec -S -1 true
 }
 
+@test "an option that does not apply is named" {
+	exec 5>/dev/null
+	rejects fdexec <<-END
+		-w -w 1 w true
+		-M -c -M 600 w true
+		-a -a root -S 7 true
+		-c -c -S 7 true
+		-i -i -S 7 true
+		-j -j 1 -S 7 true
+		-B -B -S 7 true
+		-M -M 600 -S 7 true
+		-R -R 5 -S 7 true
+	END
+}
+
+@test "a SOCKET that is a file and no socket is an error, not waited for" {
+	: >file
+	wrong 'file: not a socket' fdexec -c file true
+	wrong 'file: not a socket' fdexec -c -w 1 file true
+}
+
 # ---- the words that stand for SOCKET ----
 
 @test "a live socket is not taken over, a stale one is" {
 	spawn fdexec w echo first
 	await_socket w
-	wrong 'w: ' fdexec w echo second
+	wrong 'w: Address already in use (somebody listens there; -c connects)' fdexec w echo second
 	fdsend w 1 >out
 	eventually grep -q first out
 	kill -9 "$pid"

@@ -781,6 +781,23 @@ for i, name in enumerate(os.environ["LISTEN_FDNAMES"].split(":")):
 
 # ---- wrong calls ----
 
+@test "an option that does not apply is named" {
+	rejects fdhold <<-END
+		-t -t 1 s
+		-w -w 1 s
+		-b -b 1 --list s
+		-x -x 1 --list s
+		-A -A addr --drop web s
+		-M -M 600 --list s
+		--nonblock --nonblock --drop web s
+		--max --max 5 --list s
+		--max-per-uid --max-per-uid 5 --list s
+		--allow-put --allow-put root --list s
+		--allow-get --allow-get root --drop web s
+		--list --list --drop web s
+	END
+}
+
 @test "wrong calls: one line, 125, nothing created" {
 	wrong SOCKET fdhold
 	wrong SOCKET fdhold --list

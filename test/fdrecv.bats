@@ -171,6 +171,20 @@ for i in range(int(os.environ["LISTEN_FDS"])): print(os.fstat(3 + i).st_ino)'
 	[ "$(cat out)" = "$(paths a b c d)" ]
 }
 
+@test "-i, -o and -e say where what -f only names goes" {
+	echo apples >a
+	echo pears >b
+	spawn fdhold h
+	fdsend -w 5 h a=5 b=6 log=7 5<a 6<b 7>log
+	fdrecv -c -i -f b h cat >out
+	diff out b
+	fdrecv -c -io -f a,log h cat
+	diff log a
+	spawn fdsend -l s a=5 b=6 5<a 6<b
+	fdrecv -c -w 5 -i -f b s sh -c "$links" - 0 >out                # order is by -f, and the rest is closed
+	diff out <(paths b)
+}
+
 @test "fewer than -f lists is a failure, on both sides" {
 	receive -f 5,6,7 s touch ran
 	exits 125 fdsend -w 5 s 0 1 2>refused
@@ -414,6 +428,19 @@ for i in range(int(os.environ["LISTEN_FDS"])): print(os.fstat(3 + i).st_ino)'
 	ended "$pid" 0
 }
 
+@test "-c that asks for nothing says after a second how a store is asked" {
+	spawn fdhold h
+	exits 124 fdrecv -c -w 5 -t 1.5 h 2>err
+	diff err - <<-END
+		fdrecv: h: nothing has come yet (-f NAME and --all ask a store)
+		fdrecv: h: timed out: no descriptor came in time
+	END
+	# A dispatcher is silent until somebody comes.
+	spawn fdserve -q -l unix:t w
+	exits 124 fdrecv -c -w 5 -t 1.5 w 2>err
+	one_line err 'fdrecv: w: timed out'
+}
+
 # ---- -t, signals, -R ----
 
 @test "-t gives up with 124, and the socket file is gone" {
@@ -565,10 +592,28 @@ for i in range(int(os.environ["LISTEN_FDS"])): print(os.fstat(3 + i).st_ino)'
 		wrong -f fdrecv -f 5 $option s true
 	done
 	wrong dgram fdrecv -c -T dgram s
-	wrong -m fdrecv -m text s
 	wrong -m fdrecv -c -m '' s
 	wrong missing fdrecv -c --message-file missing s
 	wrong --run fdrecv s --run
+}
+
+@test "an option that does not apply is named" {
+	exec 5>/dev/null
+	rejects fdrecv <<-END
+		-w -w 1 s
+		-m -m text s
+		--message-file --message-file /dev/null s
+		--all --all s
+		-M -c -M 600 s
+		-R -c -R 5 s
+		-i -i s
+		-o -o s
+		-B -B s
+		--no-pid --no-pid s
+		-f -c --all -f web s
+		-i -c -i -f log=5 s true
+		-e -e -f 5 s true
+	END
 }
 
 # bats test_tags=heavy

@@ -81,7 +81,11 @@ report() {
 		report
 		exits 0 fdsend $option -m text -f "$(yes 0 | head -n 600 | paste -sd ,)" s
 		ended "$pid" 0
-		diff seen - <<<$'253 b\'text\'\n253 b\'text\'\n94 b\'text\''
+		diff seen - <<-END
+			253 b'text'
+			253 b'text'
+			94 b'text'
+		END
 	done
 	spawn fdrecv -N 600 s sh -c 'echo $LISTEN_FDS' >out
 	exits 0 fdsend -w 5 -P -f "$(yes 0 | head -n 600 | paste -sd ,)" s
@@ -522,6 +526,23 @@ report() {
 	await_socket s
 	wrong s: fdsend s
 	exits 0 fdsend -T seqpacket s
+}
+
+@test "an option that does not apply is named" {
+	exec 5>/dev/null
+	rejects fdsend <<-END
+		-k -k s
+		-M -M 600 s
+		-R -R 5 s
+		-w -l -w 1 s
+	END
+}
+
+@test "where somebody listens, -l says how to connect" {
+	spawn fdrecv s true
+	await_socket s
+	wrong 'somebody listens there; connect without -l' fdsend -l s
+	wrong 'somebody listens there; -c connects' fdrecv s
 }
 
 # ---- fd:N and exec: ----

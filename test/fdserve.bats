@@ -908,6 +908,37 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 	wrong no-such-user fdserve -a no-such-user unix:s -- true
 }
 
+@test "an option that does not apply is named" {
+	rejects fdserve <<-END
+		-i -i unix:s w
+		-B -B unix:s w
+		-j -j 1 unix:s w
+		-l -l unix:s -- true
+		-P -P unix:s -- true
+		-w -w 1 unix:s -- true
+		--ack-timeout --ack-timeout 5 unix:s -- true
+		--ack-timeout -P --ack-timeout 5 unix:s w
+		--ack-timeout -L --ack-timeout 5 unix:s w
+		-C -P -C 1 unix:s w
+		-t -t 1 unix:s w
+		-t -L -t 1 unix:s -- true
+		-w -L -l -w 1 unix:s w
+		-M -M 600 127.0.0.1:0 -- true
+		-M -M 600 127.0.0.1:0 w
+		-a -a root 127.0.0.1:0 -- true
+		-a -L -a root unix:s -- true
+	END
+}
+
+@test "words in the wrong place: a port alone, a -- that is missing or comes first" {
+	echo true >h.sh
+	wrong './h.sh: not a socket (COMMAND follows --)' fdserve unix:s ./h.sh
+	wrong './h.sh: not a socket (COMMAND follows --)' fdserve -l unix:s ./h.sh
+	wrong './h.sh: not a socket (COMMAND follows --)' fdserve -L -w 1 unix:s ./h.sh
+	wrong '7777: a port alone' fdserve 7777 w
+	wrong 'ADDRESS is missing' fdserve -- cat
+}
+
 @test "a wrong ADDRESS: one line that names it, 125, nothing created" {
 	local long
 	long=$(printf 'x%.0s' {1..70})

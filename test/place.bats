@@ -280,10 +280,10 @@ os.execvp(\"fdsend\", [\"fdsend\", \"-w\", \"5\", \"s\"])"'
 	check() {
 		local ignored=$1 option
 		shift
-		for option in '' -c; do
+		for option in '' '-c -w 5'; do
 			if [ "$option" ]; then spawn fdsend -l s; else spawn fdsend -w 5 s; fi
 			# shellcheck disable=SC2086
-			exits 0 "$@" fdrecv $option -w 5 s grep -E '^Sig(Blk|Ign)' /proc/self/status >found
+			exits 0 "$@" fdrecv $option s grep -E '^Sig(Blk|Ign)' /proc/self/status >found
 			printf 'SigBlk:\t%016x\nSigIgn:\t%016x\n' 0 "$((ignored | internal))" | diff - found >&2
 		done
 	}

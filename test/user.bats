@@ -85,8 +85,8 @@ status_of() { sed -nE 's/^(Uid|Gid|Groups):[[:space:]]*//p' "/proc/$1/status" | 
 	wrong '-u nosuchuser: no such user' fdserve -u nosuchuser 127.0.0.1:0 s
 	wrong '-u nobody:nosuchgroup: no such group' fdserve -u nobody:nosuchgroup 127.0.0.1:0 s
 	wrong '-u 12345: nobody has this uid, so it needs a group' fdexec -u 12345 s true
-	wrong '-u goes with a SOCKET' fdexec -u nobody -S 3 true
-	wrong '-u is for a store' fdhold -u nobody --list s
+	wrong '-u cannot be combined with -S' fdexec -u nobody -S 3 true
+	wrong '-u cannot be combined with --list' fdhold -u nobody --list s
 	exits 125 "${as_other[@]}" fdhold -u daemon s 2>err
 	one_line err fdhold '-u daemon: only root can become another'
 	[ ! -e s ]
