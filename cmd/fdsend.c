@@ -74,9 +74,13 @@ int main(int argc, char *argv[])
 {
 	struct options o;
 	parse_options(&o, argc, argv);
-	/* What is copied from another process is not to land among the standard streams. */
-	if (o.pid)
+	struct rlimit nofile;
+	/* Copies of another process's descriptors are ours, and must not land among the standard streams. */
+	if (o.pid) {
 		guard_standard();
+		raise_limit(&nofile);
+		o.sending.at.nofile = &nofile;
+	}
 	take_descriptors(&o);
 	sending_check(&o.sending);
 	guard_standard();

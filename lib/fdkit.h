@@ -592,6 +592,9 @@ struct command {
 	bool child_ignored;     /* SIGCHLD was ignored */
 };
 
+/* Raise our own limit of open descriptors as far as it goes, and tell what it was BEFORE. */
+void raise_limit(struct rlimit *before);
+
 /* Note what the tool was started with; raise its own limit of open descriptors. */
 void command_prepare(struct command *c);
 

@@ -11,6 +11,14 @@ static void nothing(int sig)
 	(void)sig;
 }
 
+void raise_limit(struct rlimit *before)
+{
+	if (getrlimit(RLIMIT_NOFILE, before) == 0 && before->rlim_cur != before->rlim_max) {
+		const struct rlimit most = {.rlim_cur = before->rlim_max, .rlim_max = before->rlim_max};
+		setrlimit(RLIMIT_NOFILE, &most);
+	}
+}
+
 void command_prepare(struct command *c)
 {
 	struct sigaction sa;
@@ -20,10 +28,7 @@ void command_prepare(struct command *c)
 	/* Kernel: children of a process that ignores SIGCHLD leave no status (wait(2)). */
 	if (c->child_ignored)
 		signal(SIGCHLD, SIG_DFL);
-	if (getrlimit(RLIMIT_NOFILE, &c->nofile) == 0 && c->nofile.rlim_cur != c->nofile.rlim_max) {
-		struct rlimit most = {.rlim_cur = c->nofile.rlim_max, .rlim_max = c->nofile.rlim_max};
-		setrlimit(RLIMIT_NOFILE, &most);
-	}
+	raise_limit(&c->nofile);
 }
 
 size_t command_places(const struct command *c, const struct fds *fds, int *from, int *to)

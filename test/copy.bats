@@ -458,14 +458,16 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	exits 0 fdsend -w 5 s <dir
 	ended "$pid" 125
 	one_line err 'fdrecv: '
-	spawn fdrecv s >out 2>err
-	"$PYTHON" -c 'import os; os.dup2(os.open(".", os.O_PATH), 0); os.execvp("fdsend", ["fdsend", "-w", "5", "s"])'
-	ended "$pid" 125
-	one_line err 'fdrecv: '
+	for odd in 'os.open(".", os.O_PATH)' '(epoll := select.epoll()).fileno()' 'os.pidfd_open(os.getpid())'; do
+		spawn fdrecv s >out 2>err
+		"$PYTHON" -c "import os, select; os.dup2($odd, 0); os.execvp('fdsend', ['fdsend', '-w', '5', 's'])"
+		ended "$pid" 125
+		one_line err 'fdrecv: s: its descriptor cannot be copied'
+	done
 	spawn fdrecv s >out 2>err
 	exits 0 "$RUDE" listener 0 listening fdsend -w 5 s
 	ended "$pid" 125
-	one_line err 'fdrecv: '
+	one_line err 'fdrecv: s: its descriptor cannot be copied'
 }
 
 @test "a signal ends it while it copies" {

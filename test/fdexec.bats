@@ -497,6 +497,15 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	wrong -1 fdexec -S -1 true
 }
 
+@test "one command is one command" {
+	spawn fdexec w true 2>err
+	exits 0 fdsend -w 5 w
+	eventually childless "$pid"
+	kill "$pid"
+	ended "$pid" 0
+	one_line err 'ended by SIGTERM, 1 command run'
+}
+
 @test "an option that does not apply is named" {
 	exec 5>/dev/null
 	rejects fdexec <<-END

@@ -319,6 +319,20 @@ report() {
 	done
 }
 
+@test "-p copies more descriptors than the soft limit allows" {
+	echo theirs >theirs
+	spawn sleep 100 8<theirs
+	eventually asleep "$pid" sleep
+	list=$(yes 8 | head -n 100 | paste -sd ,)
+	(
+		ulimit -S -n 64
+		exits 0 fdsend -p "$pid" -f "$list" 'exec:ulimit -n; exec fdrecv -N 100 fd:0' >out 2>err || {
+			grep -qi permi err && skip "ptrace is restricted here"
+		}
+	)
+	[ "$(paste -sd ' ' out)" = '64 theirs' ]
+}
+
 @test "-p names the process or the descriptor that is not there" {
 	spawn fdrecv s >received 2>fdrecv.err
 	receiver=$pid
