@@ -242,9 +242,16 @@ const char *reason(int error)
 	}
 }
 
+int say_failed(const char *object)
+{
+	int status = errno == ETIMEDOUT ? TIMED_OUT : FAILED;
+	warnx("%s: %s", object, reason(errno));
+	return status;
+}
+
 void fail(const char *object)
 {
-	errx(errno == ETIMEDOUT ? TIMED_OUT : FAILED, "%s: %s", object, reason(errno));
+	exit(say_failed(object));
 }
 
 void fail_listen(const struct cli *c, const char *object)
@@ -275,7 +282,7 @@ void fail_connect(const char *object)
 	errx(errno == ETIMEDOUT ? TIMED_OUT : FAILED, "%s: %s%s", object, reason(errno), hint);
 }
 
-void fail_closed(const struct endpoint *at, const char *without)
+void say_closed(const struct endpoint *at, const char *without)
 {
 	struct peer peer;
 	char hint[120] = "";
@@ -283,7 +290,13 @@ void fail_closed(const struct endpoint *at, const char *without)
 	    peer.uid != geteuid())
 		snprintf(hint, sizeof hint, " (uid %lu there; its -a may refuse uid %lu)", (unsigned long)peer.uid,
 		         (unsigned long)geteuid());
-	errx(FAILED, "%s: closed %s%s", at->arg, without, hint);
+	warnx("%s: closed %s%s", at->arg, without, hint);
+}
+
+void fail_closed(const struct endpoint *at, const char *without)
+{
+	say_closed(at, without);
+	exit(FAILED);
 }
 
 void say(const struct cli *c, const char *format, ...)

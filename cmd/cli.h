@@ -54,7 +54,10 @@ char *operand(int argc, char *argv[], const char *name);
 /* 125 if anything is left at optind. */
 void no_more(int argc, char *argv[]);
 
-/* End with OBJECT and errno's reason: 124 for ETIMEDOUT, else 125. */
+/* Say OBJECT and errno's reason. Returns the status to exit with: 124 for ETIMEDOUT, else 125. */
+int say_failed(const char *object);
+
+/* The same, and end. */
 _Noreturn void fail(const char *object);
 
 /* The same for a SOCKET at which C's command cannot listen. */
@@ -67,7 +70,10 @@ _Noreturn void fail_copy(int side, const char *object);
 /* The same as fail for a SOCKET that could not be connected to. */
 _Noreturn void fail_connect(const char *object);
 
-/* End with 125 since the peer of AT closed WITHOUT something; names its uid, if its -a may be why. */
+/* Say that the peer of AT closed WITHOUT something; names its uid, if its -a may be why. */
+void say_closed(const struct endpoint *at, const char *without);
+
+/* The same, and end with 125. */
 _Noreturn void fail_closed(const struct endpoint *at, const char *without);
 
 /* The ending of a noun that N stands before. */
@@ -138,6 +144,7 @@ bool command_option(struct command *c, int letter);
 struct sending {
 	const struct cli *cli;
 	struct endpoint at;
+	struct closer closer;
 	struct delivery set;    /* .fds, .name, .text and .len are sent; the default text is one NUL */
 	bool listen, keep;      /* -l -k */
 	bool one_each, no_wait, plain; /* -1 -n -P */

@@ -31,56 +31,89 @@ void sending_check(struct sending *s)
 		     FDS_PER_MESSAGE, SET_TEXT_MAX);
 }
 
-static _Noreturn void not_in_time(const struct sending *s)
+/* Is the socket the caller's, which others may share? */
+static bool shared(const struct sending *s)
 {
-	errx(TIMED_OUT, "%s: timed out: not taken in time", s->at.arg);
+	return s->at.kind == END_FD && endpoint_given(&s->at);
 }
 
-static void reply(const char *data, size_t len)
+/* End with STATUS, though the connection may hold what blocks whoever closes it. Kernel: after SHUT_RD nothing more is
+ * queued, and a stream has no empty message, so its length tells (unix_stream_sendmsg). */
+static _Noreturn void give_up(struct sending *s, int status)
 {
-	if (len && (fwrite(data, 1, len, stdout) != len || fflush(stdout) == EOF))
-		err(FAILED, "standard output");
+	int queued = 1;
+	if (shared(s) || (s->at.type == SOCK_STREAM && shutdown(s->at.fd, SHUT_RD) == 0 &&
+	                  ioctl(s->at.fd, FIONREAD, &queued) == -1))
+		queued = 0;
+	closer_end(&s->closer, queued);
+	exit(status);
+}
+
+static _Noreturn void not_in_time(struct sending *s)
+{
+	warnx("%s: timed out: not taken in time", s->at.arg);
+	give_up(s, TIMED_OUT);
+}
+
+static _Noreturn void not_taken(struct sending *s)
+{
+	say_closed(&s->at, "without taking the descriptors");
+	give_up(s, FAILED);
+}
+
+static void reply(struct sending *s, const char *data, size_t len)
+{
+	if (!len || (fwrite(data, 1, len, stdout) == len && fflush(stdout) == 0))
+		return;
+	warn("standard output");
+	give_up(s, FAILED);
 }
 
 /* Take in what the receiver says. It may begin with records: a refusal is obeyed in either form, and in the record form
  * an answer must be there. What follows them is a reply. Returns whether that has begun. */
-static bool hear(const struct sending *s, struct records *in, const char *data, size_t len)
+static bool hear(struct sending *s, struct records *in, const char *data, size_t len)
 {
 	struct record r;
 	struct fds none = {0};
 	if (records_add(in, data, len, &none) == -1)
-		fail(s->at.arg);
+		give_up(s, say_failed(s->at.arg));
 	while (s->records || may_be_record(in->data + in->start, in->end - in->start)) {
 		int got = records_next(in, &r);
 		if (got == 0)
 			return false;
-		if (got == 1 && r.word == RECORD_REFUSED)
-			errx(FAILED, "%s: refused: %s", s->at.arg, r.why ? r.why : "no reason given");
+		if (got == 1 && r.word == RECORD_REFUSED) {
+			warnx("%s: refused: %s", s->at.arg, r.why ? r.why : "no reason given");
+			give_up(s, FAILED);
+		}
 		if (!s->records || (got == 1 && r.word == RECORD_GET))
 			continue; /* a receiver may ask for what we send anyway */
-		if (got == -1 || r.word != RECORD_TAKEN || r.id != 1)
-			errx(FAILED, "%s: does not speak the record form", s->at.arg);
+		if (got == -1 || r.word != RECORD_TAKEN || r.id != 1) {
+			warnx("%s: does not speak the record form", s->at.arg);
+			give_up(s, FAILED);
+		}
 		break;
 	}
-	reply(in->data + in->start, in->end - in->start);
+	reply(s, in->data + in->start, in->end - in->start);
 	return true;
 }
 
 /* The receiver has closed, and IN is what it said, unless a reply HAS BEGUN. */
-static void check_end(const struct sending *s, const struct records *in, bool has_begun, bool reset)
+static void check_end(struct sending *s, const struct records *in, bool has_begun, bool reset)
 {
 	if (reset)
-		fail_closed(&s->at, "without taking the descriptors");
-	if (s->records && !has_begun)
-		errx(FAILED, "%s: closed without an answer (names and more than %d descriptors need a receiver that "
-		     "speaks the record form)", s->at.arg, FDS_PER_MESSAGE);
+		not_taken(s);
+	if (s->records && !has_begun) {
+		warnx("%s: closed without an answer (names, and without -P more than %d descriptors, need a receiver that "
+		      "speaks the record form)", s->at.arg, FDS_PER_MESSAGE);
+		give_up(s, FAILED);
+	}
 	if (!has_begun && in->data)
-		reply(in->data + in->start, in->end - in->start);
+		reply(s, in->data + in->start, in->end - in->start);
 }
 
 /* Half-close, and read until the receiver closes. Kernel: closing with bytes unread makes that
  * ECONNRESET, so end of file says that all was read (unix_release_sock, net/unix/af_unix.c). */
-static void await_end(const struct sending *s, bool reset, int64_t deadline)
+static void await_end(struct sending *s, bool reset, int64_t deadline)
 {
 	char data[1024];
 	struct records in = {0};
@@ -97,10 +130,10 @@ static void await_end(const struct sending *s, bool reset, int64_t deadline)
 		if (n == -1 && errno == ETIMEDOUT)
 			not_in_time(s);
 		if (n == -1 && errno != EAGAIN && errno != ECONNRESET && errno != EMFILE)
-			fail(s->at.arg);
-		fds_trim(&fds, 0); /* a reply is bytes */
+			give_up(s, say_failed(s->at.arg));
+		closer_trim(&s->closer, &fds, 0, NOBODY); /* a reply is bytes */
 		if (n > 0 && replies)
-			reply(data, (size_t)n);
+			reply(s, data, (size_t)n);
 		else if (n > 0)
 			replies = hear(s, &in, data, (size_t)n);
 		/* A receiver that never stops talking cannot postpone the deadline. */
@@ -112,23 +145,17 @@ static void await_end(const struct sending *s, bool reset, int64_t deadline)
 	fds_free(&fds);
 }
 
-/* Is the socket the caller's, which others may share? */
-static bool shared(const struct sending *s)
-{
-	return s->at.kind == END_FD && endpoint_given(&s->at);
-}
-
-static _Noreturn void not_sent(const struct sending *s, int64_t deadline)
+static _Noreturn void not_sent(struct sending *s, int64_t deadline)
 {
 	if (errno != EPIPE && errno != ECONNRESET)
-		fail(s->at.arg);
+		give_up(s, say_failed(s->at.arg));
 	if (!shared(s) && s->at.type != SOCK_DGRAM)
 		await_end(s, true, deadline); /* it may have said why */
-	fail_closed(&s->at, "without taking the descriptors");
+	not_taken(s);
 }
 
 /* The plain form: as few messages as it takes, or with -1 one for each descriptor. */
-static void send_plain(const struct sending *s, int64_t deadline)
+static void send_plain(struct sending *s, int64_t deadline)
 {
 	size_t most = s->one_each ? 1 : FDS_PER_MESSAGE, count = s->set.fds.count;
 	for (size_t sent = 0, n; sent < count; sent += n) {
@@ -142,7 +169,7 @@ static void send_plain(const struct sending *s, int64_t deadline)
 /* A socket that the caller gave may be shared: it is not half-closed, and nothing is read from it.
  * Kernel: TIOCOUTQ (SIOCOUTQ by another name) is the queue's length; no event tells that it is empty,
  * and a receiver that closes without having read empties it too, leaving ECONNRESET in SO_ERROR. */
-static void await_empty_queue(const struct sending *s, int64_t deadline)
+static void await_empty_queue(struct sending *s, int64_t deadline)
 {
 	int queued = 0, error = 0;
 	socklen_t len = sizeof error;
@@ -152,11 +179,11 @@ static void await_empty_queue(const struct sending *s, int64_t deadline)
 		nap(pause, deadline);
 	}
 	if (getsockopt(s->at.fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == ECONNRESET)
-		fail_closed(&s->at, "without taking the descriptors");
+		not_taken(s);
 }
 
 /* Send to the peer that O->at is connected to, and make sure that it took all. */
-static void deliver(const struct sending *s, int64_t deadline)
+static void deliver(struct sending *s, int64_t deadline)
 {
 	bool datagram = s->at.type == SOCK_DGRAM;
 	/* No answer comes to a datagram, nor can it be read from a socket that others may read too. */

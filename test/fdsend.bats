@@ -296,6 +296,27 @@ report() {
 	done
 }
 
+@test "a reply that brings what blocks whoever closes it holds up neither -t nor the end" {
+	local stuck=$BATS_TEST_DIRNAME/peers/stuck.py what n
+	if [ -w /dev/fuse ] && unshare -m true 2>/dev/null; then
+		spawn "$PYTHON" "$stuck" mount mnt FLUSH >mounted
+		eventually grep -q ready mounted
+	fi
+	# Read as a reply; or left in the queue, where many messages are not taken.
+	for n in 1 1000; do
+		for what in linger pipe mnt/file; do
+			[ "$what" != mnt/file ] || [ -e mounted ] || continue
+			spawn "$PYTHON" "$stuck" reply $what s 2 hello
+			await_socket s
+			spawn fdsend -1 -t 1 -f "$(yes 0 | head -n $n | paste -sd ,)" s >out 2>err
+			ended "$pid" 124
+			one_line err 'fdsend: s: timed out'
+			[ $n -gt 1 ] || [ "$(cat out)" = hello ]
+			rm s
+		done
+	done
+}
+
 @test "a receiver that refuses in the middle is heard" {
 	spawn "$RUDE" listen s refuse-second
 	await_socket s

@@ -11,6 +11,7 @@ stuck.py send WHAT PATH [COUNT [BYTES]]  connect to PATH and send, in one messag
                                          beside BYTES (one NUL; Python's escapes count), keep no copy of them,
                                          say "sent", and keep the connection
 stuck.py drop WHAT PATH [COUNT [BYTES]]  the same, but close the connection at once
+stuck.py reply WHAT PATH [COUNT [BYTES]] the same to whoever connects to PATH, which is read no further
 
 mount says "ready" when it can be used. TERM ends each: what was held up goes on."""
 import ctypes
@@ -126,7 +127,13 @@ def send(what, path, count="1", data="\\0", then="keep"):
     make = {"linger": linger, "pipe": locked_pipe}.get(what, lambda: os.open(what, os.O_RDONLY))
     fds = [make() for _ in range(int(count))]
     sock = socket.socket(socket.AF_UNIX)
-    sock.connect("\0" + path[1:] if path.startswith("@") else path)
+    address = "\0" + path[1:] if path.startswith("@") else path
+    if then == "reply":
+        sock.bind(address)
+        sock.listen()
+        sock = sock.accept()[0]
+    else:
+        sock.connect(address)
     socket.send_fds(sock, [data.encode().decode("unicode_escape").encode("latin-1")], fds)
     # What is closed here is in flight, or received, so that its end is somebody else's.
     for fd in fds:
@@ -141,5 +148,9 @@ def drop(*args):
     send(*args, *["1", "\\0"][len(args) - 2:], "drop")
 
 
+def reply(*args):
+    send(*args, *["1", "\\0"][len(args) - 2:], "reply")
+
+
 if __name__ == "__main__":
-    {"mount": mount, "send": send, "drop": drop}[sys.argv[1]](*sys.argv[2:])
+    {"mount": mount, "send": send, "drop": drop, "reply": reply}[sys.argv[1]](*sys.argv[2:])
