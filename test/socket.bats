@@ -411,7 +411,7 @@ name() { printf "%0$1d" 0; }
 	for make in 'ln -s /etc/none s.fdkit-lock' 'mkfifo s.fdkit-lock' 'cp pears s.fdkit-lock' 'as_other touch s.fdkit-lock'; do
 		"$RUDE" listen s stale
 		$make
-		wrong "fdrecv: s: is stale, but another's file" fdrecv s true
+		wrong "fdrecv: s: stale, but another user's file" fdrecv s true
 		rm s s.fdkit-lock
 	done
 	[ ! -e /etc/none ]
