@@ -457,7 +457,7 @@ listens() {
 		ended "$pid"
 		rm -f s x
 	done
-	for call in 'fdhold -a 1 h web=unix:s' 'fdserve -L -a 1 unix:s -- sleep 60' 'fdrecv -a 1 -M 600 s' 'fdserve -M 600 -a any unix:s w'; do
+	for call in 'fdhold -a 1 h web=unix:s' 'fdrecv -a 1 -M 600 s' 'fdserve -M 600 -a any unix:s w'; do
 		# shellcheck disable=SC2086
 		spawn $call
 		eventually test -S s
