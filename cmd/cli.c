@@ -272,14 +272,21 @@ void fail_copy(int side, const char *object)
 	errx(FAILED, "%s: %s", side == 0 ? "standard input" : side == 1 ? "standard output" : object, reason(errno));
 }
 
-void fail_connect(const char *object)
+int say_unconnected(const char *object)
 {
+	int status = errno == ETIMEDOUT ? TIMED_OUT : FAILED;
 	const char *hint = errno == ECONNREFUSED ? " (nobody listens there; -w TIME waits)"
 	                   : errno == ENOENT     ? " (-w TIME waits)"
 	                   : errno == ETIMEDOUT  ? " (nobody listens there)"
 	                   : errno == EINVAL     ? " (it is a listening socket)"
 	                                         : "";
-	errx(errno == ETIMEDOUT ? TIMED_OUT : FAILED, "%s: %s%s", object, reason(errno), hint);
+	warnx("%s: %s%s", object, reason(errno), hint);
+	return status;
+}
+
+void fail_connect(const char *object)
+{
+	exit(say_unconnected(object));
 }
 
 void say_closed(const struct endpoint *at, const char *without)

@@ -70,6 +70,9 @@ _Noreturn void fail_copy(int side, const char *object);
 /* The same as fail for a SOCKET that could not be connected to. */
 _Noreturn void fail_connect(const char *object);
 
+/* The same without ending: says why, and returns the status to exit with. */
+int say_unconnected(const char *object);
+
 /* Say that the peer of AT closed WITHOUT something; names its uid, if its -a may be why. */
 void say_closed(const struct endpoint *at, const char *without);
 
@@ -149,6 +152,7 @@ struct sending {
 	bool listen, keep;      /* -l -k */
 	bool one_each, no_wait, plain; /* -1 -n -P */
 	bool records;           /* the record form: sending_check says so */
+	struct listening *untaken; /* what is sent, to be closed where that fails; or NULL */
 };
 
 /* Refuse, with 125, what makes no sense together. */

@@ -2,20 +2,10 @@
 /* fdserve -L: what is handed over is the listening sockets. */
 #include "fdserve.h"
 
-#include <stdlib.h>
-
-/* Sockets that would be nobody's if we ended now: their files go with us. */
-static struct listening *untaken;
-
-static void close_untaken(void)
-{
-	if (untaken)
-		listening_close(untaken);
-}
-
 int hand_over_listeners(struct options *o)
 {
-	struct sending sending = {.cli = &o->cli, .at = o->worker, .listen = o->listen, .keep = o->listen};
+	struct sending sending = {.cli = &o->cli, .at = o->worker, .listen = o->listen, .keep = o->listen,
+	                          .untaken = o->listen ? NULL : &o->addresses};
 	struct delivery *set = &sending.set;
 	listening_open(&o->addresses, &o->cli, false);
 	for (size_t i = 0; i < o->addresses.count; i++) {
@@ -30,11 +20,8 @@ int hand_over_listeners(struct options *o)
 	if (!o->listen)
 		be_ready(&o->cli, false);
 	if (!o->command.argv) {
-		untaken = o->listen ? NULL : &o->addresses;
-		atexit(close_untaken);
 		sending_check(&sending);
 		sending_run(&sending);
-		untaken = NULL;
 		return 0;
 	}
 	struct launch l;

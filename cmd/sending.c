@@ -37,6 +37,14 @@ static bool shared(const struct sending *s)
 	return s->at.kind == END_FD && endpoint_given(&s->at);
 }
 
+/* End with STATUS; listening sockets that nobody took have no server from here on. */
+static _Noreturn void quit(const struct sending *s, int status)
+{
+	if (s->untaken)
+		listening_close(s->untaken);
+	exit(status);
+}
+
 /* End with STATUS, though the connection may hold what blocks whoever closes it. Kernel: after SHUT_RD nothing more is
  * queued, and a stream has no empty message, so its length tells (unix_stream_sendmsg). */
 static _Noreturn void give_up(struct sending *s, int status)
@@ -46,7 +54,7 @@ static _Noreturn void give_up(struct sending *s, int status)
 	                  ioctl(s->at.fd, FIONREAD, &queued) == -1))
 		queued = 0;
 	closer_end(&s->closer, queued);
-	exit(status);
+	quit(s, status);
 }
 
 static _Noreturn void not_in_time(struct sending *s)
@@ -359,10 +367,14 @@ static void serve_all(struct sending *s, int sigfd)
 void sending_run(struct sending *s)
 {
 	int64_t deadline = deadline_in(s->cli->timeout);
+	char why[120];
 	if (!s->listen) {
 		if (endpoint_connect(&s->at, wait_deadline(s->cli), deadline) == -1)
-			fail_connect(s->at.arg);
-		check_peer(s->cli, &s->at);
+			quit(s, say_unconnected(s->at.arg));
+		if (!peer_fits(s->cli, &s->at, why, sizeof why)) {
+			warnx("%s: %s", s->at.arg, why);
+			quit(s, FAILED);
+		}
 		deliver(s, deadline);
 	} else {
 		/* Signals first: from the moment that there is a socket file, it is to go with us. */
