@@ -24,23 +24,23 @@ static const struct {
 	{'b', "backlog", "N", "listen(2) backlog, SOMAXCONN unless given"},
 	{'c', "connect", NULL, "connect to SOCKET instead of listening there"},
 	{'e', "err", NULL, "put the descriptor at standard error"},
-	{'f', "fds", "LIST", "the descriptors: 0,1,log=3 and ranges 3-9"},
+	{'f', "fds", "LIST", "the descriptors to send, or where to put those that come: 0,1,log=3,5-9"},
 	{'i', "in", NULL, "put the descriptor at standard input"},
 	{'j', "jobs", "N", "at most N commands at once, 64 unless given"},
 	{'k', "keep", NULL, "serve every peer that connects, not only the first"},
 	{'l', "listen", NULL, "listen at SOCKET instead of connecting"},
-	{'m', "message", "TEXT", "the bytes to send along"},
-	{OPT_MESSAGE_FILE, "message-file", "FILE", "the bytes to send along are FILE's"},
+	{'m', "message", "TEXT", "the bytes to send along; fdrecv -c sends them first"},
+	{OPT_MESSAGE_FILE, "message-file", "FILE", "the same from FILE"},
 	{'n', "no-wait", NULL, "end when the kernel has it, not when the receiver took it"},
 	{'o', "out", NULL, "put the descriptor at standard output"},
-	{'p', "pid", "PID", "descriptors count in process PID"},
+	{'p', "pid", "PID", "take the descriptors from process PID"},
 	{'q', "quiet", NULL, "errors only"},
 	{'t', "timeout", "TIME", "give up after TIME with status 124"},
-	{'u', "user", "USER", "be USER, or USER:GROUP, once the sockets are open"},
-	{'v', "verbose", NULL, "tell of every event, a line each"},
+	{'u', "user", "USER", "switch to USER (or USER:GROUP) after opening the sockets"},
+	{'v', "verbose", NULL, "log each event"},
 	{'w', "wait", "TIME", "SOCKET need not be there yet: wait up to TIME"},
 	{'1', "one-each", NULL, "one descriptor a message"},
-	{OPT_ACK_TIMEOUT, "ack-timeout", "TIME", "take back from a worker what it has not begun within TIME, 10s"},
+	{OPT_ACK_TIMEOUT, "ack-timeout", "TIME", "take back what a worker has not begun within TIME, 10s unless given"},
 	{'A', "address-file", "FILE", "write the addresses really bound to FILE"},
 	{'B', "blocking", NULL, "clear O_NONBLOCK on what came"},
 	{'C', "per-source", "N", "at most N connections at once from one address"},
@@ -52,7 +52,7 @@ static const struct {
 	{'S', "socketpair", "FD", "run COMMAND with one end of a socketpair at FD"},
 	{'T', "type", "TYPE", "stream, dgram or seqpacket; stream unless given"},
 	{'x', "expire", "TIME", "close what others put after TIME"},
-	{OPT_ALL, "all", NULL, "ask fdhold for everything it holds"},
+	{OPT_ALL, "all", NULL, "with -c: ask fdhold for everything it holds"},
 	{OPT_NONBLOCK, "nonblock", NULL, "listening sockets are non-blocking"},
 	{OPT_LIST, "list", NULL, "list what is held at SOCKET"},
 	{OPT_DROP, "drop", "NAME", "close what is held at SOCKET under NAME"},
@@ -106,10 +106,11 @@ static _Noreturn void help(const struct cli *c)
 		else
 			printf("  -%c, %-24s %s\n", options[i].letter, left, options[i].help);
 	}
+	printf("\nSee %.*s(1).\n", (int)strcspn(c->synopsis, " "), c->synopsis);
 	done_printing();
 }
 
-/* What getopt_long is to know of the options that the command takes. */
+/* getopt_long's idea of the options that the command takes. */
 static int take_option(const struct cli *c, int argc, char *argv[])
 {
 	struct option longs[OPTIONS + 1] = {{0}};
@@ -339,7 +340,14 @@ void say_refused(const struct cli *c, const char *object, const struct peer *pee
 
 void say_excess(const struct cli *c, const char *object, uid_t uid)
 {
-	say(c, "%s: uid %lu has its share of connections and descriptors, and gets no more", object, (unsigned long)uid);
+	say(c, "%s: uid %lu is over its quota; closing further connections", object, (unsigned long)uid);
+}
+
+void say_waiting(const struct cli *c, const char *object, size_t commands)
+{
+	if (commands)
+		say(c, "%s: waiting for %zu command%s (a second signal ends %s)", object, commands, plural(commands),
+		    commands == 1 ? "it" : "them");
 }
 
 bool peer_fits(const struct cli *c, const struct endpoint *at, char *why, size_t size)

@@ -97,6 +97,9 @@ void say_refused(const struct cli *c, const char *object, const struct peer *pee
 /* Say that UID may have no more of us. */
 void say_excess(const struct cli *c, const char *object, uid_t uid);
 
+/* Say that a service that was asked to end waits for so many COMMANDS, if there are any. */
+void say_waiting(const struct cli *c, const char *object, size_t commands);
+
 /* May the peer of a connected SOCKET have our descriptors, or give us some? If not, WHY says so. */
 bool peer_fits(const struct cli *c, const struct endpoint *at, char *why, size_t size);
 

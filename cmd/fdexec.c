@@ -262,6 +262,7 @@ static int work(struct worker *w)
 /* Let running commands finish; a second signal ends them. */
 static void finish(struct worker *w)
 {
+	say_waiting(&w->o->cli, w->o->at.arg, w->jobs.running);
 	while (w->jobs.running) {
 		await(w->sigfd, POLLIN, NEVER);
 		if (ends(signals_next(w->sigfd))) {

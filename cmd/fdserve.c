@@ -317,6 +317,8 @@ static void finish(struct server *s)
 		if (!sig)
 			sig = drain(s, &s->o->addresses.listener[i]);
 	listening_close(&s->o->addresses);
+	if (!sig)
+		say_waiting(&s->o->cli, s->o->addresses.listener[0].arg, s->jobs.running);
 	while (!sig && (s->jobs.running || s->held != -1 || (dispatch_pending(&s->dispatch) && dispatch_hopeful(&s->dispatch))))
 		sig = serve_once(s);
 	jobs_kill(&s->jobs, SIGTERM);

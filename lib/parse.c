@@ -77,7 +77,7 @@ const char *parse_time(int64_t *ms, const char *arg)
 			rest = rest || (!place && *p > '0');
 		}
 	if (p == arg || *p == '.')
-		return "not a time (such as 5, 0.5, 200ms, 1m)";
+		return "not a time (5, 0.5, 200ms, 1m)";
 	for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
 		if (strcmp(p, units[i].suffix) != 0)
 			continue;
@@ -93,7 +93,7 @@ const char *parse_mode(mode_t *mode, const char *arg)
 {
 	size_t digits = strspn(arg, "01234567");
 	if (!digits || arg[digits])
-		return "not an octal mode (such as 0660)";
+		return "not an octal mode (0660)";
 	unsigned long n = strtoul(arg, NULL, 8);
 	if (digits > 8 || n > 0777)
 		return "out of range (0 to 0777)";

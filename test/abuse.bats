@@ -206,7 +206,7 @@ service() {
 }
 
 # told N [WORD]: so many lines of a share that is used up.
-told() { [ "$(grep -c "uid 65534 has its share" err)" -eq "$1" ]; }
+told() { [ "$(grep -c "uid 65534 is over its quota" err)" -eq "$1" ]; }
 
 # bats test_tags=heavy
 @test "by connecting, one uid gets a quarter of the descriptors of fdexec and of fdhold; said once, others are served" {

@@ -349,13 +349,15 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	eventually test -s log
 	kill "$pid"
 	eventually test ! -e w
+	one_line err "fdexec: w: waiting for 1 command (a second signal ends it)"
 	run -125 fdsend w 6
 	run ! gone "$pid"
 	echo go >&6
 	ended "$pid"
 	[ "$status" -eq 0 ]
 	grep -q finished log
-	one_line err SIGTERM
+	grep -q SIGTERM err
+	lines err 2
 	exec 6>&-
 }
 

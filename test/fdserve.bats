@@ -600,13 +600,15 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 	eventually test -s log
 	kill "${PIDS[0]}"
 	eventually test ! -e s
+	one_line err "fdserve: unix:s: waiting for 1 command (a second signal ends it)"
 	run ! gone "${PIDS[0]}"
 	echo go >&6
 	exec 6>&-
 	ended "${PIDS[0]}"
 	[ "$status" -eq 0 ]
 	eventually grep -q finished out
-	one_line err SIGTERM
+	grep -q SIGTERM err
+	lines err 2
 }
 
 @test "a second signal ends the running commands with SIGTERM" {
