@@ -47,12 +47,11 @@ static _Noreturn void quit(const struct sending *s, int status)
 
 /* End with STATUS, though the connection may hold what blocks whoever closes it. Kernel: after SHUT_RD nothing more is
  * queued, and a stream has no empty message, so its length tells (unix_stream_sendmsg). */
-static _Noreturn void give_up(struct sending *s, int status)
+static _Noreturn void leave(struct sending *s, int status)
 {
-	int queued = 1;
-	if (shared(s) || (s->at.type == SOCK_STREAM && shutdown(s->at.fd, SHUT_RD) == 0 &&
-	                  ioctl(s->at.fd, FIONREAD, &queued) == -1))
-		queued = 0;
+	int queued = !shared(s) && s->at.type != SOCK_DGRAM;
+	if (queued && s->at.type == SOCK_STREAM && shutdown(s->at.fd, SHUT_RD) == 0)
+		ioctl(s->at.fd, FIONREAD, &queued);
 	closer_end(&s->closer, queued);
 	quit(s, status);
 }
@@ -60,13 +59,13 @@ static _Noreturn void give_up(struct sending *s, int status)
 static _Noreturn void not_in_time(struct sending *s)
 {
 	warnx("%s: timed out: not taken in time", s->at.arg);
-	give_up(s, TIMED_OUT);
+	leave(s, TIMED_OUT);
 }
 
 static _Noreturn void not_taken(struct sending *s)
 {
 	say_closed(&s->at, "without taking the descriptors");
-	give_up(s, FAILED);
+	leave(s, FAILED);
 }
 
 static void reply(struct sending *s, const char *data, size_t len)
@@ -74,7 +73,7 @@ static void reply(struct sending *s, const char *data, size_t len)
 	if (!len || (fwrite(data, 1, len, stdout) == len && fflush(stdout) == 0))
 		return;
 	warn("standard output");
-	give_up(s, FAILED);
+	leave(s, FAILED);
 }
 
 /* Take in what the receiver says. It may begin with records: a refusal is obeyed in either form, and in the record form
@@ -84,20 +83,20 @@ static bool hear(struct sending *s, struct records *in, const char *data, size_t
 	struct record r;
 	struct fds none = {0};
 	if (records_add(in, data, len, &none) == -1)
-		give_up(s, say_failed(s->at.arg));
+		leave(s, say_failed(s->at.arg));
 	while (s->records || may_be_record(in->data + in->start, in->end - in->start)) {
 		int got = records_next(in, &r);
 		if (got == 0)
 			return false;
 		if (got == 1 && r.word == RECORD_REFUSED) {
 			warnx("%s: refused: %s", s->at.arg, r.why ? r.why : "no reason given");
-			give_up(s, FAILED);
+			leave(s, FAILED);
 		}
 		if (!s->records || (got == 1 && r.word == RECORD_GET))
 			continue; /* a receiver may ask for what we send anyway */
 		if (got == -1 || r.word != RECORD_TAKEN || r.id != 1) {
 			warnx("%s: does not speak the record form", s->at.arg);
-			give_up(s, FAILED);
+			leave(s, FAILED);
 		}
 		break;
 	}
@@ -113,7 +112,7 @@ static void check_end(struct sending *s, const struct records *in, bool has_begu
 	if (s->records && !has_begun) {
 		warnx("%s: closed without an answer (names, and without -P more than %d descriptors, need a receiver that "
 		      "speaks the record form)", s->at.arg, FDS_PER_MESSAGE);
-		give_up(s, FAILED);
+		leave(s, FAILED);
 	}
 	if (!has_begun && in->data)
 		reply(s, in->data + in->start, in->end - in->start);
@@ -138,7 +137,7 @@ static void await_end(struct sending *s, bool reset, int64_t deadline)
 		if (n == -1 && errno == ETIMEDOUT)
 			not_in_time(s);
 		if (n == -1 && errno != EAGAIN && errno != ECONNRESET && errno != EMFILE)
-			give_up(s, say_failed(s->at.arg));
+			leave(s, say_failed(s->at.arg));
 		closer_trim(&s->closer, &fds, 0, NOBODY); /* a reply is bytes */
 		if (n > 0 && replies)
 			reply(s, data, (size_t)n);
@@ -156,7 +155,7 @@ static void await_end(struct sending *s, bool reset, int64_t deadline)
 static _Noreturn void not_sent(struct sending *s, int64_t deadline)
 {
 	if (errno != EPIPE && errno != ECONNRESET)
-		give_up(s, say_failed(s->at.arg));
+		leave(s, say_failed(s->at.arg));
 	if (!shared(s) && s->at.type != SOCK_DGRAM)
 		await_end(s, true, deadline); /* it may have said why */
 	not_taken(s);
@@ -201,7 +200,9 @@ static void deliver(struct sending *s, int64_t deadline)
 	else if (set_send(s->at.fd, &s->set, answered, deadline) == -1)
 		not_sent(s, deadline);
 	note(s->cli, "%s: sent %zu", s->at.arg, s->set.fds.count);
-	if (s->no_wait || datagram)
+	if (s->no_wait)
+		leave(s, 0);
+	if (datagram)
 		return;
 	if (shared(s))
 		await_empty_queue(s, deadline);

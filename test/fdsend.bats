@@ -315,6 +315,15 @@ report() {
 			rm s
 		done
 	done
+	# Nor does what is left in the queue with -n.
+	spawn fdsend -l -n s
+	local sender=$pid
+	await_socket s
+	kill -STOP "$sender"
+	spawn "$PYTHON" "$stuck" send pipe s >sent
+	eventually grep -q sent sent
+	kill -CONT "$sender"
+	ended "$sender" 0
 }
 
 @test "a receiver that refuses in the middle is heard" {
