@@ -330,9 +330,9 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	worker=$pid
 	await_socket s
 	before=$(open_fds "$worker")
-	for _ in 1 2 3; do
-		run -125 --separate-stderr fdsend -f "$(seq -f 'n%g=0' -s , 40)" s
-		[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '* ]]
+	for list in "$(seq -f 'n%g=0' -s , 40)" "$(yes 0 | head -n 40 | paste -sd ,)"; do # the plain form, too
+		run -125 --separate-stderr fdsend -f "$list" s
+		[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: refused: '* ]]
 	done
 	fdsend s log=0
 	eventually lines log 1
