@@ -456,7 +456,8 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	old=$pid
 	bound addr
 	fdsend -w 5 old log=0 <f
-	spawn talk "127.0.0.1:$(port web addr)" </dev/null >out       # waits in the queue through all that
+	web=$(sed -n s/web=//p addr)
+	spawn talk "$web" </dev/null >out       # waits in the queue through all that
 	client=$pid
 	spawn fdrecv -c --all old fdhold new
 	await_socket new
@@ -465,7 +466,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	[ ! -e old ]
 	[ -S u ]
 	[ "$(fdhold --list new | cut -f 1,2 | sort)" = "$(printf '%s\t%s\n' api 'unix-listener unix:u' log file \
-		web "tcp-listener $(sed -n s/web=//p addr)")" ]
+		web "tcp-listener $web")" ]
 	[ "$(fdrecv -c -f log new readlink /proc/self/fd/3)" = "$PWD/f" ]
 	fdrecv -c -f web=0 new timeout 10 "$PYTHON" -c 'import socket
 c, _ = socket.socket(fileno=0).accept()

@@ -304,7 +304,7 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 		kill "$pid"
 		ended "$pid" 0
 		[ "$(cat addr)" = mine ]
-		rm -f w
+		rm -f w addr
 	done
 	exits 127 fdserve -L -A addr unix:s -- no-such-command 2>err
 	[ ! -e addr ]
