@@ -122,7 +122,7 @@ bool uid_unmapped(uid_t uid)
 
 bool uid_trusted(uid_t uid)
 {
-	return uid == 0 || (uid == geteuid() && !uid_unmapped(uid));
+	return (uid == geteuid() && !uid_unmapped(uid)) || uid == 0;
 }
 
 static bool group_listed(const struct allow *allow, gid_t gid)

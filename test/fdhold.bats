@@ -455,6 +455,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	spawn fdhold -A addr old web=127.0.0.1:0 api=unix:u
 	old=$pid
 	bound addr
+	web=$(sed -n s/web=//p addr)
 	fdsend -w 5 old log=0 <f
 	web=$(sed -n s/web=//p addr)
 	spawn talk "$web" </dev/null >out       # waits in the queue through all that
