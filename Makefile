@@ -69,7 +69,8 @@ $(BUILD)/man/%: man/%.scd
 FUZZ      = record dispatch inbox words
 FUZZ_CC   = clang
 FUZZ_TIME = 60
-FUZZ_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,clock_gettime poll malloc calloc realloc strdup sendmsg getaddrinfo)
+FUZZ_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,clock_gettime poll malloc calloc realloc strdup sendmsg getaddrinfo \
+            closer_close closer_trim)
 REPLAY    = $(FUZZ:%=$(BUILD)/fuzz/replay-%)
 comma     = ,
 

@@ -369,9 +369,10 @@ static void tell_end(const struct server *s, int sig)
 int main(int argc, char *argv[])
 {
 	struct options o = parse_options(argc, argv);
+	struct closer closer = {0};
 	struct server s = {
 		.o = &o, .held = -1, .pause = DIAL_MS,
-		.dispatch = {.plain = o.plain, .track = o.per_source, .patience = o.patience},
+		.dispatch = {.plain = o.plain, .track = o.per_source, .patience = o.patience, .closer = &closer},
 	};
 	guard_standard();
 	command_prepare(&o.command);
@@ -391,5 +392,6 @@ int main(int argc, char *argv[])
 	tell_end(&s, sig);
 	dispatch_close(&s.dispatch);
 	endpoint_close(&o.worker);
+	closer_end(&closer, false);
 	return 0;
 }

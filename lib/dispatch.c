@@ -21,15 +21,21 @@
 
 struct worker {
 	int sock;
-	unsigned serial;
+	uint64_t serial;
+	uid_t uid;
 	size_t slots;           /* sets that it takes more; plain form: always 1 */
+	size_t runs;            /* sets that it has taken, and not said to be done */
+	size_t owes;            /* acknowledgements that all workers of its uid owe, */
+	uint64_t turn;          /* and when one of them was last given something */
 	bool full;              /* its socket is: wait for POLLOUT */
 	int64_t crowded;        /* until then too many descriptors are in flight; no event tells */
 	bool gone;
+	bool over;              /* at end of file: nothing is queued any more */
 	bool broken;            /* nothing can be sent to it, but it may still say something */
 	bool given_up;          /* by us: it may still have what it has not acknowledged in its queue */
 	bool mute;              /* has never said how much it takes */
 	bool proved;            /* has said so, or was given something */
+	bool takes;             /* has acknowledged something */
 	int64_t greeted;
 	struct records in;
 };
@@ -40,12 +46,13 @@ struct ticket {
 	size_t next;            /* of a free place: the next one, counted from 1 */
 	bool acknowledged;      /* and kept only to be counted, or to be ended */
 	bool doubled;           /* a worker that it was taken back from has another copy in its queue */
-	unsigned worker;        /* serial, 0 for nobody yet */
+	bool returned;          /* by a worker */
+	uint64_t worker;        /* serial, 0 for nobody yet */
 	int64_t sent;
 	struct source source;
 };
 
-enum { CROWDED_MS = 20, PLACE_BITS = 20 };
+enum { CROWDED_MS = 20, PLACE_BITS = 20, SLOTS_MOST = 1 << PLACE_BITS };
 
 static void *grow(void *array, size_t count, size_t *room, size_t size)
 {
@@ -68,29 +75,33 @@ static int say(const struct worker *w, const struct record *r, const int *fd)
 int dispatch_add(struct dispatch *d, int sock)
 {
 	static const struct record hello = {.word = RECORD_HELLO};
+	struct peer peer = {.uid = NOBODY};
+	peer_of(sock, &peer);
 	struct worker *grown = grow(d->worker, d->workers, &d->worker_room, sizeof *grown);
 	if (grown) {
 		d->worker = grown;
 		struct worker *w = &grown[d->workers];
-		*w = (struct worker){.sock = sock, .serial = (unsigned)++d->last_id, .slots = d->plain,
+		*w = (struct worker){.sock = sock, .serial = ++d->last_id, .uid = peer.uid, .slots = d->plain,
 		                     .mute = !d->plain, .greeted = now()};
+		for (size_t i = 0; i < d->workers; i++)
+			if (d->worker[i].uid == w->uid) {
+				w->owes = d->worker[i].owes;
+				w->turn = d->worker[i].turn;
+			}
 		if (d->plain || say(w, &hello, NULL) == 0) {
 			d->workers++;
 			return 0;
 		}
 	}
-	int error = errno;
-	close(sock);
-	errno = error;
+	closer_close(d->closer, sock, peer.uid);
 	return -1;
 }
 
 size_t dispatch_of_uid(const struct dispatch *d, uid_t uid)
 {
-	struct peer peer;
 	size_t n = 0;
 	for (size_t i = 0; i < d->workers; i++)
-		n += peer_of(d->worker[i].sock, &peer) == 0 && peer.uid == uid;
+		n += d->worker[i].uid == uid;
 	return n;
 }
 
@@ -110,10 +121,10 @@ static bool can_take(const struct worker *w)
 size_t dispatch_slots(const struct dispatch *d)
 {
 	size_t slots = 0;
-	for (size_t i = 0; i < d->workers; i++)
+	for (size_t i = 0; i < d->workers && slots < SLOTS_MOST; i++)
 		if (can_take(&d->worker[i]))
 			slots += d->worker[i].slots;
-	return slots;
+	return slots < SLOTS_MOST ? slots : SLOTS_MOST;
 }
 
 size_t dispatch_room(const struct dispatch *d)
@@ -153,29 +164,57 @@ static struct ticket *ticket_new(struct dispatch *d)
 	return &d->ticket[i];
 }
 
-static void ticket_end(struct dispatch *d, struct ticket *t)
+/* Close our copy, which may be the last one. Whoever had another may have set SO_LINGER: W, where not NULL, and those
+ * that gave it back. */
+static void ticket_close(struct dispatch *d, struct ticket *t, const struct worker *w)
 {
 	if (t->fd != -1)
-		close(t->fd);
+		closer_close(d->closer, t->fd, t->returned ? NOBODY : w ? w->uid : geteuid());
+	t->fd = -1;
+}
+
+static void ticket_end(struct dispatch *d, struct ticket *t, const struct worker *w)
+{
+	ticket_close(d, t, w);
 	t->id = 0;
 	t->next = d->vacant;
 	d->vacant = (size_t)(t - d->ticket) + 1;
 }
 
-/* T waits no longer for an acknowledgement. */
+/* A connection waits no longer for an acknowledgement. */
 static void settled(struct dispatch *d)
 {
 	if (--d->pending == 0)
 		d->check = 0;
 }
 
-/* The one with the most free slots; among equals, each in turn. */
-static struct worker *freest(struct dispatch *d)
+/* UID's workers owe one acknowledgement MORE, or less. */
+static void owe(struct dispatch *d, uid_t uid, bool more)
+{
+	for (size_t i = 0; i < d->workers; i++)
+		if (d->worker[i].uid == uid)
+			d->worker[i].owes += more ? 1 : (size_t)-1;
+}
+
+/* Is A rather than B the one for T? One that has acknowledged something comes first where another worker has given T
+ * back; then a uid that owes less; then uids in turn: so promises alone keep nothing from others. Of one uid's
+ * workers the one with the most free slots. */
+static bool better(const struct ticket *t, const struct worker *a, const struct worker *b)
+{
+	if (t->returned && a->takes != b->takes)
+		return a->takes;
+	if (a->uid != b->uid && a->owes != b->owes)
+		return a->owes < b->owes;
+	return a->uid != b->uid ? a->turn < b->turn : a->slots > b->slots;
+}
+
+/* The best worker for T; among equals, each in turn. */
+static struct worker *best_for(struct dispatch *d, const struct ticket *t)
 {
 	struct worker *best = NULL;
 	for (size_t k = 0; k < d->workers; k++) {
 		struct worker *w = &d->worker[(d->turn + k) % d->workers];
-		if (can_take(w) && (!best || w->slots > best->slots))
+		if (can_take(w) && (!best || better(t, w, best)))
 			best = w;
 	}
 	if (best)
@@ -187,7 +226,7 @@ static struct worker *freest(struct dispatch *d)
 static bool hand(struct dispatch *d, struct ticket *t)
 {
 	struct worker *w;
-	while ((w = freest(d))) {
+	while ((w = best_for(d, t))) {
 		const struct record set = {.word = RECORD_SET, .fds = 1, .id = t->id};
 		int result = d->plain ? (rights_send(w->sock, &t->fd, 1, "", 1) == 1 ? 0 : -1) : say(w, &set, &t->fd);
 		if (result == -1) {
@@ -202,12 +241,16 @@ static bool hand(struct dispatch *d, struct ticket *t)
 		d->handed++;
 		d->waiting--;
 		w->proved = true;
+		for (size_t i = 0; i < d->workers; i++)
+			if (d->worker[i].uid == w->uid)
+				d->worker[i].turn = d->handed;
 		if (d->plain) {
 			settled(d);
-			ticket_end(d, t);
+			ticket_end(d, t, w);
 			return true;
 		}
 		w->slots--;
+		owe(d, w->uid, true);
 		t->worker = w->serial;
 		t->sent = now();
 		if (!d->check && d->patience != NEVER)
@@ -230,12 +273,15 @@ int dispatch_give(struct dispatch *d, int connection, const struct source *sourc
 	return 0;
 }
 
-/* Ticket T is to be handed on. */
-static void give_back(struct dispatch *d, struct ticket *t)
+/* Worker W has given T back. It gets another number: none is sent twice on a channel. */
+static void give_back(struct dispatch *d, const struct worker *w, struct ticket *t)
 {
+	t->id = ++d->last_id << PLACE_BITS | (size_t)(t - d->ticket);
 	t->worker = 0;
+	t->returned = true;
 	d->waiting++;
 	d->returned++;
+	owe(d, w->uid, false);
 }
 
 /* What worker W has not acknowledged is to be handed on. What it has is not our matter any more. */
@@ -246,53 +292,59 @@ static void take_back(struct dispatch *d, const struct worker *w)
 		if (!t->id || t->worker != w->serial)
 			continue;
 		if (t->acknowledged) {
-			ticket_end(d, t);
+			ticket_end(d, t, w);
 		} else {
 			t->doubled = t->doubled || w->given_up;
-			give_back(d, t);
+			give_back(d, w, t);
 		}
 	}
 }
 
-static void acknowledge(struct dispatch *d, struct ticket *t)
+static void acknowledge(struct dispatch *d, struct worker *w, struct ticket *t)
 {
 	settled(d);
+	owe(d, w->uid, false);
 	d->acknowledged++;
+	w->takes = true;
+	w->runs++;
 	t->acknowledged = true;
-	if (t->doubled)
-		return;
-	if (!d->track) {
-		ticket_end(d, t);
-		return;
-	}
-	close(t->fd);
-	t->fd = -1;
+	if (!t->doubled && d->track)
+		ticket_close(d, t, w);
+	else if (!t->doubled)
+		ticket_end(d, t, w);
 }
 
 /* The command of ticket T has ended. Where a stopped worker's queue holds the connection too, the client
  * would not see its end before that worker goes on: so it is ended here. */
-static void finish(struct dispatch *d, struct ticket *t)
+static void finish(struct dispatch *d, const struct worker *w, struct ticket *t)
 {
 	if (t->doubled)
 		shutdown(t->fd, SHUT_RDWR);
-	ticket_end(d, t);
+	ticket_end(d, t, w);
 }
 
-/* What worker W says of ticket ID. */
+/* W takes N sets more. */
+static void add_slots(struct worker *w, size_t n)
+{
+	w->slots = n < SLOTS_MOST && w->slots < SLOTS_MOST - n ? w->slots + n : SLOTS_MOST;
+}
+
+/* What worker W says of ticket ID. Of what it has taken not every number is known here, but the count. */
 static void answered(struct dispatch *d, struct worker *w, const struct record *r)
 {
 	size_t i = r->id & (((uint64_t)1 << PLACE_BITS) - 1);
-	struct ticket *t = i < d->tickets && d->ticket[i].id == r->id && d->ticket[i].worker == w->serial
+	struct ticket *t = r->id && i < d->tickets && d->ticket[i].id == r->id && d->ticket[i].worker == w->serial
 	                   ? &d->ticket[i] : NULL;
 	bool held = t && !t->acknowledged;
 	if (r->word == RECORD_TAKEN && held) {
-		acknowledge(d, t);
+		acknowledge(d, w, t);
 	} else if (r->word == RECORD_REFUSED && held) {
-		give_back(d, t);
-	} else if (r->word == RECORD_DONE && !held) {
-		w->slots++;
+		give_back(d, w, t);
+	} else if (r->word == RECORD_DONE && !held && w->runs) {
+		w->runs--;
+		add_slots(w, 1);
 		if (t)
-			finish(d, t);
+			finish(d, w, t);
 	}
 }
 
@@ -309,16 +361,17 @@ static void obey(struct dispatch *d, struct worker *w)
 	struct record r;
 	int got;
 	while ((got = records_next(&w->in, &r)) != 0) {
-		if (got == -1) {
+		bool answer = got == 1 && (r.word == RECORD_DONE || r.word == RECORD_TAKEN || r.word == RECORD_REFUSED);
+		if (!answer && (got == -1 || r.word != RECORD_SLOTS)) {
 			silence(w);
 			continue;
 		}
 		w->mute = false;
 		w->proved = true;
-		if (r.word == RECORD_SLOTS)
-			w->slots += r.slots;
-		else
+		if (answer)
 			answered(d, w, &r);
+		else
+			add_slots(w, r.slots);
 	}
 }
 
@@ -333,7 +386,9 @@ static void listen_to(struct dispatch *d, struct worker *w, bool all)
 			return;
 		if (fds.count)
 			silence(w); /* a worker has no descriptors for us */
+		closer_trim(d->closer, &fds, 0, w->uid);
 		fds_free(&fds);
+		w->over = n == 0;
 		w->gone = n <= 0 || (!d->plain && records_add(&w->in, data, (size_t)n, &fds) == -1);
 		if (!w->gone && !d->plain)
 			obey(d, w);
@@ -368,7 +423,10 @@ static void worker_end(struct dispatch *d, size_t i)
 	struct worker *w = &d->worker[i];
 	take_back(d, w);
 	d->turned_away += !w->proved;
-	close(w->sock);
+	if (w->over)
+		close(w->sock);
+	else
+		closer_close(d->closer, w->sock, w->uid);
 	records_free(&w->in);
 	*w = d->worker[--d->workers];
 }
@@ -446,7 +504,7 @@ void dispatch_close(struct dispatch *d)
 		worker_end(d, d->workers - 1);
 	for (size_t i = 0; i < d->tickets; i++)
 		if (d->ticket[i].id)
-			ticket_end(d, &d->ticket[i]);
+			ticket_end(d, &d->ticket[i], NULL);
 	free(d->worker);
 	free(d->ticket);
 	d->worker = NULL;

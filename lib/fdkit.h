@@ -385,7 +385,8 @@ ssize_t record_format(char *line, size_t size, const struct record *r);
  * caller's. ANSWERED: ask for an answer, to id 1. errno as rights_send_all; EMSGSIZE: too much text. */
 int set_send(int sock, const struct delivery *set, bool answered, int64_t deadline);
 
-/* Append what was received; the descriptors move. errno EPROTO: more than a line's worth. */
+/* Append what was received, once all that is whole was read; the descriptors move. errno EPROTO: more bytes or
+ * descriptors than one line can have. */
 int records_add(struct records *in, const char *data, size_t len, struct fds *fds);
 
 /* The next whole record: 1; 0 when there is none yet; -1 (EPROTO) for a line that is no record, or names
@@ -415,6 +416,7 @@ struct ticket;
 struct dispatch {
 	bool plain;             /* the workers speak the plain form: no slots, no acknowledgements */
 	bool track;             /* keep count of what runs, by source */
+	struct closer *closer;
 	int64_t patience;       /* ms that a worker has for an acknowledgement, NEVER for ever */
 	struct worker *worker;
 	size_t workers, worker_room;
@@ -424,7 +426,7 @@ struct dispatch {
 	size_t waiting;         /* connections that no worker has got, */
 	size_t pending;         /* or acknowledged */
 	int64_t check;          /* when to look for overdue acknowledgements, 0 for never */
-	size_t turn;
+	size_t turn;            /* the worker to look at first */
 	uint64_t last_id;
 	uint64_t handed, acknowledged, returned; /* figures */
 	uint64_t turned_away;   /* workers that went before they took anything */
@@ -456,7 +458,7 @@ size_t dispatch_from(const struct dispatch *d, const struct source *source);
 /* Free slots of all workers. */
 size_t dispatch_slots(const struct dispatch *d);
 
-/* Hand CONNECTION over to the freest worker, now or when there is one. It is the dispatcher's from
+/* Hand CONNECTION over to a worker that is free, now or when there is one. It is the dispatcher's from
  * here on, which closes its copy once a worker has acknowledged it; on -1 (ENOMEM) still the caller's. */
 int dispatch_give(struct dispatch *d, int connection, const struct source *source);
 

@@ -189,7 +189,8 @@ int records_add(struct records *in, const char *data, size_t len, struct fds *fd
 		in->end -= in->start;
 		in->start = 0;
 	}
-	if (in->end + len > RECORDS_ROOM) {
+	/* Only the line that has begun has descriptors here: so moving some from the front is never much work. */
+	if (in->end + len > RECORDS_ROOM || in->fds.count > FDS_PER_MESSAGE) {
 		errno = EPROTO;
 		return -1;
 	}
