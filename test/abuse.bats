@@ -160,6 +160,113 @@ other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of anothe
 	served
 }
 
+@test "workers that promise much and take nothing keep no connection from one that is free" {
+	other_uid
+	public
+	spawn fdserve -q -l -M 666 -a any --ack-timeout 60 -A addr 127.0.0.1:0 "$pub/s"
+	await_socket "$pub/s"
+	at=$(bound addr)
+	spawn as_other "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" promise "$pub/s" 10 >promised
+	eventually grep -q promised promised
+	spawn fdexec -q -c -j 1 "$pub/s" sh -c 'echo >>served; echo served'
+	# One that owes nothing comes first: at most one connection goes to a promise.
+	for i in 1 2 3 4 5 6; do
+		spawn talk "$at" >"reply.$i"
+		replied() { [ "$(cat reply.* | grep -cx served)" -ge $((i - 1)) ]; }
+		eventually replied
+	done
+}
+
+@test "what was taken back from a worker that promises goes to one that keeps its word" {
+	other_uid
+	public
+	spawn fdserve -q -l -M 666 -a any --ack-timeout 0.2 -A addr 127.0.0.1:0 "$pub/s"
+	await_socket "$pub/s"
+	at=$(bound addr)
+	spawn fdexec -q -c -j 4 "$pub/s" echo served
+	[ "$(talk "$at")" = served ]
+	spawn as_other "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" promise "$pub/s" 10 >promised
+	eventually grep -q promised promised
+	for i in 1 2 3 4 5 6 7 8; do
+		[ "$(talk "$at")" = served ]
+	done
+	# Ten channels, and at most one that came for each connection.
+	[ "$(grep -c promised promised)" -le 9 ]
+}
+
+@test "slots of workers are counted up to 1048576" {
+	spawn fdserve -v -l -A addr 127.0.0.1:0 s 2>log
+	await_socket s
+	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" promise s 3 >promised
+	eventually grep -q promised promised
+	figure() { kill -USR1 "${PIDS[0]}" && grep -q 'workers 3, slots 1048576$' log; }
+	eventually figure
+}
+
+@test "a worker that says done of what it has not taken gets no slot, and disturbs no connection of others" {
+	spawn fdserve -v -l -A addr 127.0.0.1:0 s 2>log
+	server=$pid
+	await_socket s
+	at=$(bound addr)
+	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" say s 'slots n=1' 'done id=7' 'done id=8' set 'taken id=%' \
+		'done id=%' done 'done id=%' done 'refused why=nothing' >said
+	spawn talk "$at" >first
+	eventually grep -q '^said' said
+	figure() { kill -USR1 "$server" && grep -q "$1" log; }
+	eventually figure 'acknowledged 1, .* workers 1, slots 1$'
+	kill "${PIDS[1]}"
+	spawn fdexec -q -c -j 4 s sh -c 'echo one; while [ ! -e go ]; do sleep 0.02; done; echo served'
+	eventually figure 'workers 1, slots 4$'
+	spawn talk "$at" >second
+	eventually grep -q one second
+	spawn talk "$at" >third
+	eventually grep -q one third
+	touch go
+	ended "${PIDS[4]}" 0
+	ended "${PIDS[5]}" 0            # each sees its end: no place was given twice
+	[ "$(cat second third | grep -cx served)" -eq 2 ]
+}
+
+@test "a set that was refused is sent again under another number" {
+	spawn fdserve -q -l -A addr 127.0.0.1:0 s
+	await_socket s
+	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" say s 'slots n=1' set 'refused id=% why=not now' 'slots n=1' set >said
+	spawn talk "$(bound addr)" >reply
+	eventually grep -q '^said' said
+	[ "$(grep -c '^fdkit/1 set ' said)" -eq 2 ]
+	[ "$(grep '^fdkit/1 set ' said | sort -u | wc -l)" -eq 2 ]
+}
+
+@test "a worker that says what is not a worker's to say loses its channel" {
+	spawn fdserve -q -l -A addr 127.0.0.1:0 s
+	await_socket s
+	for line in get list 'drop names=a' 'entry text=a' hello 'set fds=0' 'set id=1' 'slots n=x' 'slots n=99999999999' 'taken id=0' 'what is this'; do
+		spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" say s 'slots n=1' "$line" close >said
+		eventually grep -q '^said' said || { echo "still there: $line" && false; } >&2
+	done
+}
+
+@test "a worker that leaves a connection to a close that waits holds up nobody" {
+	other_uid
+	public
+	spawn fdserve -q -l -M 666 -a any -A addr 127.0.0.1:0 "$pub/s"
+	server=$pid
+	await_socket "$pub/s"
+	at=$(bound addr)
+	spawn as_other "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" linger "$pub/s" >taken
+	worker=$pid
+	spawn "$PYTHON" -c 'import signal, socket, sys
+host, port = sys.argv[1].split(":")
+s = socket.create_connection((host, int(port)))
+signal.pause()' "$at"
+	eventually grep -qx taken taken
+	kill "$worker"
+	spawn fdexec -q -c "$pub/s" echo served
+	[ "$(timeout $LIMIT socat -t 20 - "TCP:$at")" = served ]
+	kill "$server"
+	ended "$server" 0
+}
+
 @test "fdserve bears it all from the network" {
 	spawn fdserve -q -C 8 -A addr 127.0.0.1:0 -- sh -c 'echo served; cat >/dev/null' 2>err
 	server=$pid
