@@ -13,11 +13,13 @@
  * has all of it closed: what blocks would keep that open. */
 #include "fdkit.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -44,6 +46,8 @@ struct lane {
 struct closing {
 	_Atomic int running;            /* a supervisor */
 	_Atomic int left, swept;        /* the table is nobody's; nothing is in it */
+	_Atomic int next;               /* the number to close next, */
+	int last;                       /* up to this */
 	pid_t tool;
 	struct lane lane[LANES];
 };
@@ -108,12 +112,26 @@ static _Noreturn void work(struct lane *l, _Atomic int *place)
 
 static _Noreturn void sweep(struct closing *s)
 {
+	int fd;
 	never_linger();
-	if (syscall(SYS_close_range, 0U, ~0U, 0U) == -1)
-		for (long fd = 0, most = sysconf(_SC_OPEN_MAX); fd < most; fd++)
-			close((int)fd);
+	/* Kernel: what is closed is released when the system call returns: so one call for each, and not close_range(2). */
+	while ((fd = atomic_fetch_add(&s->next, 1)) <= s->last)
+		close(fd);
 	atomic_store(&s->swept, 1);
 	_exit(0);
+}
+
+/* The highest number in the table, or that can be. */
+static int last_number(void)
+{
+	int last = 0;
+	DIR *open = opendir("/proc/self/fd");
+	if (!open)
+		return (int)sysconf(_SC_OPEN_MAX);
+	for (const struct dirent *e; (e = readdir(open));)
+		last = atoi(e->d_name) > last ? atoi(e->d_name) : last;
+	closedir(open);
+	return last;
 }
 
 /* ---- the supervisor ---- */
@@ -171,6 +189,7 @@ static void rest(int ms)
 /* Nobody uses the table any more: close all of it, in spite of what blocks. */
 static _Noreturn void sweep_all(struct closing *s)
 {
+	s->last = last_number();
 	for (int i = 0; i < SWEEPERS && !atomic_load(&s->swept); i++) {
 		if (split(SIGCHLD) == 0)
 			sweep(s);
