@@ -1,34 +1,26 @@
 /* SPDX-License-Identifier: ISC */
 /* fdhold: keep named descriptors open for whoever asks for them. */
-#include "cli.h"
+#include "fdhold.h"
 
-#include <ctype.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-struct options {
-	struct cli cli;
-	struct command command; /* only for our own limit of descriptors */
-	struct endpoint at;
-	struct listening addresses;
-	struct allow put, get;
-	int64_t expire;
-	long most, most_per_uid; /* the latter 0 where it is not given */
-	bool nonblock, list;
-	const char *drop;
+enum {
+	PUT_PER_UID = 4096,
+	NAMES_PER_UID = 32768,  /* a quarter of what LISTEN_FDNAMES can hold: MAX_ARG_STRLEN, execve(2) */
+	ASKED_AT_ONCE = 16, ASKED_PER_UID = 4,
 };
-
-enum { PUT_PER_UID = 4096, ANSWERED_AT_ONCE = 64, ANSWERED_PER_UID = 32, ANSWER_MS = 30000, SENT_AT_ONCE = 16 };
 
 static struct options parse_options(int argc, char *argv[])
 {
@@ -51,6 +43,8 @@ static struct options parse_options(int argc, char *argv[])
 		default: break;
 		}
 	const char *arg = operand(argc, argv, "SOCKET");
+	if (strchr(arg, '=') && strcspn(arg, "=") < strcspn(arg, ":/@"))
+		errx(FAILED, "%s: SOCKET is missing before it (a file of that name is ./%s)", arg, arg);
 	check("", arg, endpoint_parse(&o.at, arg));
 	check_given(&o.cli, "buxAMRGQUWX", !o.list, "cannot be combined with --list");
 	check_given(&o.cli, "buxAMRGQUWXO", !o.drop, "cannot be combined with --drop");
@@ -79,8 +73,10 @@ static bool show(const struct options *o, const struct record *r)
 	if (r->word == RECORD_REFUSED)
 		errx(FAILED, "%s: refused: %s", o->at.arg, r->why ? r->why : "no reason given");
 	if (o->list && r->word == RECORD_ENTRY && r->text) {
-		for (size_t i = 0; i < r->text_len; i++)
-			putchar(iscntrl((unsigned char)r->text[i]) && r->text[i] != '\t' ? '?' : r->text[i]);
+		for (size_t i = 0, n; i < r->text_len; i += n ? n : 1) {
+			n = r->text[i] == '\t' ? 1 : printable_length(r->text + i, r->text_len - i);
+			fwrite(n ? r->text + i : "?", 1, n ? n : 1, stdout);
+		}
 		putchar('\n');
 		return false;
 	}
@@ -134,32 +130,23 @@ static int ask(struct options *o)
 
 /* ---- the store ---- */
 
-struct holder {
-	struct options *o;
-	struct store store;
-	struct inbox in;
-	struct jobs answering;  /* processes that answer what takes long */
-	int sigfd;
-	int watch;              /* epoll(7): signals, and hang-ups of what is held */
-};
-
-/* A held copy hides from everybody else that a connection's peer is gone: so it is looked for here.
- * Kernel: a socket that is not connected yet shows a hang-up as well, so those are left out. */
+/* A held copy hides from everybody else that a connection's peer is gone: so it is looked for here. Told once for each
+ * change: an error, such as a time in the error queue, is there as long as nobody reads it. */
 static void watch(const struct holder *h, const struct entry *e)
 {
-	int type = 0;
-	socklen_t len = sizeof type, any = 0;
-	struct epoll_event event = {.data.fd = e->fd};
-	if (getsockopt(e->fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type != SOCK_DGRAM &&
-	    getpeername(e->fd, &(struct sockaddr){0}, &any) == 0)
+	struct epoll_event event = {.events = EPOLLET, .data.fd = e->fd};
+	if (e->connected)
 		epoll_ctl(h->watch, EPOLL_CTL_ADD, e->fd, &event);
 }
 
 static void drop(struct holder *h, struct entry *e)
 {
 	/* Kernel: closing our copy would not end the watch while others have theirs (epoll(7)). */
-	epoll_ctl(h->watch, EPOLL_CTL_DEL, e->fd, NULL);
-	store_drop(&h->store, e);
+	if (e->connected)
+		epoll_ctl(h->watch, EPOLL_CTL_DEL, e->fd, NULL);
+	h->hung -= e->hung;
+	uid_t from = e->who.uid;
+	closer_close(&h->closer, store_drop(&h->store, e), from);
 }
 
 static const char *put(struct holder *h, const char *name, int fd, const struct peer *who, int64_t expires)
@@ -189,6 +176,7 @@ static const char *put_set(struct holder *h, struct delivery *d)
 		drop(h, store_find(&h->store, d->name[kept]));
 		d->fds.fd[kept] = d->fds.fd[--d->fds.count]; /* closed with the store's entry */
 	}
+	closer_trim(&h->closer, &d->fds, 0, d->peer.uid);
 	return why;
 }
 
@@ -201,110 +189,11 @@ static void take(struct holder *h, struct delivery *d)
 		    (unsigned long)d->peer.uid, why);
 	else
 		note(&h->o->cli, "%s: uid %lu put %zu", h->o->at.arg, (unsigned long)d->peer.uid, count);
-	if (d->id)
+	/* The plain form has this answer alone, and the connection's end. */
+	if (d->id || why)
 		inbox_answer(&h->in, d->connection, why ? RECORD_REFUSED : RECORD_TAKEN, d->id, why);
-	else if (why)
+	if (why && !d->id)
 		inbox_drop(&h->in, d->connection);
-}
-
-/* Has D's connection an answer under way, or its uid more than its share of them? Then it waits for none. */
-static bool answered_enough(const struct holder *h, const struct delivery *d)
-{
-	for (size_t i = 0; i < h->answering.used; i++)
-		if (h->answering.job[i].pid && h->answering.job[i].connection == d->connection)
-			return true;
-	return jobs_of(&h->answering, d->peer.uid) >= ANSWERED_PER_UID || h->answering.running == h->answering.limit;
-}
-
-/* Answer D in a process of its own, which may wait for its reader. True: we are that process. Who asks
- * again before it has read, or asks too much at once, loses the connection. */
-static bool in_child(struct holder *h, const struct delivery *d)
-{
-	pid_t pid = answered_enough(h, d) ? -1 : fork();
-	if (pid == 0)
-		signals_close(h->sigfd);
-	if (pid > 0)
-		jobs_add(&h->answering, &(struct job){.pid = pid, .uid = d->peer.uid, .connection = d->connection});
-	if (pid == -1) {
-		say(&h->o->cli, "%s: uid %lu asks for too much at once", h->o->at.arg, (unsigned long)d->peer.uid);
-		inbox_drop(&h->in, d->connection);
-	}
-	return pid == 0;
-}
-
-/* What D asks for, borrowed from the store. Returns what is missing, or NULL. */
-static const char *find_set(const struct holder *h, const struct delivery *d, struct delivery *set)
-{
-	bool all = !d->names;
-	size_t count = all ? h->store.count : d->names;
-	for (size_t i = 0; i < count; i++) {
-		const struct entry *e = all ? h->store.entry[i] : d->name[i] ? store_find(&h->store, d->name[i]) : NULL;
-		if (!e)
-			return d->name[i] ? d->name[i] : "";
-		if (fds_add(&set->fds, e->fd) == -1 || names_append(&set->name, i, e->name, 1) == -1)
-			return "";
-		set->names = i + 1;
-	}
-	return count ? NULL : "at all";
-}
-
-static void give(struct holder *h, const struct delivery *d)
-{
-	struct delivery set = {0};
-	char why[300] = "you may not get";
-	bool may = peer_allowed(&h->o->get, &d->peer, d->sock);
-	const char *missing = may ? find_set(h, d, &set) : "";
-	if (may && missing)
-		snprintf(why, sizeof why, "nothing named %s is held", missing);
-	if (missing) {
-		say(&h->o->cli, "%s: refused uid %lu: %s", h->o->at.arg, (unsigned long)d->peer.uid, why);
-		inbox_answer(&h->in, d->connection, RECORD_REFUSED, d->id, why);
-	} else {
-		/* One short record is sent as a whole or not at all; anything else may have to wait. */
-		if ((set.fds.count > SENT_AT_ONCE || set_send(d->sock, &set, false, now()) == -1) && in_child(h, d))
-			_exit(set_send(d->sock, &set, false, deadline_in(ANSWER_MS)) == -1);
-		note(&h->o->cli, "%s: uid %lu got %zu", h->o->at.arg, (unsigned long)d->peer.uid, set.fds.count);
-	}
-	set.fds.count = 0; /* the store's */
-	delivery_free(&set);
-}
-
-static void format_time(char *text, size_t len, time_t t)
-{
-	struct tm tm;
-	if (!gmtime_r(&t, &tm) || !strftime(text, len, "%Y-%m-%dT%H:%M:%SZ", &tm))
-		snprintf(text, len, "-");
-}
-
-/* An entry as --list shows it. */
-static void send_entry(int sock, const struct entry *e)
-{
-	char line[RECORD_MAX], text[5000], kind[4300], since[32], expires[32] = "-";
-	describe(e->fd, kind, sizeof kind);
-	format_time(since, sizeof since, (time_t)e->since);
-	if (e->expires != NEVER)
-		format_time(expires, sizeof expires, time(NULL) + (time_t)((e->expires - now()) / 1000));
-	int n = snprintf(text, sizeof text, "%s\t%s\t%s\tuid %lu\t%s", e->name, kind, since, (unsigned long)e->who.uid,
-	                 expires);
-	const struct record r = {.word = RECORD_ENTRY, .text = text, .text_len = (size_t)n};
-	ssize_t len = record_format(line, sizeof line, &r);
-	if (len == -1 || rights_send_all(sock, NULL, 0, line, (size_t)len, deadline_in(ANSWER_MS)) == -1)
-		_exit(1);
-}
-
-static void list(struct holder *h, const struct delivery *d)
-{
-	if (!peer_allowed(&h->o->get, &d->peer, d->sock)) {
-		inbox_answer(&h->in, d->connection, RECORD_REFUSED, d->id, "you may not list");
-		return;
-	}
-	if (!in_child(h, d))
-		return;
-	for (size_t i = 0; i < h->store.count; i++)
-		send_entry(d->sock, h->store.entry[i]);
-	char line[RECORD_MAX];
-	ssize_t len = record_format(line, sizeof line, &(struct record){.word = RECORD_TAKEN, .id = d->id});
-	_exit(rights_send_all(d->sock, NULL, 0, line, (size_t)len, deadline_in(ANSWER_MS)) == -1);
 }
 
 /* Whoever put it may drop it, and who rules the store. */
@@ -324,22 +213,76 @@ static void drop_named(struct holder *h, const struct delivery *d)
 	inbox_answer(&h->in, d->connection, why ? RECORD_REFUSED : RECORD_TAKEN, d->id, why);
 }
 
-/* The other side of what is held as FD has hung up. What is still to be read of it is kept. */
-static void hung_up(struct holder *h, int fd)
+/* ---- peers that are gone ---- */
+
+/* The other side of E has hung up, and so it is dropped, unless bytes are still to be read of it. */
+static void hung_up(struct holder *h, struct entry *e, bool unread)
+{
+	h->hung -= e->hung;
+	e->hung = false;
+	if (unread)
+		return;
+	say(&h->o->cli, "%s: %s hung up, dropped", h->o->at.arg, e->name);
+	drop(h, e);
+}
+
+static int any_unread(void *fd)
 {
 	int unread = 0;
+	return ioctl(*(int *)fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
+/* Have processes ask whether bytes are to be read of what has hung up. Kernel: FIONREAD of a TCP socket waits for its
+ * lock (tcp_ioctl), which somebody may hold who receives into memory that a FUSE file backs. */
+static void ask_unread(struct holder *h)
+{
+	for (size_t i = 0; h->hung && h->asked < ASKED_AT_ONCE && i < h->store.count; i++) {
+		struct entry *e = h->store.entry[i];
+		_Alignas(16) char stack[16384]; /* of the new process, which has a copy of our memory */
+		size_t asked = 0;
+		for (size_t k = 0; e->hung && !e->asked && k < h->store.count; k++)
+			asked += h->store.entry[k]->asked && h->store.entry[k]->who.uid == e->who.uid;
+		if (!e->hung || e->asked || asked >= ASKED_PER_UID)
+			continue;
+		pid_t pid = clone(any_unread, stack + sizeof stack, CLONE_FILES | SIGCHLD, &e->fd);
+		if (pid == -1)
+			return;
+		e->asked = pid;
+		h->asked++;
+	}
+}
+
+/* The process PID has ended. */
+static void answered(struct holder *h, pid_t pid, int status)
+{
 	size_t i = 0;
-	while (i < h->store.count && h->store.entry[i]->fd != fd)
+	if (pid == h->o->at.child) {
+		h->o->at.child = 0;
+		return;
+	}
+	h->asked--;
+	while (i < h->store.count && h->store.entry[i]->asked != pid)
 		i++;
 	if (i == h->store.count)
 		return;
-	struct entry *e = h->store.entry[i];
-	if (ioctl(fd, FIONREAD, &unread) == 0 && unread > 0) {
-		epoll_ctl(h->watch, EPOLL_CTL_DEL, fd, NULL);
+	h->store.entry[i]->asked = 0;
+	hung_up(h, h->store.entry[i], status != 0);
+}
+
+static void look_at(struct holder *h, const struct epoll_event *event)
+{
+	size_t i = 0;
+	while (i < h->store.count && h->store.entry[i]->fd != event->data.fd)
+		i++;
+	if (i == h->store.count || !(event->events & EPOLLHUP))
 		return;
+	struct entry *e = h->store.entry[i];
+	if (strncmp(e->kind, "unix", 4) == 0) {
+		hung_up(h, e, any_unread(&e->fd));
+	} else if (!e->hung) {
+		e->hung = true;
+		h->hung++;
 	}
-	say(&h->o->cli, "%s: %s hung up, dropped", h->o->at.arg, e->name);
-	drop(h, e);
 }
 
 /* Something to see on the watch. Returns a signal that asks us to end, or 0. */
@@ -347,19 +290,18 @@ static int look(struct holder *h)
 {
 	struct epoll_event event[64];
 	int n = epoll_wait(h->watch, event, 64, 0), sig = 0, status;
-	struct job ended;
 	for (int i = 0; i < n; i++) {
 		if (event[i].data.fd != h->sigfd) {
-			hung_up(h, event[i].data.fd);
+			look_at(h, &event[i]);
 			continue;
 		}
 		sig = signals_next(h->sigfd);
 		if (sig == SIGUSR1)
 			warnx("%s: holds %zu, connections %zu", h->o->at.arg, h->store.count, h->in.count);
-		while (sig == SIGCHLD && jobs_reap(&h->answering, &ended, &status))
-			if (status)
-				inbox_drop(&h->in, ended.connection);
+		for (pid_t pid; sig == SIGCHLD && (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+			answered(h, pid, status);
 	}
+	ask_unread(h);
 	return ends(sig) ? sig : 0;
 }
 
@@ -390,6 +332,23 @@ static void tell(const struct holder *h, enum inbox_event event, const struct de
 		say(&h->o->cli, "%s: uid %lu: %s", arg, uid, strerror(d->error));
 }
 
+/* Do what connection D asks for. */
+static void obey(struct holder *h, enum inbox_event event, struct delivery *d)
+{
+	if (answers_owed(h, d->connection)) {
+		note(&h->o->cli, "%s: uid %lu asks before it has read", h->o->at.arg, (unsigned long)d->peer.uid);
+		inbox_drop(&h->in, d->connection);
+	} else if (event == INBOX_DELIVERY) {
+		take(h, d);
+	} else if (d->error) {
+		inbox_answer(&h->in, d->connection, RECORD_REFUSED, d->id, "not a list of names");
+	} else if (d->request == RECORD_DROP) {
+		drop_named(h, d);
+	} else {
+		answers_begin(h, d);
+	}
+}
+
 /* Hold until a signal, which is returned. */
 static int hold(struct holder *h)
 {
@@ -397,24 +356,17 @@ static int hold(struct holder *h)
 	for (;;) {
 		expire(h);
 		int64_t until = h->o->expire == NEVER ? NEVER : store_deadline(&h->store);
-		enum inbox_event event = inbox_next(&h->in, &d, false, until);
+		enum inbox_event event = inbox_next(&h->in, &d, false, sooner(until, answers_go_on(h)));
 		int sig = event == INBOX_SIGNAL ? look(h) : 0;
 		if (sig)
 			return sig;
-		if (event == INBOX_DELIVERY)
-			take(h, &d);
-		else if (event == INBOX_REQUEST && d.error)
-			inbox_answer(&h->in, d.connection, RECORD_REFUSED, d.id, "not a list of names");
-		else if (event == INBOX_REQUEST && d.request == RECORD_GET)
-			give(h, &d);
-		else if (event == INBOX_REQUEST && d.request == RECORD_LIST)
-			list(h, &d);
-		else if (event == INBOX_REQUEST)
-			drop_named(h, &d);
+		if (event == INBOX_DELIVERY || event == INBOX_REQUEST)
+			obey(h, event, &d);
 		else if (event == INBOX_HELLO)
 			inbox_drop(&h->in, d.connection);
 		else
 			tell(h, event, &d);
+		closer_trim(&h->closer, &d.fds, 0, d.peer.uid);
 		delivery_free(&d);
 	}
 }
@@ -470,7 +422,9 @@ static void set_quotas(struct holder *h)
 {
 	size_t share = share_of_uid(), given = (size_t)h->o->most_per_uid;
 	h->store.most_per_uid = given ? given : 2 * share < PUT_PER_UID ? 2 * share : PUT_PER_UID;
+	h->store.names_per_uid = 8 * h->store.most_per_uid > NAMES_PER_UID ? 8 * h->store.most_per_uid : NAMES_PER_UID;
 	h->in.share = given > share ? given : share;
+	answers_share(h, share);
 }
 
 static void open_holder(struct holder *h, int adopted)
@@ -479,8 +433,7 @@ static void open_holder(struct holder *h, int adopted)
 	h->watch = epoll_create1(EPOLL_CLOEXEC);
 	h->sigfd = signals_open(true);
 	struct epoll_event event = {.events = EPOLLIN, .data.fd = h->sigfd};
-	if (h->watch == -1 || h->sigfd == -1 || epoll_ctl(h->watch, EPOLL_CTL_ADD, h->sigfd, &event) == -1 ||
-	    jobs_open(&h->answering, ANSWERED_AT_ONCE) == -1)
+	if (h->watch == -1 || h->sigfd == -1 || epoll_ctl(h->watch, EPOLL_CTL_ADD, h->sigfd, &event) == -1)
 		fail(o->at.arg);
 	adopt(h, adopted);
 	listening_open(&o->addresses, &o->cli, false);
@@ -536,8 +489,10 @@ int main(int argc, char *argv[])
 	int sig = hold(&h);
 	ready_notify("STOPPING=1");
 	tell_end(&h, sig);
-	inbox_close(&h.in);
+	/* A connection, or one in the queue, may hold what blocks: so they are closed with all else. */
+	o.at.fd = -1;
 	endpoint_close(&o.at);
 	address_file_remove(&o.addresses.file);
+	closer_end(&h.closer, true);
 	return 0;
 }

@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,16 +33,114 @@ struct entry *store_find(const struct store *s, const char *name)
 	return i < s->count && strcmp(s->entry[i]->name, name) == 0 ? s->entry[i] : NULL;
 }
 
+/* ---- what a descriptor is ----
+ *
+ * The server of a FUSE file answers when it likes, and so does whoever holds the lock of an Internet socket, by
+ * sending from memory that such a file backs. Kernel: statx(2) with AT_STATX_DONT_SYNC asks no server
+ * (fuse_update_get_attr), getsockopt(2) of SOL_SOCKET and poll(2) take no lock (sk_getsockopt, tcp_poll),
+ * getsockname(2) does (inet_getname), but for Unix sockets no lasting one. */
+
+/* FD's type, in the bits of st_mode; 0 if that cannot be told. */
+static mode_t type_of(int fd)
+{
+	/* linux/stat.h, which musl does not come with: struct statx, STATX_TYPE, AT_STATX_DONT_SYNC */
+	struct {
+		uint32_t mask, block;
+		uint64_t attributes;
+		uint32_t links, uid, gid;
+		uint16_t mode, rest[113];
+	} st;
+	_Static_assert(sizeof st == 256, "struct statx");
+	return syscall(SYS_statx, fd, "", AT_EMPTY_PATH | 0x4000, 1U, &st) == -1 ? 0 : st.mode & S_IFMT;
+}
+
+static int socket_option(int fd, int option)
+{
+	int value = 0;
+	socklen_t len = sizeof value;
+	return getsockopt(fd, SOL_SOCKET, option, &value, &len) == -1 ? -1 : value;
+}
+
+/* Kernel: a stream socket that is not connected yet, and one whose both directions are closed, show a hang-up. */
+static bool hung_up(int fd)
+{
+	struct pollfd p = {.fd = fd};
+	return poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
+}
+
+static void describe_socket(struct entry *e, int domain)
+{
+	static const char *const words[][3] = {{"unix-listener", "unix-connection", "unix-socket"},
+	                                       {"tcp-listener", "tcp-connection", "tcp-socket"}};
+	bool local = domain == AF_UNIX, inet = domain == AF_INET || domain == AF_INET6;
+	int protocol = socket_option(e->fd, SO_PROTOCOL), type = socket_option(e->fd, SO_TYPE);
+	const struct listener l = {.at = {.fd = e->fd, .kind = END_FD, .type = SOCK_STREAM}};
+	char name[4200];
+	if (local || (inet && protocol == IPPROTO_TCP)) {
+		bool listens = socket_option(e->fd, SO_ACCEPTCONN) == 1;
+		e->connected = !listens && type != SOCK_DGRAM && !hung_up(e->fd);
+		e->kind = words[!local][listens ? 0 : e->connected ? 1 : 2];
+	} else {
+		e->kind = inet && protocol == IPPROTO_UDP ? "udp-socket" : domain == AF_NETLINK ? "netlink-socket" : "socket";
+	}
+	if ((local || (inet && uid_trusted(e->who.uid))) && listener_name(&l, name, sizeof name) == 0) {
+		printable(name, strlen(name));
+		e->address = strdup(name);
+	}
+}
+
+static void describe(struct entry *e)
+{
+	int domain = socket_option(e->fd, SO_DOMAIN);
+	if (domain != -1) {
+		describe_socket(e, domain);
+		return;
+	}
+	mode_t type = type_of(e->fd);
+	e->kind = S_ISREG(type) ? "file" : S_ISFIFO(type) ? "pipe" : S_ISDIR(type) ? "directory" :
+	          !S_ISCHR(type) ? "other" : isatty(e->fd) ? "terminal" : "device";
+}
+
+/* ---- the store ---- */
+
+struct entry *store_after(const struct store *s, const char *name)
+{
+	size_t i = place_of(s, name);
+	i += i < s->count && strcmp(s->entry[i]->name, name) == 0;
+	return i < s->count ? s->entry[i] : NULL;
+}
+
+/* What UID has put, or NULL. */
+static struct owner *owner_of(const struct store *s, uid_t uid)
+{
+	size_t i = 0;
+	while (i < s->owners && s->owner[i].uid != uid)
+		i++;
+	return i < s->owners ? &s->owner[i] : NULL;
+}
+
+static struct owner *owner_add(struct store *s, uid_t uid)
+{
+	struct owner *grown = realloc(s->owner, (s->owners + 1) * sizeof *grown);
+	if (!grown)
+		return NULL;
+	s->owner = grown;
+	grown[s->owners] = (struct owner){.uid = uid};
+	return &grown[s->owners++];
+}
+
 static const char *refusal(const struct store *s, const char *name, uid_t uid)
 {
-	size_t of_uid = 0;
+	const struct owner *owner = owner_of(s, uid);
 	if (store_find(s, name))
 		return "the name is taken";
 	if (s->count >= s->most)
 		return "the store is full";
-	for (size_t i = 0; s->count >= s->most_per_uid && i < s->count; i++)
-		of_uid += s->entry[i]->who.uid == uid;
-	return of_uid >= s->most_per_uid ? "too many from that uid" : NULL;
+	if (owner && owner->entries >= s->most_per_uid)
+		return "too many from that uid";
+	if (!uid_trusted(uid) && (owner ? owner->bytes : 0) + strlen(name) + 1 > s->names_per_uid)
+		return "too long names from that uid";
+	return NULL;
 }
 
 const char *store_put(struct store *s, const char *name, int fd, const struct peer *who, int64_t expires)
@@ -58,26 +158,39 @@ const char *store_put(struct store *s, const char *name, int fd, const struct pe
 	}
 	struct entry *e = malloc(sizeof *e);
 	char *copy = strdup(name);
-	if (!e || !copy) {
+	struct owner *owner = owner_of(s, who->uid);
+	if (e && copy && !owner)
+		owner = owner_add(s, who->uid);
+	if (!e || !copy || !owner) {
 		free(e);
 		free(copy);
 		return "out of memory";
 	}
 	*e = (struct entry){.name = copy, .fd = fd, .who = *who, .since = time(NULL), .expires = expires};
+	describe(e);
 	size_t i = place_of(s, name);
 	memmove(s->entry + i + 1, s->entry + i, (s->count - i) * sizeof(void *));
 	s->entry[i] = e;
 	s->count++;
+	owner->entries++;
+	owner->bytes += strlen(name) + 1;
 	return NULL;
 }
 
-void store_drop(struct store *s, struct entry *e)
+int store_drop(struct store *s, struct entry *e)
 {
 	size_t i = place_of(s, e->name);
+	int fd = e->fd;
 	memmove(s->entry + i, s->entry + i + 1, (--s->count - i) * sizeof(void *));
-	close(e->fd);
+	struct owner *owner = owner_of(s, e->who.uid);
+	owner->entries--;
+	owner->bytes -= strlen(e->name) + 1;
+	if (!owner->entries)
+		*owner = s->owner[--s->owners];
+	free(e->address);
 	free(e->name);
 	free(e);
+	return fd;
 }
 
 int64_t store_deadline(const struct store *s)
@@ -86,34 +199,4 @@ int64_t store_deadline(const struct store *s)
 	for (size_t i = 0; i < s->count; i++)
 		next = sooner(next, s->entry[i]->expires);
 	return next;
-}
-
-static void describe_socket(int fd, char *text, size_t len)
-{
-	int domain = 0, type = 0, listens = 0;
-	socklen_t size = sizeof domain;
-	char name[4200] = "";
-	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
-	getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
-	getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size);
-	const struct listener l = {.at = {.fd = fd, .kind = END_FD, .type = SOCK_STREAM}};
-	listener_name(&l, name, sizeof name);
-	const char *family = domain == AF_UNIX ? "unix" : type == SOCK_DGRAM ? "udp" : "tcp";
-	for (char *c = name; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
-	snprintf(text, len, "%s%s%s%s", family, listens ? "-listener" : type == SOCK_DGRAM ? "-socket" : "-connection",
-	         *name ? " " : "", name);
-}
-
-void describe(int fd, char *text, size_t len)
-{
-	struct stat st;
-	if (fstat(fd, &st) == -1)
-		snprintf(text, len, "unknown");
-	else if (S_ISSOCK(st.st_mode))
-		describe_socket(fd, text, len);
-	else
-		snprintf(text, len, "%s", S_ISREG(st.st_mode) ? "file" : S_ISFIFO(st.st_mode) ? "pipe" : S_ISDIR(st.st_mode) ?
-		         "directory" : isatty(fd) ? "terminal" : S_ISCHR(st.st_mode) ? "device" : "other");
 }

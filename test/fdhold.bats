@@ -127,7 +127,7 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 
 @test "--all of an empty store: 125 and a line" {
 	holder s
-	wrong 's: ' fdrecv -c --all s true
+	wrong 'the store is empty' fdrecv -c --all s true
 }
 
 @test "listening sockets are blocking as systemd's are, and non-blocking with --nonblock" {
@@ -199,7 +199,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 @test "a set with a descriptor that has no name is refused, with or without others that have one" {
 	holder s 2>log
 	before=$(open_fds "$pid")
-	fdsend s 0 || [ $? -eq 125 ]            # the plain form has no answer
+	wrong 'a name is missing' fdsend s 0
 	eventually grep -q '^fdhold: s: .*name' log
 	held
 	wrong name fdsend s a=0 1
@@ -228,6 +228,36 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	since=$(date -d "$(awk -F '\t' '$1 == "web" { print $3 }' list)" +%s)
 	now=$(date +%s)
 	((since <= now && since > now - 60))
+}
+
+@test "--list tells sockets that are neither connected nor listening, and those of other families" {
+	holder s
+	"$PYTHON" -c 'import socket, subprocess
+socks = {"netlink": socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0), "fresh": socket.socket(),
+         "bound": socket.socket(), "unix": socket.socket(socket.AF_UNIX), "dgram": socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0]}
+socks["bound"].bind(("127.0.0.1", 0))
+subprocess.run(["fdsend", "s", *("%s=%d" % (name, sock.fileno()) for name, sock in socks.items())],
+               pass_fds=[sock.fileno() for sock in socks.values()], check=True)'
+	fdhold --list s | cut -f 1,2 >list
+	grep -x 'netlink	netlink-socket' list
+	grep 'fresh	tcp-socket' list
+	grep -E '^bound	tcp-socket 127\.0\.0\.1:[1-9]' list
+	grep 'unix	unix-socket' list
+	grep 'dgram	unix-socket' list
+}
+
+@test "--list shows no control character of a socket's name, nor of what a store says" {
+	holder s
+	"$PYTHON" -c 'import socket, subprocess
+l = socket.socket(socket.AF_UNIX)
+l.bind("\0fdkit\u009b31m\x1b\n")
+l.listen()
+subprocess.run(["fdsend", "s", "a=%d" % l.fileno()], pass_fds=[l.fileno()], check=True)'
+	[ "$(fdhold --list s | cut -f 1,2)" = $'a\tunix-listener unix:@fdkit??31m??' ]
+	printf '%s\n' 'fdkit/1 entry text=a%09b%C2%9B%1B%0Ac' 'fdkit/1 taken id=1' >lines
+	spawn socat UNIX-LISTEN:t 'SYSTEM:read -r _; cat lines'
+	await_socket t
+	[ "$(fdhold --list t)" = $'a\tb????c' ]
 }
 
 @test "--drop closes the one, and says so when there is none" {
@@ -375,6 +405,163 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	[ "$(fdhold --list "$pub/s" | cut -f 1 | paste -sd ' ')" = 'a c' ]
 }
 
+@test "the names of one uid may have 32768 bytes, or 8 for each of --max-per-uid" {
+	need_root
+	public
+	spawn fdhold -M 666 -a nobody -A ready "$pub/s"
+	eventually test -e ready
+	long() { printf "%0250d=0\n" $(seq "$1" "$2"); }
+	mapfile -t names < <(long 1 130)
+	as_other fdsend "$pub/s" "${names[@]}"
+	refused_other fdsend "$pub/s" "$(long 131 131)" 2>told
+	one_line told 'too long names'
+	fdsend "$pub/s" "$(long 131 131)"
+	spawn fdhold -M 666 -a nobody --max-per-uid 8192 -A ready2 "$pub/t"
+	eventually test -e ready2
+	mapfile -t names < <(long 1 200)
+	as_other fdsend "$pub/t" "${names[@]}"
+}
+
+# ---- clients that ask and do not read ----
+
+@test "who does not read a list keeps open nothing that others have closed" {
+	holder s web=127.0.0.1:0
+	at=$(port web ready)
+	mapfile -t names < <(printf "%0250d=0\n" $(seq 3000))
+	fdsend s "${names[@]}"
+	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/asks.py" s 'list id=1' 1 >asked
+	eventually grep -q asked asked
+	held "$(fdhold --list s | cut -f 1 | paste -sd ' ')"            # it was looked at before this
+	fdhold --drop web s
+	free() { ! listening "$at"; }
+	eventually free
+	"$PYTHON" -c 'import socket
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(5)
+s.connect("s")
+s.shutdown(socket.SHUT_WR)
+assert not s.recv(1)'
+}
+
+@test "of 4096 descriptors, or a quarter of the table, that one uid leaves unread others notice nothing" {
+	need_root
+	public
+	spawn as_other bash -c 'ulimit -n 200; exec "$@"' sh fdhold -M 666 -a any -A "$pub/ready" "$pub/s" "web=unix:$pub/u"
+	eventually test -e "$pub/ready"
+	for _ in 1 2 3; do
+		spawn setpriv --reuid 65533 --clear-groups "$PYTHON" "$BATS_TEST_DIRNAME/peers/asks.py" "$pub/s" get 250 >asked
+		eventually grep -q asked asked
+		exits 0 fdrecv -c -a 65534 -t 5 -f web "$pub/s" true
+		kill "$pid"                     # which gives back what it has in its queue
+		ended "$pid"
+		eventually exits 0 setpriv --reuid 65533 --clear-groups fdrecv -c -a 65534 -t 5 -f web "$pub/s" true
+	done
+}
+
+@test "who asks on while an answer is not sent in full loses the connection, and nobody else" {
+	holder -v s web=127.0.0.1:0 2>log
+	mapfile -t names < <(printf "%0250d=0\n" $(seq 3000))
+	fdsend s "${names[@]}"
+	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/asks.py" s 'list id=1' 20 >asked
+	eventually grep -q 'asks before it has read' log
+	exits 0 fdrecv -c -t 10 -f web s true
+}
+
+# ---- descriptors that hold up whoever closes or looks at them ----
+
+# stuck WORD...: stuck.py as another uid, in the background; a set with names=a is sent, or said to be.
+stuck() { spawn as_other "$PYTHON" "$BATS_TEST_DIRNAME/peers/stuck.py" "$@" >>sent; }
+
+# fuse OPERATION...: $pub/m/file is a file whose server does not answer these.
+fuse() {
+	need_root
+	[ -w /dev/fuse ] || skip "no /dev/fuse"
+	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/stuck.py" mount "$pub/m" "$@" >mounted
+	eventually grep -q ready mounted
+}
+
+# soon COMMAND [ARG...]: it succeeds, where nothing holds it up.
+soon() { exits 0 timeout 5 "$@"; }
+
+@test "a file whose server answers nothing is put, listed, got, refused, dropped and expires; nobody waits" {
+	need_root
+	public
+	fuse FLUSH GETATTR POLL
+	spawn fdhold -M 666 -a any -x 3600 -A addr "$pub/s" web=127.0.0.1:0 2>log
+	store=$pid
+	at=$(bound addr)
+	set='fdkit/1 set fds=1 id=1 names=%s\\n'
+	# shellcheck disable=SC2059
+	for name in a b web; do
+		stuck send "$pub/m/file" "$pub/s" 1 "$(printf "$set" $name)"
+	done
+	stuck send "$pub/m/file" "$pub/s" 1     # without a name: refused
+	listed() { [ "$(timeout 5 fdhold --list "$pub/s" | cut -f 1,2 | paste -sd ' ')" = "$1" ]; }
+	eventually listed $'a\tfile b\tfile web\ttcp-listener '"${at#web=}"
+	eventually grep -q 'the name is taken' log
+	eventually grep -q 'a name is missing' log
+	soon fdhold --drop a "$pub/s"
+	soon fdrecv -c -f web "$pub/s" true
+	soon fdsend "$pub/s" c=0
+	listed $'b\tfile c\tdevice web\ttcp-listener '"${at#web=}"
+	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/asks.py" "$pub/s" >honest
+	honest=$pid
+	eventually grep -q there honest
+	kill "$store"
+	ended "$store" 0
+	ended "$honest" 0
+	free() { ! listening "${at##*:}"; }
+	eventually free
+	soon fdhold -t 1 --list "$pub/s" || [ "$status" -eq 125 ]
+	spawn fdhold -A addr2 "$pub/s" "$at"
+	bound addr2
+}
+
+@test "-x: such a file expires, and so does one in a set that ends in the middle" {
+	need_root
+	public
+	fuse FLUSH
+	spawn fdhold -M 666 -a any -x 0.2 -A addr "$pub/s" web=127.0.0.1:0 2>log
+	bound addr
+	stuck send "$pub/m/file" "$pub/s" 1 'fdkit/1 set fds=1 id=1 names=a\n'
+	eventually grep -q 'a expired' log
+	soon fdrecv -c -f web "$pub/s" true
+}
+
+@test "a TCP socket that lingers is dropped, and TERM ends the store, at once" {
+	need_root
+	public
+	spawn fdhold -M 666 -a any -A addr "$pub/s" web=127.0.0.1:0 2>log
+	store=$pid
+	bound addr
+	for name in a b; do
+		stuck send linger "$pub/s" 1 "fdkit/1 set fds=1 id=1 names=$name\\n"
+	done
+	eventually lines sent 2
+	soon fdhold --drop a "$pub/s"
+	soon fdrecv -c -f web "$pub/s" true
+	kill "$store"
+	eventually gone "$store"
+	ended "$store" 0
+}
+
+@test "a TCP socket whose lock is held is put and listed; nobody waits" {
+	need_root
+	public
+	fuse READ
+	spawn fdhold -M 666 -a any -A addr "$pub/s" web=127.0.0.1:0
+	store=$pid
+	bound addr
+	stuck send "locked:$pub/m/file" "$pub/s" 1 'fdkit/1 set fds=1 id=1 names=a\n'
+	eventually grep -q sent sent
+	listed() { [ "$(timeout 5 fdhold --list "$pub/s" | cut -f 1 | paste -sd ' ')" = 'a web' ]; }
+	eventually listed
+	soon fdhold --drop a "$pub/s"
+	soon fdrecv -c -f web "$pub/s" true
+	kill "$store"
+	ended "$store" 0
+}
+
 # ---- adoption ----
 
 @test "LISTEN_FDS is adopted at the start, with its names" {
@@ -513,6 +700,42 @@ c.sendall(b"hello\n")'
 	grep '^fdhold: s: unix-close ' log
 	held web
 	eventually has "${PIDS[0]}" "$before"
+}
+
+@test "a TCP connection whose peer has closed is dropped when it is reset, and kept while bytes are left" {
+	holder s 2>log
+	spawn "$PYTHON" -c "$connections" tcp-close tcp-unread
+	eventually grep -q 'tcp-unread' <(eventually held tcp-close tcp-unread; fdhold --list s)
+	for name in tcp-close tcp-unread; do
+		fdrecv -c -f $name s sh -c 'echo to nobody >&3'
+	done
+	eventually grep -q '^fdhold: s: tcp-close hung up' log
+	held tcp-unread
+}
+
+@test "a connection with nothing but an error to tell is kept, and costs nothing" {
+	need_strace
+	holder s 2>log
+	# A time in the error queue of the sender, as SO_TIMESTAMPING has it: POLLERR, and the connection lives.
+	spawn "$PYTHON" -c 'import select, signal, socket, subprocess
+listener = socket.create_server(("127.0.0.1", 0))
+sock = socket.create_connection(listener.getsockname())
+peer = listener.accept()[0]
+subprocess.run(["fdsend", "s", "a=%d" % sock.fileno()], pass_fds=[sock.fileno()], check=True)
+sock.setsockopt(socket.SOL_SOCKET, 37, 2 | 16)
+sock.sendall(b"x")
+poll = select.poll()
+poll.register(sock, 0)
+assert poll.poll(5000)[0][1] == select.POLLERR
+print("error", flush=True)
+signal.pause()' >error
+	eventually grep -q error error
+	held a
+	store=${PIDS[0]}
+	quiet() { timeout 0.5 strace -o trace -p "$store" 2>/dev/null || true; [ "$(grep -c ' = ' trace)" -le 2 ]; }
+	eventually quiet
+	held a
+	[ ! -s log ]
 }
 
 @test "not while bytes are left to be read, and not for half a close" {
@@ -703,14 +926,25 @@ signal.pause()' >flood
 	held web
 }
 
+@test "exec: a COMMAND that has ended is not sent a signal" {
+	need_strace
+	spawn strace -f -qq -e trace=kill -o trace fdhold 'exec:true' web=127.0.0.1:0 2>log
+	tracer=$pid
+	started() { read -ra store <<<"$(children "$tracer")" && grep -q fdhold "/proc/${store[0]}/comm"; }
+	eventually started
+	PIDS+=("${store[0]}")
+	eventually childless "${store[0]}"
+	kill "${store[0]}"
+	ended "$tracer" 0
+	run ! grep -F 'kill(' trace
+}
+
 # ---- many ----
 
 # bats test_tags=heavy
 @test "10,000 puts, gets and drops by clients of which some are killed in the middle" {
 	holder s 2>log
 	store=$pid
-	fdsend s first=0
-	fdhold --drop first s
 	before=$(open_fds "$store")
 	for seed in 1 2 3 4; do
 		spawn "$PYTHON" "$BATS_TEST_DIRNAME/puts.py" s 2500 $seed >"names$seed" 2>"trouble$seed"
@@ -745,9 +979,10 @@ for i, name in enumerate(os.environ["LISTEN_FDNAMES"].split(":")):
 	ms() { echo $((($(date +%s%N) - $1) / 1000000)); }
 	mapfile -t names < <(seq 0 $((count - 1)) | awk '{ print "n" $1 "=" $1 + 3 }')
 	holder --max-per-uid 20000 s
+	before=$(open_fds "$pid")
 	fdsend s warm=0
 	fdhold --drop warm s
-	before=$(open_fds "$pid")
+	eventually has "$pid" "$before"
 	memory=$(memory "$pid")
 	start=$(date +%s%N)
 	"$PYTHON" -c "$with_many" $count fdsend -t 60 s "${names[@]}"
@@ -802,6 +1037,8 @@ for i, name in enumerate(os.environ["LISTEN_FDNAMES"].split(":")):
 
 @test "wrong calls: one line, 125, nothing created" {
 	wrong SOCKET fdhold
+	wrong ./web=127.0.0.1:0 fdhold web=127.0.0.1:0
+	wrong ./api=unix:u fdhold api=unix:u web=127.0.0.1:0
 	wrong SOCKET fdhold --list
 	wrong s fdhold --list s too-many
 	wrong SOCKET fdhold --drop web

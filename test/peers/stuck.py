@@ -7,6 +7,8 @@ stuck.py mount DIRECTORY OPERATION...    mount a FUSE file system with one file,
 stuck.py send WHAT PATH [COUNT [BYTES]]  connect to PATH and send, in one message, COUNT (1) descriptors of WHAT:
                                            linger: a TCP socket with SO_LINGER set and unsent data
                                            pipe: the reading end of a pipe whose lock is held (a splice that waits)
+                                           locked:FILE: a TCP socket whose lock is held, by receiving into memory that
+                                             FILE backs, on a mount that never answers READ; the peer has reset it
                                            a path: that file, opened to read
                                          beside BYTES (one NUL; Python's escapes count), keep no copy of them,
                                          say "sent", and keep the connection
@@ -21,6 +23,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 
 OPERATIONS = {1: "LOOKUP", 3: "GETATTR", 4: "SETATTR", 14: "OPEN", 15: "READ", 16: "WRITE", 18: "RELEASE", 25: "FLUSH",
               26: "INIT", 27: "OPENDIR", 28: "READDIR", 29: "RELEASEDIR", 36: "INTERRUPT", 2: "FORGET", 39: "IOCTL",
@@ -120,11 +123,34 @@ def locked_pipe():
     return out
 
 
+def locked(path):
+    """Kernel: tcp_recvmsg has the socket's lock while it copies, and so while a page is read in."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    sock = socket.create_connection(listener.getsockname())
+    peer = listener.accept()[0]
+    peer.sendall(b"x" * 100)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+    file = os.open(path, os.O_RDWR)
+    kept.append(file)
+    libc.mmap.restype = ctypes.c_void_p
+    page = libc.mmap(None, ctypes.c_size_t(4096), 3, 2, file, ctypes.c_long(0))
+    copy = os.dup(sock.fileno())
+    thread = threading.Thread(target=lambda: libc.recv(copy, ctypes.c_void_p(page), ctypes.c_size_t(100), 0), daemon=True)
+    thread.start()
+    # Where a system call whose second argument is the page waits: recv has something to copy, so it waits for the page.
+    while open(f"/proc/self/task/{thread.native_id}/syscall").read().split()[2:3] != [hex(page)]:
+        time.sleep(0.01)
+    return sock.detach()
+
+
 kept = []
 
 
 def send(what, path, count="1", data="\\0", then="keep"):
     make = {"linger": linger, "pipe": locked_pipe}.get(what, lambda: os.open(what, os.O_RDONLY))
+    if what.startswith("locked:"):
+        make = lambda: locked(what.partition(":")[2])
     fds = [make() for _ in range(int(count))]
     sock = socket.socket(socket.AF_UNIX)
     address = "\0" + path[1:] if path.startswith("@") else path
@@ -135,7 +161,7 @@ def send(what, path, count="1", data="\\0", then="keep"):
     else:
         sock.connect(address)
     socket.send_fds(sock, [data.encode().decode("unicode_escape").encode("latin-1")], fds)
-    # What is closed here is in flight, or received, so that its end is somebody else's.
+    # What is closed here is in flight, or received, so that its end is somebody else's; a FUSE file's close waits here.
     for fd in fds:
         os.close(fd)
     if then == "drop":
