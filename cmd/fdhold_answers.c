@@ -86,11 +86,8 @@ static enum progress give_some(struct holder *h, struct reader *r)
 	int fd[FDS_PER_MESSAGE];
 	char names[NAMES_ROOM], line[NAMES_ROOM + 100];
 	const char *after = r->after;
-	size_t n = 0, len = 0, unread = unread_by(h, r->uid), most = h->share > unread ? h->share - unread : 0;
+	size_t n = 0, len = 0, most = h->share < FDS_PER_MESSAGE ? h->share : FDS_PER_MESSAGE;
 	const struct entry *e;
-	if (!most)
-		return SEND_LATER;
-	most = most < FDS_PER_MESSAGE ? most : FDS_PER_MESSAGE;
 	while ((e = next_entry(h, r, after, n)) && n < most && len + strlen(e->name) + 2 < sizeof names) {
 		len += (size_t)sprintf(names + len, "%s%s", n ? "," : "", e->name);
 		fd[n++] = e->fd;
@@ -99,6 +96,8 @@ static enum progress give_some(struct holder *h, struct reader *r)
 	/* What was promised with `more`, or asked for, has been dropped meanwhile. */
 	if (!n || (!e && r->name && r->next + n < r->names))
 		return SEND_NEVER;
+	if (unread_by(h, r->uid) + n > h->share)
+		return SEND_LATER;
 	const struct record set = {.word = RECORD_SET, .fds = n, .more = e, .names = names};
 	ssize_t length = record_format(line, sizeof line, &set);
 	enum progress result = length == -1 ? SEND_NEVER : send_line(r, fd, n, line, (size_t)length);
