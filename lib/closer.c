@@ -129,7 +129,8 @@ static int last_number(void)
 	if (!open)
 		return (int)sysconf(_SC_OPEN_MAX);
 	for (const struct dirent *e; (e = readdir(open));)
-		last = atoi(e->d_name) > last ? atoi(e->d_name) : last;
+		if (strtol(e->d_name, NULL, 10) > last)
+			last = (int)strtol(e->d_name, NULL, 10);
 	closedir(open);
 	return last;
 }

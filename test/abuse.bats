@@ -4,6 +4,7 @@
 # those that it connects to. rude.py has the abuses, each in words; here is who has to bear which.
 # What stands in '...' is for the shell that COMMAND is; the helper sets pid and the like.
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
+# shellcheck disable=SC2317  # eventually calls them
 load helper
 
 # A good client is served while a rude one is there. It takes some 10 ms; the limit is for a machine that is
@@ -209,7 +210,7 @@ other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of anothe
 	await_socket s
 	at=$(bound addr)
 	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" say s 'slots n=1' 'done id=7' 'done id=8' set 'taken id=%' \
-		'done id=%' done 'done id=%' done 'refused why=nothing' >said
+		'done id=%' 'done' 'done id=%' 'done' 'refused why=nothing' >said
 	spawn talk "$at" >first
 	eventually grep -q '^said' said
 	figure() { kill -USR1 "$server" && grep -q "$1" log; }

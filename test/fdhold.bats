@@ -72,6 +72,9 @@ refused_other() {
 	[ "$status" -eq 125 ] || { echo "status $status, not 125: $*" >&2; return 1; }
 }
 
+# free PORT: nobody listens there; for eventually.
+free() { ! listening "$1"; }
+
 # port NAME FILE: the port after NAME= in an address file.
 port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 
@@ -433,8 +436,7 @@ subprocess.run(["fdsend", "s", "a=%d" % l.fileno()], pass_fds=[l.fileno()], chec
 	eventually grep -q asked asked
 	held "$(fdhold --list s | cut -f 1 | paste -sd ' ')"            # it was looked at before this
 	fdhold --drop web s
-	free() { ! listening "$at"; }
-	eventually free
+	eventually free "$at"
 	"$PYTHON" -c 'import socket
 s = socket.socket(socket.AF_UNIX)
 s.settimeout(5)
@@ -510,8 +512,7 @@ soon() { exits 0 timeout 5 "$@"; }
 	kill "$store"
 	ended "$store" 0
 	ended "$honest" 0
-	free() { ! listening "${at##*:}"; }
-	eventually free
+	eventually free "${at##*:}"
 	soon fdhold -t 1 --list "$pub/s" || [ "$status" -eq 125 ]
 	spawn fdhold -A addr2 "$pub/s" "$at"
 	bound addr2
@@ -930,11 +931,11 @@ signal.pause()' >flood
 	need_strace
 	spawn strace -f -qq -e trace=kill -o trace fdhold 'exec:true' web=127.0.0.1:0 2>log
 	tracer=$pid
-	started() { read -ra store <<<"$(children "$tracer")" && grep -q fdhold "/proc/${store[0]}/comm"; }
+	started() { read -ra traced <<<"$(children "$tracer")" && grep -q fdhold "/proc/${traced[0]}/comm"; }
 	eventually started
-	PIDS+=("${store[0]}")
-	eventually childless "${store[0]}"
-	kill "${store[0]}"
+	PIDS+=("${traced[0]}")
+	eventually childless "${traced[0]}"
+	kill "${traced[0]}"
 	ended "$tracer" 0
 	run ! grep -F 'kill(' trace
 }

@@ -11,7 +11,7 @@ SEND='fcntl fcntl fcntl fcntl stat socket connect getsockopt sendmsg shutdown po
 # fdrecv -i SOCKET COMMAND, until COMMAND is executed
 RECEIVE='fcntl fcntl fcntl rt_sigaction rt_sigaction prlimit64 rt_sigaction rt_sigaction rt_sigaction rt_sigprocmask signalfd4 socket umask fchmod bind umask stat listen poll accept4 getsockopt poll recvmsg close stat unlink close rt_sigprocmask close getsockname dup3 rt_sigprocmask execve'
 # a connection: fdserve with a worker, from where it hands one over to where it hands over the next
-SERVE='sendmsg accept4 poll recvmsg close poll recvmsg poll accept4'
+SERVE='sendmsg accept4 poll recvmsg getsockopt getsockopt close poll recvmsg poll accept4'
 # a connection: fdexec, from starting a process to starting the next, and the process that becomes COMMAND
 WORK='clone close poll read wait4 sendmsg wait4 poll recvmsg getsockname getpeername'
 WORK_CHILD='sendto dup3 dup3 rt_sigprocmask execve'
