@@ -258,7 +258,8 @@ static bool accept_one(struct inbox *in, struct delivery *d, enum inbox_event *e
 static void turn_away(struct inbox *in, size_t i, const char *why, struct delivery *d)
 {
 	const struct connection *c = &in->connection[i];
-	answer(c, &(struct record){.word = RECORD_REFUSED, .why = why});
+	if (!d->text) /* a refusal is not answered by another */
+		answer(c, &(struct record){.word = RECORD_REFUSED, .why = why});
 	d->peer = c->peer;
 	connection_end(in, i);
 }

@@ -126,6 +126,9 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 	wrong nope fdrecv -c -f web,nope s touch started
 	[ ! -e started ]
 	eventually grep -q '^fdhold: s: .*nope' log
+	wrong other fdrecv -c -f other s true
+	eventually grep -q '^fdhold: s: .*other' log
+	run ! grep 'Permission denied' log              # the refusal is not refused
 }
 
 @test "--all of an empty store: 125 and a line" {
