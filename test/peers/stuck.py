@@ -73,7 +73,9 @@ def mount(directory, *never):
     if libc.mount(b"stuck", directory.encode(), b"fuse", 0, data):
         sys.exit(f"{directory}: {os.strerror(ctypes.get_errno())}")
     # The end of this process ends the file system: whoever waits for an answer gets an error.
-    for sig in signal.SIGTERM, signal.SIGINT, signal.SIGHUP:
+    # It comes by itself in the end, since a process that is stuck in exec(2) holds up whoever reads its /proc/PID/stat.
+    signal.alarm(30)
+    for sig in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM:
         signal.signal(sig, lambda *_: (libc.umount2(directory.encode(), 2), os._exit(0)))
 
     def serve():
