@@ -103,8 +103,7 @@ static void round_trip(struct input *input)
 	r.why = take_text(input, take_byte(input), why, sizeof why);
 	for (char *c = names; *c; c++)
 		*c = *c > ' ' && *c <= '~' ? *c : '_';
-	for (char *c = why; *c; c++)
-		*c = (unsigned char)*c >= ' ' && *c != 0x7f ? *c : '_';
+	printable(why, strlen(why));
 	ssize_t n = record_format(line, sizeof line, &r);
 	must(n > 0, "room for a short record");
 	must(record_format(line, (size_t)n - 1, &r) == -1, "no room for a byte more than there is");
