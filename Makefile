@@ -70,7 +70,7 @@ FUZZ      = record dispatch inbox words
 FUZZ_CC   = clang
 FUZZ_TIME = 60
 FUZZ_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,clock_gettime poll malloc calloc realloc strdup sendmsg getaddrinfo \
-            closer_close closer_trim)
+            closer_close closer_trim closer_hang_up)
 REPLAY    = $(FUZZ:%=$(BUILD)/fuzz/replay-%)
 comma     = ,
 

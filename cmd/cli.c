@@ -238,6 +238,7 @@ const char *reason(int error)
 	case ENOTSOCK: return "not a socket";
 	case EPROTOTYPE: return "a socket of another type (-T)";
 	case EAFNOSUPPORT: return "not a Unix socket";
+	case ESHUTDOWN: return "accepts no more connections (somebody who shares the socket has shut it down)";
 	case ETIMEDOUT: return "timed out";
 	default: return strerror(error);
 	}

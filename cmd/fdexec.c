@@ -90,6 +90,7 @@ static int run_on_pair(const struct options *o)
 struct worker {
 	struct options *o;
 	struct inbox in;
+	struct closer closer;
 	struct jobs jobs;
 	int sigfd;
 	struct delivery waiting; /* came, and could not be started yet */
@@ -167,7 +168,7 @@ static bool start(struct worker *w, struct delivery *d)
 		if (places < w->jobs.limit && jobs_of(&w->jobs, d->peer.uid) >= places)
 			w->in.paused = d->peer.uid;
 	}
-	delivery_free(d);
+	delivery_close(d, &w->closer);
 	return true;
 }
 
@@ -180,6 +181,7 @@ static void tell(const struct options *o, enum inbox_event event, const struct d
 	case INBOX_EMPTY: say(&o->cli, "%s: uid %lu closed without a descriptor", o->at.arg, uid); break;
 	case INBOX_SHORT: say(&o->cli, "%s: uid %lu closed in the middle of a set", o->at.arg, uid); break;
 	case INBOX_ENDED: note(&o->cli, "%s: uid %lu, pid %ld closed", o->at.arg, uid, (long)d->peer.pid); break;
+	case INBOX_GONE: warnx("%s: %s", o->at.arg, reason(ESHUTDOWN)); break;
 	case INBOX_FAILED: say(&o->cli, "%s: uid %lu: %s", o->at.arg, uid, strerror(d->error)); break;
 	default: break;
 	}
@@ -206,7 +208,7 @@ static void dial(struct worker *w)
 	w->dial = deadline_in(w->pause);
 	w->pause = longer(w->pause, DIAL_MOST_MS);
 	if (o->at.fd != -1)
-		endpoint_close(&o->at);
+		door_close(&o->at, &w->closer);
 	if (endpoint_dial(&o->at, true) == -1 || !peer_fits(&o->cli, &o->at, why, sizeof why) ||
 	    inbox_attach(&w->in) == -1) {
 		if (!w->told)
@@ -282,7 +284,7 @@ static void open_worker(struct worker *w)
 		fail(o->command.argv[0]);
 	bool opened = reconnects(o) || (o->connect ? endpoint_dial(&o->at, true)
 	                                           : endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true)) != -1;
-	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, w->sigfd) == -1)
+	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, &w->closer, w->sigfd) == -1)
 		fail_listen(&o->cli, o->at.arg);
 	w->in.share = share_of_uid();
 }
@@ -300,13 +302,16 @@ int main(int argc, char *argv[])
 	int sig = work(&w);
 	ready_notify("STOPPING=1");
 	/* What was sent to us and is not acknowledged stays with whoever sent it. */
-	delivery_free(&w.waiting);
+	int status = w.timed_out ? TIMED_OUT : w.in.at->listens && w.in.door.fd == -1 ? FAILED : 0;
+	delivery_close(&w.waiting, &w.closer);
 	inbox_close(&w.in);
-	endpoint_close(&o.at);
+	door_close(&o.at, &w.closer);
 	finish(&w);
 	if (w.timed_out)
-		errx(TIMED_OUT, "%s: timed out: nobody is there", o.at.arg);
-	say(&o.cli, "%s: ended by %s, %llu command%s run", o.at.arg, sig ? signal_name(sig) : "end of file",
-	    (unsigned long long)w.jobs.started, plural(w.jobs.started));
-	return 0;
+		warnx("%s: timed out: nobody is there", o.at.arg);
+	else
+		say(&o.cli, "%s: ended by %s, %llu command%s run", o.at.arg, sig ? signal_name(sig) : "end of file",
+		    (unsigned long long)w.jobs.started, plural(w.jobs.started));
+	closer_end(&w.closer, false);
+	return status;
 }

@@ -326,6 +326,8 @@ static void tell(const struct holder *h, enum inbox_event event, const struct de
 		say_excess(&h->o->cli, arg, d->peer.uid);
 	else if (event == INBOX_EMPTY || event == INBOX_ENDED)
 		note(&h->o->cli, "%s: uid %lu closed", arg, uid);
+	else if (event == INBOX_GONE)
+		warnx("%s: %s", arg, reason(ESHUTDOWN));
 	else if (event == INBOX_SHORT)
 		say(&h->o->cli, "%s: uid %lu closed in the middle of a set", arg, uid);
 	else if (event == INBOX_FAILED)
@@ -366,8 +368,9 @@ static int hold(struct holder *h)
 			inbox_drop(&h->in, d.connection);
 		else
 			tell(h, event, &d);
-		closer_trim(&h->closer, &d.fds, 0, d.peer.uid);
-		delivery_free(&d);
+		delivery_close(&d, &h->closer);
+		if (inbox_over(&h->in))
+			return 0;
 	}
 }
 
@@ -446,7 +449,7 @@ static void open_holder(struct holder *h, int adopted)
 		listening_close(&o->addresses);
 		fail(o->at.arg);
 	}
-	if (inbox_open(&h->in, &o->at, &o->cli.allow, h->watch) == -1)
+	if (inbox_open(&h->in, &o->at, &o->cli.allow, &h->closer, h->watch) == -1)
 		fail(o->at.arg);
 	h->in.requests = true;
 	set_quotas(h);
@@ -468,7 +471,8 @@ static void tell_end(const struct holder *h, int sig)
 	if (out && h->store.count > 20)
 		fprintf(out, ", ...");
 	if (out && fclose(out) != EOF)
-		say(&h->o->cli, "%s: ended by %s, held %zu%s", h->o->at.arg, signal_name(sig), h->store.count, names);
+		say(&h->o->cli, "%s: ended by %s, held %zu%s", h->o->at.arg, sig ? signal_name(sig) : "the end of its socket", h->store.count,
+		    names);
 	free(names);
 }
 
@@ -494,5 +498,5 @@ int main(int argc, char *argv[])
 	endpoint_close(&o.at);
 	address_file_remove(&o.addresses.file);
 	closer_end(&h.closer, true);
-	return 0;
+	return sig ? 0 : FAILED;
 }

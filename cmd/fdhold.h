@@ -44,7 +44,7 @@ void answers_share(struct holder *h, size_t share);
 void answers_begin(struct holder *h, struct delivery *d);
 
 /* Has CONNECTION still to be sent something? */
-bool answers_owed(const struct holder *h, unsigned connection);
+bool answers_owed(const struct holder *h, uint64_t connection);
 
 /* Go on with those that can take more. Returns when to do so again, NEVER if nobody waits. */
 int64_t answers_go_on(struct holder *h);

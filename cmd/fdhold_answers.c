@@ -18,7 +18,7 @@
 
 struct reader {
 	int sock;               /* a copy of the connection's */
-	unsigned connection;
+	uint64_t connection;
 	uid_t uid;
 	size_t unread;          /* descriptors sent since its queue was seen empty */
 	bool owed;              /* an answer is not sent in full: */
@@ -228,7 +228,7 @@ static void forget(struct holder *h, size_t i)
 	h->reader[i] = h->reader[--h->readers];
 }
 
-bool answers_owed(const struct holder *h, unsigned connection)
+bool answers_owed(const struct holder *h, uint64_t connection)
 {
 	for (size_t i = 0; i < h->readers; i++)
 		if (h->reader[i].connection == connection && h->reader[i].owed)

@@ -20,9 +20,10 @@ struct options {
 	bool numbers;           /* has some that say where */
 	struct text message;
 	struct endpoint at;
+	struct closer closer;
 };
 
-enum { HINT_MS = 1000 };
+enum { HINT_MS = 1000, CLOSE_MS = 200 };
 
 static struct options parse_options(int argc, char *argv[])
 {
@@ -101,6 +102,14 @@ static void open_socket(struct options *o, int64_t deadline)
 		ask(o, deadline);
 }
 
+/* End with STATUS, whether or not what came, if any was HELD, can be closed. */
+static _Noreturn void leave(struct options *o, bool held, int status)
+{
+	door_close(&o->at, &o->closer);
+	closer_end(&o->closer, held);
+	exit(status);
+}
+
 /* Say WHY there is nothing from the peer of D, and end if that is FATAL, or no other peer can come. */
 static void nothing_from(struct options *o, const struct delivery *d, const char *why, bool fatal)
 {
@@ -108,8 +117,8 @@ static void nothing_from(struct options *o, const struct delivery *d, const char
 		say(&o->cli, "%s: uid %lu: %s", o->at.arg, (unsigned long)d->peer.uid, why);
 		return;
 	}
-	endpoint_close(&o->at);
-	errx(FAILED, "%s: %s", o->at.arg, why);
+	warnx("%s: %s", o->at.arg, why);
+	leave(o, true, FAILED);
 }
 
 /* Too few descriptors, of those that were sent or of those that fit us, are not made up for by another peer. */
@@ -142,12 +151,17 @@ static struct delivery receive(struct options *o, struct inbox *in, int64_t dead
 		if (event == INBOX_DELIVERY)
 			break;
 		if (sig) {
-			endpoint_close(&o->at);
+			door_close(&o->at, &o->closer);
+			closer_end(&o->closer, in->count);
 			die_of(sig);
 		}
 		if (event == INBOX_TIMEOUT && !early) {
-			endpoint_close(&o->at);
-			errx(TIMED_OUT, "%s: timed out: no descriptor came in time", o->at.arg);
+			warnx("%s: timed out: no descriptor came in time", o->at.arg);
+			leave(o, in->count, TIMED_OUT);
+		}
+		if (event == INBOX_GONE) {
+			warnx("%s: %s", o->at.arg, reason(ESHUTDOWN));
+			leave(o, true, FAILED);
 		}
 		if (event == INBOX_HELLO)
 			inbox_offer(in, d.connection, 1, 1);
@@ -226,11 +240,11 @@ static void take_exactly(struct options *o, struct inbox *in, struct delivery *d
 		else
 			snprintf(why, sizeof why, "too few descriptors came (%zu of %zu)", d->fds.count, wanted);
 		inbox_answer(in, d->connection, RECORD_REFUSED, d->id, why);
-		endpoint_close(&o->at);
-		errx(FAILED, "%s: %s", o->at.arg, why);
+		warnx("%s: %s", o->at.arg, why);
+		leave(o, true, FAILED);
 	}
 	if (wanted)
-		fds_trim(&d->fds, wanted);
+		closer_trim(&o->closer, &d->fds, wanted, d->peer.uid);
 }
 
 /* The set that was asked for. It is used only once its sender has been told so: a sender that no longer listens has
@@ -243,7 +257,7 @@ static struct delivery take(struct options *o, struct inbox *in, int64_t deadlin
 		if (!d.id || inbox_answer(in, d.connection, RECORD_TAKEN, d.id, NULL) == 0)
 			return d;
 		nothing_from(o, &d, "its descriptors were taken back", false);
-		delivery_free(&d);
+		delivery_close(&d, &o->closer);
 	}
 }
 
@@ -298,7 +312,7 @@ int main(int argc, char *argv[])
 	if (files && sigfd == -1)
 		fail(o.at.arg);
 	open_socket(&o, deadline);
-	if (inbox_open(&in, &o.at, &o.cli.allow, sigfd) == -1) {
+	if (inbox_open(&in, &o.at, &o.cli.allow, &o.closer, sigfd) == -1) {
 		endpoint_close(&o.at);
 		fail(o.at.arg);
 	}
@@ -312,7 +326,8 @@ int main(int argc, char *argv[])
 	}
 	struct delivery d = take(&o, &in, deadline);
 	inbox_close(&in);
-	endpoint_close(&o.at);
+	door_close(&o.at, &o.closer);
+	closer_wait(&o.closer, CLOSE_MS);
 	signals_close(sigfd);
 	if (!o.command.argv)
 		return copy_all(&o, &d);

@@ -96,7 +96,7 @@ static bool runs_command(const struct server *s)
 	return s->o->command.argv;
 }
 
-static struct source source_of(const struct listener *l, int sock)
+static struct source source_of(const struct listener *l, int sock, uid_t uid)
 {
 	union {
 		struct sockaddr any;
@@ -106,9 +106,8 @@ static struct source source_of(const struct listener *l, int sock)
 	} a = {0};
 	struct source source = {0};
 	socklen_t len = sizeof a;
-	struct peer peer;
-	if (l->local && peer_of(sock, &peer) == 0)
-		memcpy(source.bytes, &peer.uid, sizeof peer.uid);
+	if (l->local)
+		memcpy(source.bytes, &uid, sizeof uid);
 	else if (!l->local && getpeername(sock, &a.any, &len) == 0 && a.any.sa_family == AF_INET)
 		memcpy(source.bytes, &a.in.sin_addr, sizeof a.in.sin_addr);
 	else if (!l->local && a.any.sa_family == AF_INET6)
@@ -117,15 +116,10 @@ static struct source source_of(const struct listener *l, int sock)
 	return source;
 }
 
-/* A client on a Unix socket is a peer as any other; nobody has more connections than -C says. */
-static bool client_allowed(const struct server *s, const struct listener *l, int sock, const struct source *source)
+/* No source has more connections than -C says. */
+static bool source_allowed(const struct server *s, const struct listener *l, const struct source *source)
 {
-	struct peer peer;
 	size_t from = 0;
-	if (l->local && !peer_admitted(&s->o->cli.allow, sock, &peer)) {
-		say_refused(&s->o->cli, l->arg, &peer);
-		return false;
-	}
 	if (!s->o->per_source)
 		return true;
 	if (!runs_command(s))
@@ -136,6 +130,14 @@ static bool client_allowed(const struct server *s, const struct listener *l, int
 		return true;
 	note(&s->o->cli, "%s: closed a connection: its source has %zu already", l->arg, from);
 	return false;
+}
+
+static void close_client(struct server *s, int sock, uid_t from)
+{
+	if (from == NOBODY)
+		close(sock);
+	else
+		closer_close(&s->closer, sock, from);
 }
 
 /* Start COMMAND on the held connection. Where sources are counted, the job's number among them goes
@@ -155,7 +157,7 @@ static void start_command(struct server *s)
 	}
 	s->by_source[i].source = s->held_source;
 	s->by_source[i].used = true;
-	close(s->held);
+	close_client(s, s->held, s->held_from);
 	s->held = -1;
 }
 
@@ -167,29 +169,45 @@ static size_t room(const struct server *s)
 	return runs_command(s) ? s->jobs.limit - s->jobs.running : dispatch_room(&s->dispatch);
 }
 
-/* Accept one connection from L and pass it on. Returns false if its queue is empty. */
-static bool accept_one(struct server *s, const struct listener *l)
+/* Accept one connection at address I and pass it on. Returns false if there was none. */
+static bool accept_one(struct server *s, size_t i)
 {
-	int sock = listener_accept(l);
+	const struct listener *l = &s->o->addresses.listener[i];
+	struct peer peer;
+	int sock = door_accept(&s->doors[i], &peer);
 	if (sock == -1) {
-		if (out_of_resources(errno))
-			s->resting = deadline_in(REST_MS);
-		return errno != EAGAIN;
+		s->resting = s->doors[i].resting;
+		if (errno == EACCES)
+			say_refused(&s->o->cli, l->arg, &peer);
+		else if (errno == ESHUTDOWN)
+			warnx("%s: %s", l->arg, reason(errno));
+		return false;
 	}
 	s->accepted++;
+	uid_t from = l->local ? peer.uid : NOBODY;
 	struct source source = {0};
 	if (s->o->per_source)
-		source = source_of(l, sock);
-	if (!client_allowed(s, l, sock, &source)) {
-		close(sock);
+		source = source_of(l, sock, from);
+	if (!source_allowed(s, l, &source)) {
+		close_client(s, sock, from);
 	} else if (runs_command(s)) {
 		s->held = sock;
 		s->held_source = source;
+		s->held_from = from;
 		start_command(s);
 	} else if (dispatch_give(&s->dispatch, sock, &source) == -1) {
-		close(sock);
 		warn("%s", l->arg);
+		close_client(s, sock, from);
 	}
+	return true;
+}
+
+/* Can nothing come any more? */
+static bool is_over(const struct server *s)
+{
+	for (size_t i = 0; i < s->o->addresses.count; i++)
+		if (s->doors[i].fd != -1)
+			return s->o->listen && s->workers.fd == -1 && !s->dispatch.workers;
 	return true;
 }
 
@@ -234,9 +252,9 @@ static void poll_set(const struct server *s, struct pollfd *p)
 	bool accepts = room(s) && !s->stopping;
 	/* cppcheck-suppress ctunullpointer ; fail does not return */
 	p[n++] = (struct pollfd){.fd = s->sigfd, .events = POLLIN};
-	p[n++] = (struct pollfd){.fd = s->o->listen && !s->resting ? s->o->worker.fd : -1, .events = POLLIN};
+	p[n++] = (struct pollfd){.fd = s->o->listen && !s->resting ? s->workers.fd : -1, .events = POLLIN};
 	for (size_t i = 0; i < s->o->addresses.count; i++)
-		p[n++] = (struct pollfd){.fd = accepts ? s->o->addresses.listener[i].at.fd : -1, .events = POLLIN};
+		p[n++] = (struct pollfd){.fd = accepts ? s->doors[i].fd : -1, .events = POLLIN};
 	dispatch_poll(&s->dispatch, p + n);
 }
 
@@ -275,35 +293,39 @@ static int serve_once(struct server *s)
 	if (ready > 0 && p[1].revents)
 		accept_worker(s);
 	for (size_t i = 0; ready > 0 && i < s->o->addresses.count; i++)
-		while (p[2 + i].revents && room(s) && accept_one(s, &s->o->addresses.listener[i]))
+		for (int n = 0; p[2 + i].revents && n < ACCEPTS_MOST && room(s) && accept_one(s, i); n++)
 			;
 	if (p != few)
 		free(p);
 	return ends(sig) ? sig : 0;
 }
 
-/* Serve until a signal, which is returned; 0 where no worker came in time. */
+/* Serve until a signal, which is returned; 0 where no worker came in time, or nothing can come any more. */
 static int serve(struct server *s)
 {
 	int sig = 0;
-	while (!sig && (s->give_up == NEVER || time_left(s->give_up)))
+	while (!sig && !is_over(s) && (s->give_up == NEVER || time_left(s->give_up)))
 		sig = serve_once(s);
 	return sig;
 }
 
 /* Pass on what is in the queue of a listening socket that is only ours, and close it. A second signal
  * is returned. */
-static int drain(struct server *s, struct listener *l)
+static int drain(struct server *s, size_t i)
 {
+	struct listener *l = &s->o->addresses.listener[i];
 	int sig = 0;
 	size_t queued = listener_queue(l);
 	while (queued && !sig && (runs_command(s) || dispatch_hopeful(&s->dispatch))) {
 		if (!room(s))
 			sig = serve_once(s);
 		else
-			queued = accept_one(s, l) ? queued - 1 : 0;
+			queued = accept_one(s, i) ? queued - 1 : 0;
 	}
+	if (l->local)
+		door_close(&l->at, &s->closer);
 	listener_close(l);
+	s->doors[i].fd = -1;
 	return sig;
 }
 
@@ -315,7 +337,7 @@ static void finish(struct server *s)
 	s->stopping = true;
 	for (size_t i = 0; i < s->o->addresses.count; i++)
 		if (!sig)
-			sig = drain(s, &s->o->addresses.listener[i]);
+			sig = drain(s, i);
 	listening_close(&s->o->addresses);
 	if (!sig)
 		say_waiting(&s->o->cli, s->o->addresses.listener[0].arg, s->jobs.running);
@@ -342,6 +364,14 @@ static void open_server(struct server *s)
 		listening_close(&o->addresses);
 		fail_listen(&o->cli, o->worker.arg);
 	}
+	if (!(s->doors = calloc(o->addresses.count, sizeof *s->doors)))
+		fail(o->addresses.listener[0].arg);
+	for (size_t i = 0; i < o->addresses.count; i++) {
+		const struct listener *l = &o->addresses.listener[i];
+		door_open(&s->doors[i], &l->at, l->local ? &o->cli.allow : NULL, &s->closer);
+		s->doors[i].flags = 0;
+	}
+	door_open(&s->workers, &o->worker, &o->cli.allow, &s->closer);
 	int status = listening_announce(&o->addresses, &o->cli, s->sigfd, NEVER);
 	if (status) {
 		endpoint_close(&o->worker);
@@ -363,17 +393,17 @@ static void tell_end(const struct server *s, int sig)
 		warnx("%s: ended with %zu connection%s not taken by any worker", arg, lost, plural(lost));
 	uint64_t n = runs_command(s) ? s->jobs.started : s->dispatch.handed - s->dispatch.returned;
 	say(&s->o->cli, runs_command(s) ? "%s: ended by %s, %llu command%s run" : "%s: ended by %s, %llu connection%s handed over",
-	    arg, signal_name(sig), (unsigned long long)n, plural(n));
+	    arg, sig ? signal_name(sig) : "the end of its sockets", (unsigned long long)n, plural(n));
 }
 
 int main(int argc, char *argv[])
 {
 	struct options o = parse_options(argc, argv);
-	struct closer closer = {0};
 	struct server s = {
 		.o = &o, .held = -1, .pause = DIAL_MS,
-		.dispatch = {.plain = o.plain, .track = o.per_source, .patience = o.patience, .closer = &closer},
+		.dispatch = {.plain = o.plain, .track = o.per_source, .patience = o.patience},
 	};
+	s.dispatch.closer = &s.closer;
 	guard_standard();
 	command_prepare(&o.command);
 	if (o.listener)
@@ -383,7 +413,7 @@ int main(int argc, char *argv[])
 	be_ready(&o.cli, true);
 	int sig = serve(&s);
 	ready_notify("STOPPING=1");
-	if (!sig) {
+	if (!sig && !is_over(&s)) {
 		listening_close(&o.addresses);
 		endpoint_close(&o.worker);
 		errx(TIMED_OUT, "%s: timed out: no worker came", o.worker.arg);
@@ -391,7 +421,7 @@ int main(int argc, char *argv[])
 	finish(&s);
 	tell_end(&s, sig);
 	dispatch_close(&s.dispatch);
-	endpoint_close(&o.worker);
-	closer_end(&closer, false);
-	return 0;
+	door_close(&o.worker, &s.closer);
+	closer_end(&s.closer, false);
+	return sig ? 0 : FAILED;
 }

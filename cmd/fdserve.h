@@ -20,17 +20,21 @@ struct options {
 };
 
 /* After want of descriptors, memory or processes; between tries to reach a worker, at first and at most. */
-enum { REST_MS = 100, DIAL_MS = 10, DIAL_MOST_MS = 500 };
+enum { REST_MS = 100, ACCEPTS_MOST = 64, DIAL_MS = 10, DIAL_MOST_MS = 500 };
 
 /* What the loop knows. */
 struct server {
 	struct options *o;
 	int sigfd;
+	struct door *doors;     /* one for each address */
+	struct door workers;    /* -l: SOCKET's */
+	struct closer closer;
 	struct dispatch dispatch; /* to workers */
 	struct jobs jobs;       /* -- COMMAND */
 	struct { struct source source; bool used; } *by_source; /* -- COMMAND and -C: one for each job */
 	int held;               /* -- COMMAND: accepted, and not to be started just now; or -1 */
 	struct source held_source;
+	uid_t held_from;        /* whose it is; NOBODY for one from the network, which has no descriptor in its queue */
 	bool told;              /* that no worker is there */
 	bool told_share;        /* that a uid has all the workers that it may have */
 	uid_t worker_uid;

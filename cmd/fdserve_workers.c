@@ -60,17 +60,15 @@ void dial_worker(struct server *s)
 void accept_worker(struct server *s)
 {
 	struct peer peer;
-	int sock = endpoint_accept(&s->o->worker);
+	int sock = door_accept(&s->workers, &peer);
 	if (sock == -1) {
-		if (out_of_resources(errno))
-			s->resting = deadline_in(REST_MS);
-		return;
-	}
-	if (!peer_admitted(&s->o->cli.allow, sock, &peer)) {
-		close(sock);
-		say_refused(&s->o->cli, s->o->worker.arg, &peer);
-	} else if (dispatch_of_uid(&s->dispatch, peer.uid) >= share_of_uid()) {
-		close(sock);
+		s->resting = s->workers.resting;
+		if (errno == EACCES)
+			say_refused(&s->o->cli, s->o->worker.arg, &peer);
+		else if (errno == ESHUTDOWN)
+			warnx("%s: %s", s->o->worker.arg, reason(errno));
+	} else if (dispatch_of_uid(&s->dispatch, peer.uid) >= connections_of_uid()) {
+		closer_hang_up(&s->closer, sock, peer.uid);
 		if (!s->told_share)
 			say_excess(&s->o->cli, s->o->worker.arg, peer.uid);
 		s->told_share = true;

@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { SERVED_AT_ONCE = 64, SERVED_PER_UID = 48 };
+enum { SERVED_AT_ONCE = 64, SERVED_PER_UID = 48, YIELD_MS = 1000, CLOSE_MS = 200 };
 
 void sending_check(struct sending *s)
 {
@@ -211,29 +211,29 @@ static void deliver(struct sending *s, int64_t deadline)
 	note(s->cli, "%s: taken", s->at.arg);
 }
 
-/* The next PEER that connects and may: its socket. Returns -1 for a signal, which is in *SIG, or 0
- * there when DEADLINE came. */
-static int accept_peer(const struct sending *s, int sigfd, bool full, int64_t deadline, struct peer *peer, int *sig)
+/* The next PEER that comes in by DOOR: its socket. Returns -1 for a signal, which is in *SIG, or 0 there when DEADLINE came
+ * or the listening socket is gone. */
+static int accept_peer(const struct sending *s, struct door *door, int sigfd, int64_t deadline, struct peer *peer, int *sig)
 {
-	for (;;) {
-		struct pollfd p[] = {{.fd = sigfd, .events = POLLIN}, {.fd = full ? -1 : s->at.fd, .events = POLLIN}};
-		int ready = await_any(p, 2, deadline);
-		if (ready == 0 && time_left(deadline) == 0)
-			return -1;
+	while (door->fd != -1) {
+		bool rests = door_rests(door);
+		struct pollfd p[] = {{.fd = sigfd, .events = POLLIN}, {.fd = rests ? -1 : door->fd, .events = POLLIN}};
+		int ready = await_any(p, 2, sooner(deadline, rests ? door->resting : NEVER));
 		if (ready > 0 && p[0].revents && (*sig = signals_next(sigfd)))
 			return -1;
-		if (ready <= 0 || !p[1].revents)
-			continue;
-		int sock = endpoint_accept(&s->at);
-		if (sock == -1 && out_of_resources(errno))
-			nap(100, deadline);
-		if (sock == -1)
-			continue;
-		if (peer_admitted(&s->cli->allow, sock, peer))
-			return sock;
-		close(sock);
-		say_refused(s->cli, s->at.arg, peer);
+		if (ready > 0 && p[1].revents) {
+			int sock = door_accept(door, peer);
+			if (sock != -1)
+				return sock;
+			if (errno == EACCES)
+				say_refused(s->cli, s->at.arg, peer);
+			else if (errno == ESHUTDOWN)
+				warnx("%s: %s", s->at.arg, reason(errno));
+		}
+		if (time_left(deadline) == 0)
+			break;
 	}
+	return -1;
 }
 
 /* -l: the first peer gets it. The socket is gone before anything else can go wrong. */
@@ -241,33 +241,49 @@ static void serve_first(struct sending *s, int sigfd, int64_t deadline)
 {
 	int sig = 0;
 	struct peer peer;
+	struct door door;
 	be_ready(s->cli, false);
-	int sock = accept_peer(s, sigfd, false, deadline, &peer, &sig);
-	endpoint_close(&s->at);
+	door_open(&door, &s->at, &s->cli->allow, &s->closer);
+	int sock = accept_peer(s, &door, sigfd, deadline, &peer, &sig);
+	door_close(&s->at, &s->closer);
+	if (sock == -1 && !sig && door.fd != -1)
+		warnx("%s: timed out: nobody came for the descriptors", s->at.arg);
+	closer_wait(&s->closer, CLOSE_MS);
 	signals_close(sigfd);
 	if (sock == -1 && sig)
 		die_of(sig);
 	if (sock == -1)
-		errx(TIMED_OUT, "%s: timed out: nobody came for the descriptors", s->at.arg);
+		exit(door.fd == -1 ? FAILED : TIMED_OUT);
 	s->at.fd = sock;
 	s->at.listens = true; /* accepted, so not the caller's */
 	deliver(s, deadline);
 }
 
-/* -l -k: who is being served, each by a process of its own, and who waits for one because others of its
- * uid have all the places that one uid may have. */
+/* -l -k: peers that are being served, each by a process of its own, and peers that wait for one because others of their
+ * uid, or all others, have all places. */
 struct serving {
 	struct sending *s;
+	struct door door;
 	int sigfd;
-	struct jobs jobs;
+	struct jobs jobs;       /* .id: when it began; .connection: it was told to end */
+	size_t ending;
 	struct waiting { int sock; uid_t uid; } *waiting;
 	size_t count, share;    /* SHARE: so many of one uid may wait */
 	bool told;              /* that a uid has its share */
 };
 
+static size_t served_of(const struct serving *v, uid_t uid)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < v->jobs.used; i++)
+		count += v->jobs.job[i].pid && !v->jobs.job[i].connection && v->jobs.job[i].uid == uid;
+	return count;
+}
+
 static bool has_place(const struct serving *v, uid_t uid)
 {
-	return jobs_of(&v->jobs, uid) < SERVED_PER_UID && v->jobs.running < v->jobs.limit;
+	return served_of(v, uid) < SERVED_PER_UID && v->jobs.running - v->ending < SERVED_AT_ONCE &&
+	       v->jobs.running < v->jobs.limit;
 }
 
 /* The process that serves SOCK has that alone: what it kept open would not end for anybody else. */
@@ -277,10 +293,14 @@ static _Noreturn void serve_one(const struct serving *v, int sock)
 	signals_close(v->sigfd);
 	close(s->at.fd);
 	for (size_t i = 0; i < v->count; i++)
-		close(v->waiting[i].sock);
+		if (v->waiting[i].sock != -1)
+			close(v->waiting[i].sock);
 	s->at.bound = false; /* the file is the parent's */
 	s->at.fd = sock;
+	s->closer = (struct closer){0};
 	deliver(s, deadline_in(s->cli->timeout));
+	closer_hang_up(&s->closer, sock, NOBODY);
+	closer_end(&s->closer, false);
 	exit(0);
 }
 
@@ -290,13 +310,13 @@ static void start(struct serving *v, int sock, uid_t uid)
 	if (pid == 0)
 		serve_one(v, sock);
 	if (pid > 0)
-		jobs_add(&v->jobs, &(struct job){.pid = pid, .uid = uid});
+		jobs_add(&v->jobs, &(struct job){.pid = pid, .uid = uid, .id = (uint64_t)now()});
 	else
 		warn("%s", v->s->at.arg);
 	close(sock);
 }
 
-/* Whoever waits and can be served now, the first that came first. */
+/* Start those that wait and can be served now, in the order in which they came. */
 static void start_waiting(struct serving *v)
 {
 	size_t left = 0;
@@ -311,6 +331,38 @@ static void start_waiting(struct serving *v)
 	}
 	v->count = left;
 	v->told = v->told && left;
+}
+
+/* The process that yields its place to one that waits: the oldest of the uid that has most places. */
+static struct job *oldest(const struct serving *v)
+{
+	struct job *oldest = NULL;
+	size_t most = 0;
+	for (size_t i = 0; i < v->jobs.used; i++) {
+		struct job *j = &v->jobs.job[i];
+		size_t of_uid = j->pid && !j->connection ? served_of(v, j->uid) : 0;
+		if (of_uid > most || (of_uid && of_uid == most && j->id < oldest->id))
+			oldest = j;
+		most = of_uid > most ? of_uid : most;
+	}
+	return oldest;
+}
+
+/* A peer that takes nothing yields its place while others wait, the sooner the more there are: nobody waits much longer
+ * than YIELD_MS for those before it. Returns when the next one does. */
+static int64_t yield(struct serving *v)
+{
+	struct job *j;
+	while (v->count && (j = oldest(v))) {
+		int64_t until = (int64_t)j->id + (int64_t)(YIELD_MS * SERVED_PER_UID / (SERVED_PER_UID + v->count));
+		if (time_left(until))
+			return until;
+		kill(j->pid, SIGTERM);
+		j->connection = 1;
+		v->ending++;
+		start_waiting(v);
+	}
+	return NEVER;
 }
 
 static bool put_off(struct serving *v, int sock, uid_t uid)
@@ -331,38 +383,55 @@ static void admit(struct serving *v, int sock, uid_t uid)
 	if (has_place(v, uid)) {
 		start(v, sock, uid);
 	} else if (!put_off(v, sock, uid)) {
-		close(sock);
+		closer_hang_up(&v->s->closer, sock, uid);
 		if (!v->told)
 			say_excess(v->s->cli, v->s->at.arg, uid);
 		v->told = true;
 	}
 }
 
-static void serve_all(struct sending *s, int sigfd)
+static void reap(struct serving *v)
 {
-	struct serving v = {.s = s, .sigfd = sigfd, .share = share_of_uid()};
 	struct job ended;
+	int status;
+	while (jobs_reap(&v->jobs, &ended, &status))
+		v->ending -= ended.connection != 0;
+}
+
+/* Returns the status to exit with. */
+static int serve_all(struct sending *s, int sigfd)
+{
+	struct serving v = {.s = s, .sigfd = sigfd, .share = connections_of_uid()};
 	struct peer peer;
-	int sig = 0, status;
-	if (jobs_open(&v.jobs, SERVED_AT_ONCE) == -1) {
+	int sig = 0;
+	signal(SIGCHLD, SIG_DFL); /* or there is nothing to reap */
+	/* Those that were told to end may take a while. */
+	if (jobs_open(&v.jobs, 2 * SERVED_AT_ONCE) == -1) {
 		endpoint_close(&s->at);
 		fail(s->at.arg);
 	}
+	door_open(&v.door, &s->at, &s->cli->allow, &s->closer);
 	be_ready(s->cli, true);
-	while (sig == 0 || sig == SIGCHLD || sig == SIGUSR1) {
-		while (jobs_reap(&v.jobs, &ended, &status))
-			;
+	while (!ends(sig) && (v.door.fd != -1 || v.jobs.running)) {
+		reap(&v);
 		start_waiting(&v);
 		sig = 0;
-		int sock = accept_peer(s, sigfd, v.jobs.running == v.jobs.limit, NEVER, &peer, &sig);
+		int64_t until = yield(&v);
+		int sock = accept_peer(s, &v.door, sigfd, until, &peer, &sig);
 		if (sock != -1)
 			admit(&v, sock, peer.uid);
+		if (v.door.fd == -1 && !sig)
+			await(sigfd, POLLIN, until);
 	}
 	ready_notify("STOPPING=1");
-	endpoint_close(&s->at);
+	for (size_t i = 0; i < v.count; i++)
+		closer_hang_up(&s->closer, v.waiting[i].sock, v.waiting[i].uid);
 	free(v.waiting);
-	say(s->cli, "%s: ended by %s, %llu served", s->at.arg, signal_name(sig),
+	door_close(&s->at, &s->closer);
+	say(s->cli, "%s: ended by %s, %llu served", s->at.arg, sig ? signal_name(sig) : "the end of its socket",
 	    (unsigned long long)v.jobs.started);
+	closer_end(&s->closer, false);
+	return sig ? 0 : FAILED;
 }
 
 void sending_run(struct sending *s)
@@ -383,7 +452,7 @@ void sending_run(struct sending *s)
 		if (sigfd == -1 || endpoint_listen(&s->at, socket_mode(s->cli, true), s->cli->backlog, false) == -1)
 			fail_listen(s->cli, s->at.arg);
 		if (s->at.listens && s->keep) {
-			serve_all(s, sigfd);
+			exit(serve_all(s, sigfd));
 		} else if (s->at.listens) {
 			serve_first(s, sigfd, deadline);
 		} else {

@@ -190,11 +190,6 @@ size_t listener_queue(const struct listener *l)
 	return getsockopt(l->at.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 ? info.tcpi_unacked : 0;
 }
 
-int listener_accept(const struct listener *l)
-{
-	return accept_now(l->at.fd, inherited(l), 0);
-}
-
 void listener_close(struct listener *l)
 {
 	endpoint_close(&l->at);

@@ -65,9 +65,10 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
 /* Receive one message without waiting: up to LEN bytes into DATA, its descriptors appended
  * to SET, close-on-exec from the first instant. Returns the number of bytes, 0 at end of
  * file. FROM, where not NULL, is overwritten if the message carries credentials (SO_PASSCRED).
- * On -1 nothing that came stays open: EAGAIN nothing there; EMFILE some descriptors did not
- * fit this process (Kernel: MSG_CTRUNC, net/core/scm.c; a security module's refusal looks the
- * same); never EINTR, nor ECONNRESET: what the peer sent comes first, and then end of file. */
+ * errno EAGAIN: nothing there. EMFILE: some descriptors did not fit this process (Kernel:
+ * MSG_CTRUNC, net/core/scm.c; a security module's refusal looks the same); those that did are
+ * in SET, and a NUL ends the bytes in DATA if they are fewer than LEN. Never EINTR, nor
+ * ECONNRESET: what the peer sent comes first, and then end of file. */
 ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct peer *from);
 
 /* The same, but with ECONNRESET, once, where the peer closed and left bytes of ours unread. Kernel: on a seqpacket
@@ -95,6 +96,9 @@ void closer_close(struct closer *c, int fd, uid_t from);
 
 /* The same for all of SET but the first KEEP. */
 void closer_trim(struct closer *c, struct fds *set, size_t keep, uid_t from);
+
+/* Close SOCK, a connected Unix socket that we accepted: at once if its queue is empty. */
+void closer_hang_up(struct closer *c, int sock, uid_t from);
 
 /* Before exec: wait, MS at most, until no number that the closer has is in our table, and leave to the helpers that are
  * stuck a table of their own, so that they keep nothing open that is COMMAND's, and are none of its children. */
@@ -263,9 +267,6 @@ int endpoint_listen(struct endpoint *at, mode_t mode, int backlog, bool service)
  * FLAGS as accept4(2); close-on-exec in any case. errno EAGAIN: none there. */
 int accept_now(int listening, bool inherited, int flags);
 
-/* The same for an open endpoint that listens; the connection is non-blocking, and the caller's. */
-int endpoint_accept(const struct endpoint *at);
-
 /* Try once to connect, without waiting. Returns 0. errno ENOENT, ECONNREFUSED: nobody there yet;
  * EAGAIN: the backlog is full; ENOTSOCK; EPROTOTYPE: another type of socket; EINVAL: fd:N listens. */
 int endpoint_dial(struct endpoint *at, bool service);
@@ -306,10 +307,6 @@ int listener_name(const struct listener *l, char *buf, size_t len);
 /* Make a listening socket that we opened, and which others will have, blocking: as systemd's are. */
 int listener_blocking(const struct listener *l);
 
-/* Accept without waiting. The connection is the caller's, close-on-exec, blocking. errno EAGAIN: none
- * there. */
-int listener_accept(const struct listener *l);
-
 /* Connections in the queue of a socket that is only ours, at most; 0 for an inherited one.
  * Kernel: a listening socket's tcpi_unacked is its queue's length (tcp_get_info, net/ipv4/tcp.c). */
 size_t listener_queue(const struct listener *l);
@@ -336,11 +333,16 @@ struct delivery {
 	int error;                      /* INBOX_FAILED: errno */
 	int request;                    /* INBOX_REQUEST: RECORD_GET, RECORD_LIST or RECORD_DROP of NAME */
 	uint64_t id;                    /* record form: an answer is wanted, see inbox_answer */
-	unsigned connection;            /* its serial number */
+	uint64_t connection;            /* its serial number */
 	int sock;                       /* its socket, still the inbox's */
 };
 
 void delivery_free(struct delivery *d);
+
+struct closer;
+
+/* The same, but C closes its descriptors, for its sender. */
+void delivery_close(struct delivery *d, struct closer *c);
 
 /* One line. What it points to is the caller's when writing, the stream's when reading. */
 struct record {
@@ -477,24 +479,97 @@ bool dispatch_mute(struct dispatch *d);
 
 void dispatch_close(struct dispatch *d);
 
+/* ---- door.c: who comes in, and how much each uid has ---- */
+
+enum {
+	CONNECTIONS_OF_UID = 1024,      /* at once */
+	BYTES_OF_UID = 4 << 20,         /* that came and are no whole record yet */
+};
+
+/* A listening socket. */
+struct door {
+	int fd;                         /* borrowed; -1: it is gone */
+	bool inherited;
+	int flags;                      /* of accepted connections, as accept4(2): SOCK_NONBLOCK unless changed */
+	const struct allow *allow;      /* NULL: anybody */
+	struct closer *closer;
+	int64_t resting;                /* accept nothing before: out of descriptors or memory */
+	struct refusal {
+		uid_t uid;
+		int64_t until;
+	} refused[16];                  /* told of, and not again for a while */
+};
+
+/* AT is open and listens. */
+void door_open(struct door *d, const struct endpoint *at, const struct allow *allow, struct closer *closer);
+
+/* Is nothing to be accepted just now? */
+bool door_rests(struct door *d);
+
+/* Accept without waiting. PEER is who it is, where that is asked. The connection is the caller's. On -1 errno is
+ * EACCES: PEER was refused, which is to be told of (once in ten seconds for a uid); ESHUTDOWN: the socket accepts no more
+ * (once: D->fd is -1 from here on); EAGAIN: none there; ECONNABORTED: look again, there may be more. */
+int door_accept(struct door *d, struct peer *peer);
+
+/* As endpoint_close, without waiting for what may be in AT's queue. */
+void door_close(struct endpoint *at, struct closer *closer);
+
+/* UID is refused: is that to be told of? Once in ten seconds; while 16 uids are refused, no other's is. */
+bool door_tells(struct door *d, uid_t uid);
+
+/* What one uid has of us. */
+struct share {
+	uid_t uid;
+	size_t connections, fds, bytes;
+	bool told;                      /* it was said that it has all that it may have */
+};
+struct shares {
+	struct share **share;
+	size_t count, room;
+};
+
+/* How many descriptors one uid may take up, by connections and unfinished sets: a quarter of our limit. */
+size_t share_of_uid(void);
+
+/* How many connections: as many, CONNECTIONS_OF_UID at most. */
+size_t connections_of_uid(void);
+
+/* Count one connection more of UID. Returns its share, which stays until it has none. On failure (ENOMEM) NULL. */
+struct share *share_join(struct shares *s, uid_t uid);
+
+/* One connection less. */
+void share_leave(struct shares *s, struct share *share);
+
 /* ---- inbox.c: messages from whoever connects to a SOCKET ---- */
 
 struct connection;
 
+/* Connections in a row. */
+struct queue {
+	struct connection *first, *last;
+};
+
 struct inbox {
 	struct endpoint *at;            /* open */
-	const struct allow *allow;
+	struct door door;               /* where it listens */
+	struct closer *closer;
 	size_t gather;                  /* plain form: descriptors that make one delivery; 0: one message's */
 	bool requests;                  /* are understood: get, list, drop */
 	size_t share;                   /* descriptors that one uid's connections and unfinished sets may take up,
 	                                   and these for so long; 0: any number, for ever */
 	uid_t paused;                   /* whose connections that were accepted here are left unread; or NOBODY */
 	int sigfd;                      /* -1 for none */
-	struct connection *connection;
+	int epoll;                      /* epoll(7): connections */
+	struct connection **connection; /* by place; NULL in a free one */
 	size_t count, room;
-	size_t turn;                    /* whom to look at first */
-	unsigned serial;                /* the last connection's */
-	int64_t resting;                /* do not accept before: out of descriptors or memory */
+	size_t vacant;                  /* no place before this one is free */
+	size_t channels;                /* dispatchers among them */
+	uint64_t serial;                /* the last connection's */
+	struct shares shares;
+	struct queue ahead;             /* of which more is read than was told */
+	struct queue parked;            /* that have something for us, and were not to be read when it came */
+	int64_t check;                  /* when the first unfinished set may be late, 0 for never */
+	unsigned turn;                  /* whom to look at first */
 	unsigned late;                  /* rounds since DEADLINE came */
 };
 
@@ -504,19 +579,18 @@ enum inbox_event {
 	INBOX_HELLO,     /* .peer is a dispatcher, on .connection: inbox_offer it something */
 	INBOX_SIGNAL,    /* the signal descriptor is readable */
 	INBOX_TIMEOUT,   /* DEADLINE came */
-	INBOX_REFUSED,   /* .peer was not allowed and is closed */
+	INBOX_REFUSED,   /* .peer was not allowed and is closed; told of once in a flood of them */
 	INBOX_EXCESS,    /* .peer was closed since its uid has its share; told of once in a flood of them */
 	INBOX_EMPTY,     /* .peer closed without a descriptor */
 	INBOX_SHORT,     /* .peer closed before it had sent `gather` descriptors */
 	INBOX_ENDED,     /* a connection that had delivered was closed */
+	INBOX_GONE,      /* the listening socket accepts no more: somebody has shut it down */
 	INBOX_FAILED,    /* .peer's connection failed: .error; EMFILE: descriptors did not fit;
 	                    .text where the peer said why */
 };
 
-/* How many of this process's descriptors one uid may take up: a quarter of the limit. */
-size_t share_of_uid(void);
-
-int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, int sigfd);
+/* AT, CLOSER and ALLOW stay the caller's, and must stay. On -1 there is nothing to close. */
+int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, struct closer *closer, int sigfd);
 
 /* The next event, waiting until DEADLINE. HOLD: take no messages, only signals. */
 enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int64_t deadline);
@@ -525,27 +599,27 @@ enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int
 int inbox_attach(struct inbox *in);
 
 /* Is connection SERIAL still there? */
-bool inbox_has(const struct inbox *in, unsigned serial);
+bool inbox_has(const struct inbox *in, uint64_t serial);
 
 /* Answer connection SERIAL: the set ID (0 in the plain form) is taken, or done, or refused and WHY. A peer that lets
  * answers pile up loses its connection. -1 if it could not be told: the connection is gone, or the peer reads no more
  * (whoever hands connections over has then taken the set back, and may give it to another). */
-int inbox_answer(struct inbox *in, unsigned serial, enum record_word word, uint64_t id, const char *why);
+int inbox_answer(struct inbox *in, uint64_t serial, enum record_word word, uint64_t id, const char *why);
 
 /* Is it there, and a dispatcher's? */
-bool inbox_is_channel(const struct inbox *in, unsigned serial);
+bool inbox_is_channel(const struct inbox *in, uint64_t serial);
 
 /* Tell the dispatcher on connection SERIAL that it may send SLOTS sets more, of which it will never be
  * promised more than MOST (the same each time). */
-void inbox_offer(struct inbox *in, unsigned serial, size_t slots, size_t most);
+void inbox_offer(struct inbox *in, uint64_t serial, size_t slots, size_t most);
 
 /* Offer one to some dispatcher that was promised less than its most. */
 void inbox_offer_one(struct inbox *in);
 
 /* Close connection SERIAL. */
-void inbox_drop(struct inbox *in, unsigned serial);
+void inbox_drop(struct inbox *in, uint64_t serial);
 
-/* Can nothing come any more: a connected socket has reached end of file? */
+/* Can nothing come any more: a connected socket has reached end of file, or the listening one is gone? */
 bool inbox_over(const struct inbox *in);
 
 /* Close every connection; the endpoint stays the caller's. */
@@ -668,7 +742,7 @@ int launch_become(struct launch *l);
 struct job {
 	pid_t pid;              /* 0: a free place */
 	uid_t uid;              /* whom it was started for, */
-	unsigned connection;    /* and for what: the delivery's connection and id, or what the caller */
+	uint64_t connection;    /* and for what: the delivery's connection and id, or what the caller */
 	uint64_t id;            /* put there */
 	int error;              /* once reaped: why COMMAND could not be begun, errno's value, or 0 */
 };

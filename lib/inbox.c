@@ -7,45 +7,111 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 struct connection {
 	int sock;
-	unsigned serial;
+	uint64_t serial;
 	bool ours;              /* accepted here, to be closed here */
 	bool delivered;         /* something of it has reached the caller */
-	bool more;              /* what was read of it may hold another record */
-	bool unread;            /* it has closed, and messages are left for when there is no HOLD */
+	bool parked;            /* it is waited for by its end alone */
 	bool channel;           /* a dispatcher's */
-	bool told;              /* it was said that its uid has its share */
 	int64_t until;          /* when the rest of a set must have come, 0 for none */
 	size_t promised, most;  /* to a dispatcher: sets at once; what it may be promised */
 	enum { FORM_UNKNOWN, FORM_PLAIN, FORM_RECORD } form;
 	struct peer peer;
+	struct share *share;    /* its uid's, and its part of that: */
+	size_t fds, bytes;
 	struct records records; /* record form: what is not parsed yet */
 	struct delivery set;    /* gathered so far */
+	struct queue *queue;    /* the one that it stands in, or NULL */
+	struct connection *next, *before;
 };
 
 enum {
 	REST_MS = 100,
 	UNFINISHED_MS = 10000,  /* for the rest of a set: it may hold the very end whose closing we wait for */
-	LATE_MOST = 64,         /* rounds after the deadline: who never stops sending does not put it off */
-	ACCEPTS_MOST = 64,      /* at a time, of those that get nothing: a flood is to cost others little */
+	LATE_MOST = 64,         /* rounds after the deadline: a peer that keeps sending cannot postpone it */
+	PLACE_BITS = 20,        /* of a serial number: the place among connections */
 };
+
+/* ---- connections ---- */
+
+static void leave_queue(struct connection *c)
+{
+	struct queue *q = c->queue;
+	if (!q)
+		return;
+	*(c->before ? &c->before->next : &q->first) = c->next;
+	*(c->next ? &c->next->before : &q->last) = c->before;
+	c->queue = NULL;
+}
+
+/* C stands last in Q, and in no other. */
+static void queue_up(struct queue *q, struct connection *c)
+{
+	leave_queue(c);
+	c->queue = q;
+	c->next = NULL;
+	c->before = q->last;
+	*(q->last ? &q->last->next : &q->first) = c;
+	q->last = c;
+}
+
+/* Wait for C to have something for us or, PARKED, only for its end, once. */
+static int watch(const struct inbox *in, struct connection *c, int operation, bool parked)
+{
+	struct epoll_event event = {.events = parked ? EPOLLRDHUP | EPOLLET : EPOLLIN, .data.u64 = c->serial};
+	c->parked = parked;
+	return epoll_ctl(in->epoll, operation, c->sock, &event);
+}
+
+static size_t place_of(uint64_t serial)
+{
+	return serial & (((uint64_t)1 << PLACE_BITS) - 1);
+}
+
+static struct connection *find(const struct inbox *in, uint64_t serial)
+{
+	size_t i = place_of(serial);
+	return i < in->room && in->connection[i] && in->connection[i]->serial == serial ? in->connection[i] : NULL;
+}
+
+/* Make room for connection number in->vacant. */
+static int make_room(struct inbox *in)
+{
+	while (in->vacant < in->room && in->connection[in->vacant])
+		in->vacant++;
+	if (in->vacant < in->room)
+		return 0;
+	size_t room = in->room ? 2 * in->room : 1;
+	struct connection **grown = room >> PLACE_BITS ? NULL : realloc(in->connection, room * sizeof(void *));
+	if (!grown)
+		return -1;
+	memset(grown + in->room, 0, (room - in->room) * sizeof(void *));
+	in->connection = grown;
+	in->room = room;
+	return 0;
+}
 
 static int connection_add(struct inbox *in, int sock, bool ours, struct peer peer)
 {
-	if (in->count == in->room) {
-		size_t room = in->room ? 2 * in->room : 1;
-		struct connection *grown = realloc(in->connection, room * sizeof *grown);
-		if (!grown)
-			return -1;
-		in->connection = grown;
-		in->room = room;
+	struct connection *c = make_room(in) == 0 ? malloc(sizeof *c) : NULL;
+	struct share *share = c ? share_join(&in->shares, peer.uid) : NULL;
+	if (!share) {
+		free(c);
+		return -1;
 	}
-	in->connection[in->count++] = (struct connection){
-		.sock = sock, .serial = ++in->serial, .ours = ours, .peer = peer};
+	*c = (struct connection){.sock = sock, .serial = ++in->serial << PLACE_BITS | in->vacant, .ours = ours, .peer = peer,
+	                         .share = share};
+	if (watch(in, c, EPOLL_CTL_ADD, false) == -1) {
+		share_leave(&in->shares, share);
+		free(c);
+		return -1;
+	}
+	in->connection[in->vacant] = c;
+	in->count++;
 	return 0;
 }
 
@@ -57,38 +123,88 @@ void delivery_free(struct delivery *d)
 	*d = (struct delivery){0};
 }
 
-static void connection_drop(struct inbox *in, size_t i)
+void delivery_close(struct delivery *d, struct closer *c)
 {
-	struct connection *c = &in->connection[i];
+	closer_trim(c, &d->fds, 0, d->peer.uid);
+	delivery_free(d);
+}
+
+static size_t gathered(const struct connection *c)
+{
+	return c->set.fds.count + c->records.fds.count;
+}
+
+/* Charge to C's uid what C has gathered. */
+static void charge(struct connection *c)
+{
+	size_t fds = gathered(c), bytes = c->records.end - c->records.start;
+	c->share->fds += fds - c->fds;
+	c->share->bytes += bytes - c->bytes;
+	c->fds = fds;
+	c->bytes = bytes;
+}
+
+static void let_go(const struct inbox *in, struct connection *c)
+{
+	closer_trim(in->closer, &c->set.fds, 0, c->peer.uid);
+	closer_trim(in->closer, &c->records.fds, 0, c->peer.uid);
 	delivery_free(&c->set);
 	records_free(&c->records);
-	if (c->ours)
+	charge(c);
+}
+
+/* Forget C. Nothing more can be in its queue if end of file was READ. */
+static void connection_drop(struct inbox *in, struct connection *c, bool read)
+{
+	let_go(in, c);
+	leave_queue(c);
+	/* Kernel: a socket of which there is another copy, as in a process that begins, stays watched when it is closed (epoll(7)). */
+	epoll_ctl(in->epoll, EPOLL_CTL_DEL, c->sock, NULL);
+	if (c->ours && read)
 		close(c->sock);
-	*c = in->connection[--in->count];
+	else if (c->ours)
+		closer_hang_up(in->closer, c->sock, c->peer.uid);
+	in->channels -= c->channel;
+	size_t i = place_of(c->serial);
+	in->connection[i] = NULL;
+	if (i < in->vacant)
+		in->vacant = i;
+	in->count--;
+	share_leave(&in->shares, c->share);
+	free(c);
 }
 
 /* A datagram stands alone: a set that goes on in another, whose sender may be another, does not exist. */
-static void restart_datagram(struct connection *c)
+static void restart_datagram(const struct inbox *in, struct connection *c)
 {
 	c->form = FORM_UNKNOWN;
-	c->more = false;
-	delivery_free(&c->set);
-	records_free(&c->records);
+	if (c->queue == &in->ahead)
+		leave_queue(c);
+	let_go(in, c);
 }
 
-/* Connection I is over; a datagram socket is everybody's, and stays. */
-static void connection_end(struct inbox *in, size_t i)
+/* C is over; a datagram socket is everybody's, and stays. */
+static void connection_end(struct inbox *in, struct connection *c)
 {
 	if (in->at->type == SOCK_DGRAM)
-		restart_datagram(&in->connection[i]);
+		restart_datagram(in, c);
 	else
-		connection_drop(in, i);
+		connection_drop(in, c, false);
 }
 
-int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, int sigfd)
+int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, struct closer *closer, int sigfd)
 {
-	*in = (struct inbox){.at = at, .allow = allow, .paused = NOBODY, .sigfd = sigfd};
-	return at->listens || at->fd == -1 ? 0 : inbox_attach(in);
+	*in = (struct inbox){.at = at, .closer = closer, .paused = NOBODY, .sigfd = sigfd,
+	                     .epoll = epoll_create1(EPOLL_CLOEXEC)};
+	door_open(&in->door, at, allow, closer);
+	if (in->epoll == -1)
+		return -1;
+	if (at->listens || at->fd == -1 || inbox_attach(in) == 0)
+		return 0;
+	int error = errno;
+	inbox_close(in);
+	errno = error;
+	return -1;
 }
 
 int inbox_attach(struct inbox *in)
@@ -102,55 +218,36 @@ int inbox_attach(struct inbox *in)
 
 bool inbox_over(const struct inbox *in)
 {
-	return !in->at->listens && in->count == 0;
+	return (!in->at->listens || in->door.fd == -1) && in->count == 0;
 }
 
 void inbox_close(struct inbox *in)
 {
-	while (in->count)
-		connection_drop(in, in->count - 1);
+	for (size_t i = 0; i < in->room; i++)
+		if (in->connection[i])
+			connection_drop(in, in->connection[i], false);
 	free(in->connection);
-	*in = (struct inbox){.at = in->at, .sigfd = -1};
+	if (in->epoll != -1)
+		close(in->epoll);
+	*in = (struct inbox){.at = in->at, .epoll = -1, .sigfd = -1};
 }
 
 /* ---- shares ---- */
 
-size_t share_of_uid(void)
+/* Has a uid more than it may have? */
+static bool over_share(const struct inbox *in, const struct share *s)
 {
-	struct rlimit limit;
-	return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)(limit.rlim_cur / 4) : 0;
+	return in->share && (s->connections + s->fds > in->share || s->connections > CONNECTIONS_OF_UID ||
+	                     s->bytes > BYTES_OF_UID);
 }
 
-static size_t gathered(const struct connection *c)
+/* That is to be told of once, until the uid has less than half of its share again. Is it now? */
+static bool tell_share(const struct inbox *in, struct share *s, bool full)
 {
-	return c->set.fds.count + c->records.fds.count;
-}
-
-/* How many of our descriptors UID holds, by connections and by what they have gathered. */
-static size_t held_by(const struct inbox *in, uid_t uid)
-{
-	size_t held = 0;
-	for (size_t i = 0; i < in->count; i++)
-		if (in->connection[i].ours && in->connection[i].peer.uid == uid)
-			held += 1 + gathered(&in->connection[i]);
-	return held;
-}
-
-/* May UID have no further connection? A flood of them is to be told of once, until UID holds less than half
- * of its share again. */
-static bool has_share(struct inbox *in, uid_t uid, bool *tell)
-{
-	size_t held = in->share ? held_by(in, uid) : 0;
-	bool full = in->share && held >= in->share, told = false;
-	for (size_t i = 0; in->share && i < in->count; i++) {
-		struct connection *c = &in->connection[i];
-		if (c->peer.uid != uid)
-			continue;
-		told = told || c->told;
-		c->told = full || (c->told && held >= in->share / 2);
-	}
-	*tell = full && !told;
-	return full;
+	size_t held = s->connections + s->fds;
+	bool told = s->told && 2 * held >= (in->share < CONNECTIONS_OF_UID ? in->share : CONNECTIONS_OF_UID);
+	s->told = full || told;
+	return full && !told;
 }
 
 /* ---- answers ---- */
@@ -163,144 +260,146 @@ static int answer(const struct connection *c, const struct record *r)
 	return rights_send(c->sock, NULL, 0, line, (size_t)len) == len ? 0 : -1;
 }
 
-static size_t find(const struct inbox *in, unsigned serial)
+bool inbox_has(const struct inbox *in, uint64_t serial)
 {
-	size_t i = 0;
-	while (i < in->count && in->connection[i].serial != serial)
-		i++;
-	return i;
+	return find(in, serial);
 }
 
-bool inbox_has(const struct inbox *in, unsigned serial)
+int inbox_answer(struct inbox *in, uint64_t serial, enum record_word word, uint64_t id, const char *why)
 {
-	return find(in, serial) < in->count;
-}
-
-int inbox_answer(struct inbox *in, unsigned serial, enum record_word word, uint64_t id, const char *why)
-{
-	size_t i = find(in, serial);
-	if (i == in->count)
+	struct connection *c = find(in, serial);
+	if (!c)
 		return -1;
-	if (answer(&in->connection[i], &(struct record){.word = word, .id = id, .why = why}) == 0)
+	if (answer(c, &(struct record){.word = word, .id = id, .why = why}) == 0)
 		return 0;
-	inbox_drop(in, serial);
+	connection_end(in, c);
 	return -1;
 }
 
-bool inbox_is_channel(const struct inbox *in, unsigned serial)
+bool inbox_is_channel(const struct inbox *in, uint64_t serial)
 {
-	size_t i = find(in, serial);
-	return i < in->count && in->connection[i].channel;
+	const struct connection *c = find(in, serial);
+	return c && c->channel;
 }
 
-static void offer(struct inbox *in, size_t i, size_t slots)
+static void offer(struct inbox *in, struct connection *c, size_t slots)
 {
-	in->connection[i].promised += slots;
-	if (answer(&in->connection[i], &(struct record){.word = RECORD_SLOTS, .slots = slots}) == -1)
-		connection_end(in, i);
+	c->promised += slots;
+	if (answer(c, &(struct record){.word = RECORD_SLOTS, .slots = slots}) == -1)
+		connection_end(in, c);
 }
 
-void inbox_offer(struct inbox *in, unsigned serial, size_t slots, size_t most)
+void inbox_offer(struct inbox *in, uint64_t serial, size_t slots, size_t most)
 {
-	size_t i = find(in, serial);
-	if (i == in->count)
+	struct connection *c = find(in, serial);
+	if (!c)
 		return;
-	size_t promised = in->connection[i].promised, left = promised < most ? most - promised : 0;
-	in->connection[i].most = most;
-	offer(in, i, slots < left ? slots : left);
+	size_t left = c->promised < most ? most - c->promised : 0;
+	c->most = most;
+	offer(in, c, slots < left ? slots : left);
 }
 
 void inbox_offer_one(struct inbox *in)
 {
-	for (size_t i = 0; i < in->count; i++)
-		if (in->connection[i].promised < in->connection[i].most) {
-			offer(in, i, 1);
+	for (size_t i = 0, seen = 0; seen < in->channels; i++) {
+		struct connection *c = in->connection[i];
+		seen += c && c->channel;
+		if (c && c->promised < c->most) {
+			offer(in, c, 1);
 			return;
 		}
-}
-
-void inbox_drop(struct inbox *in, unsigned serial)
-{
-	size_t i = find(in, serial);
-	if (i < in->count)
-		connection_end(in, i);
-}
-
-/* ---- reading: each returns true where there is something to tell, in *EVENT and *D ---- */
-
-static bool accept_one(struct inbox *in, struct delivery *d, enum inbox_event *event)
-{
-	for (int i = 0; i < ACCEPTS_MOST; i++) {
-		bool tell = true;
-		int sock = endpoint_accept(in->at);
-		/* Any other error is the one connection's, which is gone. */
-		if (sock == -1 && out_of_resources(errno))
-			in->resting = deadline_in(REST_MS);
-		if (sock == -1)
-			return false;
-		bool allowed = peer_admitted(in->allow, sock, &d->peer);
-		bool excess = allowed && has_share(in, d->peer.uid, &tell);
-		if (allowed && !excess && connection_add(in, sock, true, d->peer) == 0)
-			return false;
-		close(sock);
-		if (allowed && !excess) {
-			in->resting = deadline_in(REST_MS);
-			return false;
-		}
-		*event = excess ? INBOX_EXCESS : INBOX_REFUSED;
-		if (tell)
-			return true;
 	}
-	return false;
 }
 
-/* Close connection I, and tell it WHY, whichever form it speaks. */
-static void turn_away(struct inbox *in, size_t i, const char *why, struct delivery *d)
+void inbox_drop(struct inbox *in, uint64_t serial)
 {
-	const struct connection *c = &in->connection[i];
+	struct connection *c = find(in, serial);
+	if (c)
+		connection_end(in, c);
+}
+
+/* ---- reading: each returns true where there is something to tell, in *EVENT and *D; else C is still there ---- */
+
+static bool admit(struct inbox *in, struct delivery *d, enum inbox_event *event)
+{
+	int sock = door_accept(&in->door, &d->peer);
+	if (sock == -1) {
+		*event = errno == ESHUTDOWN ? INBOX_GONE : INBOX_REFUSED;
+		return errno == ESHUTDOWN || errno == EACCES;
+	}
+	if (connection_add(in, sock, true, d->peer) == -1) {
+		in->door.resting = deadline_in(REST_MS);
+		closer_hang_up(in->closer, sock, d->peer.uid);
+		return false;
+	}
+	struct connection *c = in->connection[in->vacant];
+	bool full = over_share(in, c->share), tell = tell_share(in, c->share, full);
+	if (full)
+		connection_drop(in, c, false);
+	*event = INBOX_EXCESS;
+	return tell;
+}
+
+/* Close C, and tell it WHY, whichever form it speaks. */
+static void turn_away(struct inbox *in, struct connection *c, const char *why, struct delivery *d)
+{
 	if (!d->text) /* a refusal is not answered by another */
 		answer(c, &(struct record){.word = RECORD_REFUSED, .why = why});
 	d->peer = c->peer;
-	connection_end(in, i);
+	connection_end(in, c);
 }
 
-/* Connection I did, or asked for, what cannot be. */
-static bool failed(struct inbox *in, size_t i, int error, struct delivery *d, enum inbox_event *event)
+/* C did, or asked for, what cannot be. */
+static bool failed(struct inbox *in, struct connection *c, int error, struct delivery *d, enum inbox_event *event)
 {
-	turn_away(in, i, strerror(error), d);
+	turn_away(in, c, strerror(error), d);
 	d->error = error;
 	*event = INBOX_FAILED;
 	return true;
 }
 
-/* Has connection I gathered what its uid has no share for? If not, the rest may come. */
-static bool exceeds(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
+/* Has C gathered what its uid has no share for? If not, the rest may come, for a while. */
+static bool exceeds(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
 {
-	struct connection *c = &in->connection[i];
-	bool limited = in->share && c->ours && gathered(c);
-	c->until = limited ? deadline_in(UNFINISHED_MS) : 0;
-	if (!limited || held_by(in, c->peer.uid) <= in->share)
+	charge(c);
+	if (!in->share || !c->ours)
 		return false;
-	turn_away(in, i, "too many descriptors of your uid wait here", d);
+	if (!gathered(c))
+		c->until = 0;
+	else if (!c->until)
+		c->until = deadline_in(UNFINISHED_MS);
+	if (c->until)
+		in->check = in->check ? sooner(in->check, c->until) : c->until;
+	if (!over_share(in, c->share))
+		return false;
+	turn_away(in, c, c->share->bytes > BYTES_OF_UID ? "too many bytes of your uid wait here"
+	                                                : "too many descriptors of your uid wait here", d);
 	*event = INBOX_EXCESS;
 	return true;
 }
 
 /* The peer has closed. */
-static bool ended(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
+static bool ended(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
 {
-	const struct connection *c = &in->connection[i];
 	*event = gathered(c) ? INBOX_SHORT : c->delivered ? INBOX_ENDED : INBOX_EMPTY;
-	d->peer = c->peer;
 	if (*event == INBOX_SHORT)
-		turn_away(in, i, "too few descriptors came", d);
-	else
-		connection_drop(in, i);
+		answer(c, &(struct record){.word = RECORD_REFUSED, .why = "too few descriptors came"});
+	d->peer = c->peer;
+	connection_drop(in, c, true);
 	return true;
 }
 
-/* Hand what connection C has gathered to the caller. */
-static bool deliver(struct connection *c, struct delivery *d, enum inbox_event *event)
+/* Something of C reaches the caller, and more may have been read. */
+static void delivered(struct inbox *in, struct connection *c)
+{
+	c->delivered = true;
+	charge(c);
+	if (c->form == FORM_RECORD && c->queue != &in->parked)
+		queue_up(&in->ahead, c);
+}
+
+/* Hand what C has gathered to the caller. */
+static bool deliver(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
 {
 	struct peer peer = d->peer;
 	c->until = 0;
@@ -309,7 +408,7 @@ static bool deliver(struct connection *c, struct delivery *d, enum inbox_event *
 	d->connection = c->serial;
 	d->sock = c->sock;
 	c->set = (struct delivery){0};
-	c->delivered = true;
+	delivered(in, c);
 	*event = INBOX_DELIVERY;
 	return true;
 }
@@ -351,7 +450,8 @@ static bool is_request(const struct record *r)
 }
 
 /* Hand a request to the caller. */
-static bool request(struct connection *c, const struct record *r, struct delivery *d, enum inbox_event *event)
+static bool request(struct inbox *in, struct connection *c, const struct record *r, struct delivery *d,
+                    enum inbox_event *event)
 {
 	d->request = (int)r->word;
 	d->names = r->names != NULL;
@@ -367,102 +467,104 @@ static bool request(struct connection *c, const struct record *r, struct deliver
 	d->id = r->id;
 	d->connection = c->serial;
 	d->sock = c->sock;
-	c->delivered = true;
+	d->peer = c->peer;
+	delivered(in, c);
 	*event = INBOX_REQUEST;
 	return true;
 }
 
-/* Parse what connection I has sent, up to the end of a set. */
-static bool read_records(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
+/* Parse what C has sent, up to the end of a set. */
+static bool read_records(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
 {
-	struct connection *c = &in->connection[i];
 	struct record r;
 	int got, error = 0;
-	c->more = false;
 	while ((got = records_next(&c->records, &r)) == 1) {
 		if (r.word == RECORD_HELLO && !c->set.fds.count) {
-			c->delivered = true; /* a dispatcher may come and go without giving anything */
+			in->channels += !c->channel;
 			c->channel = true;
-			c->more = true;
 			d->connection = c->serial;
 			d->peer = c->peer;
+			delivered(in, c); /* a dispatcher may come and go without giving anything */
 			*event = INBOX_HELLO;
 			return true;
 		}
-		if (in->requests && !c->set.fds.count && is_request(&r)) {
-			c->more = true;
-			d->peer = c->peer;
-			return request(c, &r, d, event);
-		}
+		if (in->requests && !c->set.fds.count && is_request(&r))
+			return request(in, c, &r, d, event);
 		if (r.word == RECORD_REFUSED) { /* what we asked for */
 			d->text = strdup(r.why ? r.why : "refused");
-			c->form = FORM_PLAIN;
-			return failed(in, i, EACCES, d, event);
+			return failed(in, c, EACCES, d, event);
 		}
 		error = r.word == RECORD_SET ? add_record(c, &r) : EPROTO;
 		if (error)
 			break;
 		if (!r.more) {
-			c->more = true;
 			d->peer = c->peer;
-			return deliver(c, d, event);
+			return deliver(in, c, d, event);
 		}
 	}
-	return got == 0 ? exceeds(in, i, d, event) : failed(in, i, got == -1 ? EPROTO : error, d, event);
+	return got == 0 ? exceeds(in, c, d, event) : failed(in, c, got == -1 ? EPROTO : error, d, event);
 }
 
-/* Read once from connection I. */
-static bool read_one(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
+/* A message with N bytes of DATA has come from C, and its descriptors are in TO, where BEFORE were already. */
+static bool read_message(struct inbox *in, struct connection *c, const char *data, size_t n, struct fds *to, size_t before,
+                         struct delivery *d, enum inbox_event *event)
 {
-	struct connection *c = &in->connection[i];
-	bool datagrams = in->at->type == SOCK_DGRAM;
-	struct fds *to = c->form == FORM_RECORD ? &c->records.fds : &c->set.fds;
-	size_t before = to->count;
-	static char data[MESSAGE_MAX]; /* what is not touched costs nothing, and the stack stays shallow */
-	d->peer = c->peer;
-	data[0] = '\0';
-	ssize_t n = rights_receive(c->sock, to, data, MESSAGE_MAX, datagrams ? &d->peer : NULL);
-	if (n == -1 && errno == EAGAIN)
-		return false;
-	if (datagrams)
-		c->peer = d->peer;
-	if (n == -1) {
-		/* The bytes of what did not fit have been read: do they say that somebody waits for an answer? */
-		if (errno == EMFILE && !datagrams && is_record(data, MESSAGE_MAX))
-			c->form = FORM_RECORD;
-		int error = errno;
-		if (!datagrams)
-			return failed(in, i, error, d, event);
-		d->error = error;
-		*event = INBOX_FAILED;
-		return true;
-	}
-	/* An empty packet can carry descriptors; without them it looks like end of file, and on a
-	 * datagram socket it is just that: empty. */
-	if (n == 0 && to->count == before)
-		return datagrams ? false : ended(in, i, d, event);
-	if (datagrams && !endpoint_given(in->at) && !peer_allowed(in->allow, &d->peer, -1)) {
-		fds_trim(to, before);
-		*event = INBOX_REFUSED;
-		return true;
-	}
 	if (c->form == FORM_UNKNOWN)
-		c->form = is_record(data, (size_t)n) ? FORM_RECORD : FORM_PLAIN;
+		c->form = is_record(data, n) ? FORM_RECORD : FORM_PLAIN;
 	if (c->form == FORM_RECORD) {
 		struct fds none = {0}, *first = to == &c->set.fds ? to : &none;
-		bool tell = records_add(&c->records, data, (size_t)n, first) == -1 ? failed(in, i, errno, d, event)
-		                                                                     : read_records(in, i, d, event);
-		if (datagrams)
-			restart_datagram(&in->connection[i]);
-		return tell;
+		return records_add(&c->records, data, n, first) == -1 ? failed(in, c, errno, d, event)
+		                                                      : read_records(in, c, d, event);
 	}
-	if (datagrams)
-		c->form = FORM_UNKNOWN;
 	if (c->set.fds.count == before)
 		return false;
-	if (keep_text(&c->set, data, (size_t)n) == -1)
-		return failed(in, i, errno, d, event);
-	return c->set.fds.count >= in->gather && deliver(c, d, event);
+	if (keep_text(&c->set, data, n) == -1)
+		return failed(in, c, errno, d, event);
+	return c->set.fds.count >= in->gather && deliver(in, c, d, event);
+}
+
+/* The same from a datagram socket, which stays whatever comes: each one is judged alone, by its sender's credentials first. */
+static bool read_datagram(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
+{
+	char data[MESSAGE_MAX];
+	d->peer = (struct peer){.uid = endpoint_given(in->at) ? 0 : NOBODY};
+	ssize_t n = rights_receive(c->sock, &c->set.fds, data, sizeof data, &d->peer);
+	int error = errno;
+	if (n == -1 && error == EAGAIN)
+		return false;
+	c->peer = d->peer;
+	bool allowed = endpoint_given(in->at) || peer_allowed(in->door.allow, &d->peer, -1), tell = true;
+	if (!allowed) {
+		*event = INBOX_REFUSED;
+		tell = door_tells(&in->door, d->peer.uid);
+	} else if (n == -1) {
+		d->error = error;
+		*event = INBOX_FAILED;
+	} else {
+		tell = (n || c->set.fds.count) && read_message(in, c, data, (size_t)n, &c->set.fds, 0, d, event);
+	}
+	restart_datagram(in, c);
+	return tell;
+}
+
+/* Read once from C. */
+static bool read_one(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
+{
+	struct fds *to = c->form == FORM_RECORD ? &c->records.fds : &c->set.fds;
+	size_t before = to->count;
+	char data[MESSAGE_MAX];
+	if (in->at->type == SOCK_DGRAM)
+		return read_datagram(in, c, d, event);
+	d->peer = c->peer;
+	ssize_t n = rights_receive(c->sock, to, data, sizeof data, NULL);
+	if (n == -1 && errno == EAGAIN)
+		return false;
+	if (n == -1)
+		return failed(in, c, errno, d, event);
+	/* An empty packet can carry descriptors; without them it looks like end of file. */
+	if (n == 0 && to->count == before)
+		return ended(in, c, d, event);
+	return read_message(in, c, data, (size_t)n, to, before, d, event);
 }
 
 /* ---- the loop ---- */
@@ -473,104 +575,115 @@ static bool held(const struct inbox *in, const struct connection *c, bool hold)
 	return hold || (c->ours && c->peer.uid == in->paused);
 }
 
-/* The descriptors to wait for, in P: signals, then the listening socket, then connections. */
-static size_t poll_set(struct inbox *in, struct pollfd *p, bool hold)
+/* C has something for us, or has closed. While no message is to be taken: a peer that has closed, and has nothing more
+ * for us, is waiting for our end of file, which says that what it sent was taken. */
+static bool look(struct inbox *in, struct connection *c, bool hold, struct delivery *d, enum inbox_event *event)
 {
-	size_t n = 0;
-	p[n++] = (struct pollfd){.fd = in->sigfd, .events = POLLIN};
-	bool accepting = in->at->listens && !hold && !in->resting;
-	p[n++] = (struct pollfd){.fd = accepting ? in->at->fd : -1, .events = POLLIN};
-	for (size_t i = 0; i < in->count; i++) {
-		struct connection *c = &in->connection[i];
-		bool waits = held(in, c, hold);
-		c->unread = c->unread && waits;
-		p[n++] = (struct pollfd){.fd = c->unread ? -1 : c->sock, .events = waits ? POLLRDHUP : POLLIN};
+	if (!held(in, c, hold))
+		return read_one(in, c, d, event);
+	if (!c->parked) {
+		queue_up(&in->parked, c);
+		watch(in, c, EPOLL_CTL_MOD, true);
+		return false;
 	}
-	return n;
+	return c->records.start == c->records.end && !rights_waiting(c->sock) && read_one(in, c, d, event);
 }
 
-/* While no message is to be taken: whoever has closed, and has nothing more for us, is waiting for our
- * end of file, which says that what it sent was taken. */
-static bool look_for_end(struct inbox *in, size_t i, struct delivery *d, enum inbox_event *event)
+/* One that epoll(7) names: in turn, so that a busy connection delays nobody else for long. */
+static bool look_at_one(struct inbox *in, bool hold, struct delivery *d, enum inbox_event *event)
 {
-	const struct connection *c = &in->connection[i];
-	if (c->records.start == c->records.end && !rights_waiting(c->sock))
-		return read_one(in, i, d, event);
-	in->connection[i].unread = true;
+	struct epoll_event ready;
+	if (epoll_wait(in->epoll, &ready, 1, 0) != 1)
+		return false;
+	struct connection *c = find(in, ready.data.u64);
+	return c && look(in, c, hold, d, event);
+}
+
+/* The first of Q that is not held. */
+static struct connection *first_of(const struct inbox *in, const struct queue *q, bool hold)
+{
+	struct connection *c = hold ? NULL : q->first;
+	while (c && held(in, c, hold))
+		c = c->next;
+	return c;
+}
+
+/* Read from C, which is parked. */
+static bool read_parked(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
+{
+	queue_up(&in->parked, c);
+	if ((c->records.start != c->records.end && read_records(in, c, d, event)) || read_one(in, c, d, event))
+		return true;
+	leave_queue(c);
+	watch(in, c, EPOLL_CTL_MOD, false);
 	return false;
 }
 
-/* A connection whose set should have been finished by now. While nobody reads none is late. */
+/* A connection whose set should have been finished by now. While nobody reads it, it is not late. */
 static bool unfinished(struct inbox *in, bool hold, struct delivery *d, enum inbox_event *event)
 {
-	for (size_t i = 0; i < in->count; i++) {
-		struct connection *c = &in->connection[i];
-		if (c->until && held(in, c, hold))
+	if (!in->check || time_left(in->check))
+		return false;
+	in->check = 0;
+	for (size_t i = 0; i < in->room; i++) {
+		struct connection *c = in->connection[i];
+		if (!c || !c->until)
+			continue;
+		if (c->parked || held(in, c, hold))
 			c->until = deadline_in(UNFINISHED_MS);
-		if (c->until && !time_left(c->until))
-			return failed(in, i, ETIMEDOUT, d, event);
+		in->check = in->check ? sooner(in->check, c->until) : c->until;
+		if (!time_left(c->until))
+			return failed(in, c, ETIMEDOUT, d, event);
 	}
 	return false;
 }
 
-/* When there is something to do though no descriptor says so. */
-static int64_t next_waking(const struct inbox *in)
-{
-	int64_t next = in->resting ? in->resting : NEVER;
-	for (size_t i = 0; i < in->count; i++)
-		if (in->connection[i].until)
-			next = sooner(next, in->connection[i].until);
-	return next;
-}
+enum { PARKED, ARRIVING, READY, SOURCES };
 
-/* Connections of which more is read than was told. */
-static bool read_ahead(struct inbox *in, bool hold, struct delivery *d, enum inbox_event *event)
+/* Wait, and look at each source of events in turn. Returns as poll(2), or 1 where there is something to tell. */
+static int look_around(struct inbox *in, bool hold, int64_t until, struct delivery *d, enum inbox_event *event, bool *tell)
 {
-	for (size_t i = 0; i < in->count; i++)
-		if (in->connection[i].more && !held(in, &in->connection[i], hold) && read_records(in, i, d, event))
-			return true;
-	return false;
+	struct connection *parked = first_of(in, &in->parked, hold);
+	bool accepts = !door_rests(&in->door) && in->at->listens && !hold;
+	struct pollfd p[] = {{.fd = in->sigfd, .events = POLLIN}, {.fd = accepts ? in->door.fd : -1, .events = POLLIN},
+	                     {.fd = in->epoll, .events = POLLIN}};
+	until = sooner(until, sooner(in->door.resting ? in->door.resting : NEVER, in->check ? in->check : NEVER));
+	int ready = await_any(p, 3, parked ? 0 : until);
+	*event = INBOX_SIGNAL;
+	*tell = ready > 0 && p[0].revents;
+	for (unsigned k = 0; ready >= 0 && !*tell && k < SOURCES; k++) {
+		unsigned source = (in->turn + k) % SOURCES;
+		if (source == PARKED && (parked = first_of(in, &in->parked, hold)))
+			*tell = read_parked(in, parked, d, event);
+		else if (source == ARRIVING && p[1].revents)
+			*tell = admit(in, d, event);
+		else if (source == READY && p[2].revents)
+			*tell = look_at_one(in, hold, d, event);
+		if (*tell)
+			in->turn = source + 1;
+	}
+	return parked ? 1 : ready;
 }
 
 enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int64_t deadline)
 {
 	enum inbox_event event = INBOX_SIGNAL;
+	struct connection *c;
+	bool tell = false;
 	*d = (struct delivery){0};
-	if (read_ahead(in, hold, d, &event))
-		return event;
+	while ((c = first_of(in, &in->ahead, hold))) {
+		leave_queue(c);
+		if (read_records(in, c, d, &event))
+			return event;
+	}
 	for (;;) {
-		struct pollfd few[8], *p = few;
 		int left = time_left(deadline);
 		in->late = left ? 0 : in->late + 1;
 		if (in->late > LATE_MOST)
 			return INBOX_TIMEOUT;
 		if (unfinished(in, hold, d, &event))
 			return event;
-		if (in->count + 2 > sizeof few / sizeof *few && !(p = malloc((in->count + 2) * sizeof *p))) {
-			nap(REST_MS, deadline);
-			continue;
-		}
-		if (in->resting && !time_left(in->resting))
-			in->resting = 0;
-		size_t n = poll_set(in, p, hold);
-		int ready = await_any(p, n, sooner(deadline, next_waking(in)));
-		bool tell = ready > 0 && p[0].revents;
-		/* In turn, so that a busy connection, or many new ones, delay nobody else for long. */
-		for (size_t k = 1; ready > 0 && !tell && k < n; k++) {
-			size_t i = 1 + (in->turn + k) % (n - 1);
-			if (!p[i].revents)
-				continue;
-			if (i == 1)
-				tell = accept_one(in, d, &event);
-			else if (held(in, &in->connection[i - 2], hold))
-				tell = look_for_end(in, i - 2, d, &event);
-			else
-				tell = read_one(in, i - 2, d, &event);
-			if (tell)
-				in->turn = i - 1;
-		}
-		if (p != few)
-			free(p);
+		int ready = look_around(in, hold, deadline, d, &event, &tell);
 		if (tell)
 			return event;
 		if (ready == 0 && left == 0)

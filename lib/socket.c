@@ -369,11 +369,6 @@ int accept_now(int listening, bool inherited, int flags)
 	return fd;
 }
 
-int endpoint_accept(const struct endpoint *at)
-{
-	return accept_now(at->fd, at->kind == END_FD, SOCK_NONBLOCK);
-}
-
 /* ---- connecting ---- */
 
 int endpoint_dial(struct endpoint *at, bool service)

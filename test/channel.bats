@@ -613,7 +613,7 @@ signal.pause()'
 
 @test "fdexec with a full descriptor table loses nothing" {
 	serve
-	spawn bash -c 'ulimit -n 8; exec fdexec s sh -c "$1"' sh 'head -n 1 | tee -a log'
+	spawn bash -c 'ulimit -n 9; exec fdexec s sh -c "$1"' sh 'head -n 1 | tee -a log'
 	clients "$port" 60 30 | diff - <(seq 0 59)
 	sort -n log | diff - <(seq 0 59)
 }

@@ -286,7 +286,8 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	done
 	eventually lines log 201
 	eventually childless "$pid"
-	[ "$(open_fds "$pid")" = "$before" ]
+	same() { [ "$(open_fds "$pid")" = "$before" ]; }
+	eventually same
 }
 
 @test "peers that misbehave leave no descriptor open, and do not stop the others" {

@@ -231,10 +231,15 @@ ssize_t __wrap_sendmsg(int sock, const struct msghdr *msg, int flags)
 	return -1;
 }
 
-/* Nothing that an input names is to be asked of a name server. */
 /* No helpers: whoever asks whether something is closed asks at once. */
 void __wrap_closer_close(struct closer *c, int fd, uid_t from);
 void __wrap_closer_trim(struct closer *c, struct fds *set, size_t keep, uid_t from);
+void __wrap_closer_hang_up(struct closer *c, int sock, uid_t from);
+
+void __wrap_closer_hang_up(struct closer *c, int sock, uid_t from)
+{
+	__wrap_closer_close(c, sock, from);
+}
 
 void __wrap_closer_close(struct closer *c, int fd, uid_t from)
 {
@@ -250,6 +255,7 @@ void __wrap_closer_trim(struct closer *c, struct fds *set, size_t keep, uid_t fr
 	fds_trim(set, keep);
 }
 
+/* Nothing that an input names is to be asked of a name server. */
 int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **found)
 {
 	struct addrinfo numeric = *hints;

@@ -30,13 +30,14 @@ struct world {
 	struct endpoint at;
 	struct allow allow;
 	struct inbox in;
+	struct closer closer;
 	int far;                /* the other end of a socket that is not listened on */
 	struct sockaddr_un name;
 	socklen_t name_len;
 	struct end end[PEERS];
 	struct sent sent[SETS];
 	size_t sets;
-	struct { unsigned connection; uint64_t id; } last; /* delivery */
+	struct { uint64_t connection, id; } last; /* delivery */
 	bool troubled;          /* an honest peer's sets may be lost too */
 };
 
@@ -197,7 +198,7 @@ static enum inbox_event next(struct world *w, bool hold)
 /* An answer may end its connection, and what else that has sent. */
 static void answer(struct world *w, unsigned how)
 {
-	unsigned connection = w->last.connection;
+	uint64_t connection = w->last.connection;
 	bool there = inbox_has(&w->in, connection), channel = inbox_is_channel(&w->in, connection);
 	must(there || !channel, "a channel is there");
 	if (how % 8 == 0)
@@ -236,7 +237,7 @@ static void open_inbox(struct world *w, unsigned kind)
 		w->at.fd = pair[0];
 		w->far = pair[1];
 	}
-	must(inbox_open(&w->in, &w->at, &w->allow, -1) == 0, "an inbox");
+	must(inbox_open(&w->in, &w->at, &w->allow, &w->closer, -1) == 0, "an inbox");
 	w->in.requests = kind & 16;
 	w->in.gather = kind >> 6;
 	w->in.share = kind & 32 ? 8 : 0;
@@ -304,6 +305,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t i = 0; i < w.sets; i++)
 		must(w.sent[i].delivered || w.troubled || w.in.gather, "what an honest peer sent, delivered");
 	inbox_close(&w.in);
+	closer_wait(&w.closer, 0);
 	close(w.at.fd);
 	if (w.far != -1)
 		close(w.far);

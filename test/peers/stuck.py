@@ -163,9 +163,12 @@ def send(what, path, count="1", data="\\0", then="keep"):
     else:
         sock.connect(address)
     socket.send_fds(sock, [data.encode().decode("unicode_escape").encode("latin-1")], fds)
-    # What is closed here is in flight, or received, so that its end is somebody else's; a FUSE file's close waits here.
+    # What is closed here is in flight, or received, so that its end is somebody else's; a FUSE file's close may wait.
     for fd in fds:
-        os.close(fd)
+        if what in ("linger", "pipe"):
+            os.close(fd)
+        else:
+            threading.Thread(target=os.close, args=(fd,), daemon=True).start()
     if then == "drop":
         sock.close()
     say("sent")

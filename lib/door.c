@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: ISC */
+/* The door of every tool that listens: accepting, asking who it is, who has how much, resting, and saying things once. */
+#include "fdkit.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum {
+	REST_MS = 100,
+	FLOOD_MS = 10000,       /* a uid's refusals are told of once in this time */
+	ACCEPTS_MOST = 64,      /* at a time, of those that get nothing: a flood is to cost others little */
+};
+
+size_t share_of_uid(void)
+{
+	struct rlimit limit;
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)(limit.rlim_cur / 4) : 0;
+}
+
+size_t connections_of_uid(void)
+{
+	size_t share = share_of_uid();
+	return share < CONNECTIONS_OF_UID ? share : CONNECTIONS_OF_UID;
+}
+
+/* ---- one refusal of a flood ---- */
+
+bool door_tells(struct door *d, uid_t uid)
+{
+	struct refusal *free = NULL;
+	for (size_t i = 0; i < sizeof d->refused / sizeof *d->refused; i++) {
+		struct refusal *r = &d->refused[i];
+		if (!r->until || !time_left(r->until))
+			free = r;
+		else if (r->uid == uid)
+			return false;
+	}
+	if (free)
+		*free = (struct refusal){.uid = uid, .until = deadline_in(FLOOD_MS)};
+	return free;
+}
+
+/* ---- accepting ---- */
+
+void door_open(struct door *d, const struct endpoint *at, const struct allow *allow, struct closer *closer)
+{
+	*d = (struct door){.fd = at->fd, .inherited = at->kind == END_FD, .flags = SOCK_NONBLOCK, .allow = allow, .closer = closer};
+}
+
+bool door_rests(struct door *d)
+{
+	if (d->resting && !time_left(d->resting))
+		d->resting = 0;
+	return d->resting;
+}
+
+/* Is the listening socket of no use any more? Kernel: whoever shares it can shut it down, and then accept(2) says EINVAL. */
+static bool is_gone(int error)
+{
+	return error == EINVAL || error == EBADF || error == ENOTSOCK || error == EOPNOTSUPP;
+}
+
+int door_accept(struct door *d, struct peer *peer)
+{
+	*peer = (struct peer){.uid = NOBODY};
+	d->resting = 0;
+	for (int i = 0; d->fd != -1 && i < ACCEPTS_MOST; i++) {
+		int sock = accept_now(d->fd, d->inherited, d->flags);
+		if (sock == -1 && is_gone(errno)) {
+			d->fd = -1;
+			errno = ESHUTDOWN;
+			return -1;
+		}
+		if (sock == -1 && out_of_resources(errno))
+			d->resting = deadline_in(REST_MS);
+		if (sock == -1 && (d->resting || errno == EAGAIN))
+			return -1;
+		if (sock == -1) /* any other error is the one connection's, which is gone */
+			continue;
+		if (!d->allow || peer_admitted(d->allow, sock, peer))
+			return sock;
+		closer_hang_up(d->closer, sock, peer->uid);
+		if (door_tells(d, peer->uid)) {
+			errno = EACCES;
+			return -1;
+		}
+	}
+	errno = ECONNABORTED;
+	return -1;
+}
+
+void door_close(struct endpoint *at, struct closer *closer)
+{
+	struct pollfd p = {.fd = at->fd, .events = POLLIN};
+	int sock = at->kind == END_FD ? -1 : at->fd;
+	/* What is in the queue of a listening socket is closed with it. */
+	if (sock != -1 && (at->listens ? poll(&p, 1, 0) != 0 : at->type != SOCK_DGRAM)) {
+		at->fd = -1;
+		endpoint_close(at);
+		if (at->listens)
+			closer_close(closer, sock, NOBODY);
+		else
+			closer_hang_up(closer, sock, NOBODY);
+		return;
+	}
+	endpoint_close(at);
+}
+
+/* ---- shares ---- */
+
+struct share *share_join(struct shares *s, uid_t uid)
+{
+	size_t i = 0;
+	while (i < s->count && s->share[i]->uid != uid)
+		i++;
+	if (i < s->count) {
+		s->share[i]->connections++;
+		return s->share[i];
+	}
+	if (s->count == s->room) {
+		size_t room = s->room ? 2 * s->room : 4;
+		struct share **grown = realloc(s->share, room * sizeof(void *));
+		if (!grown)
+			return NULL;
+		s->share = grown;
+		s->room = room;
+	}
+	struct share *share = calloc(1, sizeof *share);
+	if (!share)
+		return NULL;
+	*share = (struct share){.uid = uid, .connections = 1};
+	return s->share[s->count++] = share;
+}
+
+void share_leave(struct shares *s, struct share *share)
+{
+	if (--share->connections)
+		return;
+	size_t i = 0;
+	while (s->share[i] != share)
+		i++;
+	s->share[i] = s->share[--s->count];
+	free(share);
+	if (s->count)
+		return;
+	free(s->share);
+	*s = (struct shares){0};
+}

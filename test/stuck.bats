@@ -1,0 +1,142 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# Strangers that hold up whoever closes what they sent: sockets with SO_LINGER, pipes whose lock is held, files of a file
+# system that does not answer (peers/stuck.py). Meanwhile honest clients are served, and TERM ends a service, within
+# a second; here it is a few seconds, since a test must not depend on how busy the machine is.
+load helper
+
+STUCK=$BATS_TEST_DIRNAME/peers/stuck.py
+LIMIT=4
+
+# fuse: a file system ($pub/mnt) whose file is never flushed.
+fuse() {
+	need_fuse
+	public
+	mkdir "$pub/mnt"
+	spawn "$PYTHON" "$STUCK" mount "$pub/mnt" FLUSH >mounted
+	eventually grep -q ready mounted
+}
+
+# attack HOW WHAT [COUNT [BYTES]]: another uid sends that to $pub/s.
+attack() {
+	local how=$1 what=$2 sent=sent.$((++attacks))
+	shift 2
+	spawn as_other "$PYTHON" "$STUCK" "$how" "$what" "$pub/s" "$@" >"$sent"
+	eventually grep -q sent "$sent"; echo "# attack $what $SECONDS" >&3
+}
+
+# quick COMMAND [ARG...]: it succeeds, soon.
+quick() { timeout $LIMIT "$@"; }
+
+# over PID [STATUS]: TERM ends it soon, and all that it has open: its standard output is the FIFO `output`, which reader
+# reads. Somebody else can have the address at once.
+over() {
+	kill "$1"
+	eventually grep -q 'end of output' read
+	ended "$@"
+	quick fdrecv -q -t 0.1 "$pub/s" || [ $? -eq 124 ]
+}
+
+# service TOOL [ARG...]: it listens at $pub/s, for everybody.
+service() {
+	mkfifo output
+	spawn sh -c 'cat output; echo "end of output"' >read
+	spawn "$@" >output 2>err
+	service=$pid; echo "# service $SECONDS" >&3
+	await_socket "$pub/s"
+}
+
+
+@test "fdexec: sets that cannot be closed, whole and unfinished" {
+	fuse
+	service fdexec -a any -M 666 "$pub/s" true
+	attack send linger 2
+	attack send linger 2 'fdkit/1 set fds=2\n'
+	for what in "$pub/mnt/file" linger pipe; do
+		attack send "$what" 2 'fdkit/1 set fds=2 more=1\n'
+		attack drop "$what" 1 'fdkit/1 set fds=2 more=1\n'
+	done
+	over "$service" 0
+}
+
+@test "fdexec: refused peers with what cannot be closed in their queue" {
+	fuse
+	service fdexec -M 666 "$pub/s" true
+	for what in "$pub/mnt/file" linger pipe; do
+		attack send "$what" 1
+		attack drop "$what" 3
+		quick fdsend "$pub/s" 0
+	done
+	over "$service" 0
+}
+
+@test "fdserve -l: workers and refused peers" {
+	fuse
+	for allow in root any; do
+		rm -f output read
+		service fdserve -a $allow -M 666 -l -A addr 127.0.0.1:0 "$pub/s"
+		for what in "$pub/mnt/file" linger pipe; do
+			attack send "$what" 1
+			attack drop "$what" 2
+		done
+		spawn fdexec -c "$pub/s" echo served
+		worker=$pid
+		[ "$(quick talk "$(bound addr)" </dev/null)" = served ]
+		over "$service"
+		kill "$worker"
+	done
+}
+
+@test "fdserve unix: clients, allowed and refused" {
+	fuse
+	for allow in root any; do
+		rm -f output read
+		service fdserve -a $allow -M 666 "unix:$pub/s" -- echo served
+		for what in "$pub/mnt/file" linger pipe; do
+			attack send "$what" 1
+			attack drop "$what" 2
+			[ "$(quick talk "unix:$pub/s" </dev/null)" = served ]
+		done
+		over "$service" 0
+	done
+}
+
+@test "fdsend -l -k: receivers, allowed and refused" {
+	fuse
+	for allow in root any; do
+		rm -f output read
+		service fdsend -a $allow -M 666 -lk "$pub/s" 0
+		for what in "$pub/mnt/file" linger pipe; do
+			attack send "$what" 1
+			attack drop "$what" 2
+			quick fdrecv -c "$pub/s" true
+		done
+		over "$service" 0
+	done
+}
+
+@test "fdrecv: -t ends it, and so does TERM" {
+	fuse
+	for what in "$pub/mnt/file" linger pipe; do
+		for allow in root any; do
+			rm -f output read
+			service fdrecv -q -a $allow -M 666 -t 3 "$pub/s" true
+			attack send "$what" 2 'fdkit/1 set fds=2 more=1\n'
+			ended "$service" 124
+			eventually grep -q 'end of output' read
+			rm -f output read
+			service fdrecv -q -a $allow -M 666 "$pub/s" true
+			attack send "$what" 2 'fdkit/1 set fds=2 more=1\n'
+			over "$service" 143
+		done
+	done
+}
+
+@test "fdrecv: more than was asked for cannot be closed, and COMMAND begins all the same" {
+	fuse
+	service fdrecv -q -a any -M 666 -N 1 "$pub/s" sh -c 'echo began; ls /proc/self/fd'
+	attack send "$pub/mnt/file" 2
+	ended "$service" 0
+	eventually grep -q 'end of output' read
+	grep -q began read
+}
