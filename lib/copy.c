@@ -13,22 +13,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum {
-	CHUNK = 1 << 20,        /* asked of the kernel in one call; a pipe's usual most */
-	BUFFER = 128 * 1024,    /* for read and write */
-};
-
-static mode_t kind(int fd)
-{
-	struct stat st;
-	return fstat(fd, &st) == -1 ? 0 : st.st_mode & S_IFMT;
-}
+enum { CHUNK = 1 << 20 };       /* asked of the kernel in one call; a pipe's usual most */
 
 /* Kernel: a pseudo-terminal's master reads EIO once the last slave has closed (pty(7)). */
 static ssize_t read_some(int in, char *buf, size_t len)
 {
 	ssize_t n = read(in, buf, len);
-	return n == -1 && errno == EIO && isatty(in) ? 0 : n;
+	if (n == -1 && errno == EIO) {
+		if (isatty(in))
+			return 0;
+		errno = EIO;
+	}
+	return n;
 }
 
 /* After a failed call: wait until a non-blocking FD can go on. False: it failed for another reason. */
@@ -51,12 +47,11 @@ static int write_waiting(int out, const char *buf, size_t len)
 	return 0;
 }
 
-static int read_write(int in, int out, int *side)
+static int by_buffer(int in, int out, char *buf, int *side)
 {
-	char buf[BUFFER];
 	for (;;) {
 		*side = in;
-		ssize_t n = read_some(in, buf, sizeof buf);
+		ssize_t n = read_some(in, buf, CHUNK);
 		if (n == 0)
 			return 0;
 		if (n == -1 && !again(in, POLLIN))
@@ -65,6 +60,16 @@ static int read_write(int in, int out, int *side)
 		if (n > 0 && write_waiting(out, buf, (size_t)n) == -1)
 			return -1;
 	}
+}
+
+static int read_write(int in, int out, int *side)
+{
+	char *buf = malloc(CHUNK);
+	*side = in;
+	int result = buf ? by_buffer(in, out, buf, side) : -1, error = errno;
+	free(buf);
+	errno = error;
+	return result;
 }
 
 /* As splice(2), but wait for a non-blocking IN or OUT: EAGAIN does not say which of the two it was. */
@@ -77,24 +82,6 @@ static ssize_t move(int in, int out, size_t len)
 	return n;
 }
 
-/* By way of the pipe RELAY, or at once where that is -1. Kernel: splice(2) waits for a file or a socket with
- * the lock of the pipe at its other end held, and all who use that pipe hang; between two pipes it waits
- * without a lock (splice_file_to_pipe, splice_to_socket, ipipe_prep, opipe_prep, fs/splice.c). */
-static int by_splice(int in, int out, const int relay[2], int *side)
-{
-	int into = relay[1] == -1 ? out : relay[1];
-	for (;;) {
-		*side = into == out ? out : in;
-		ssize_t n = move(in, into, CHUNK);
-		if (n <= 0)
-			return (int)n;
-		*side = out;
-		for (ssize_t moved; into != out && n; n -= moved)
-			if ((moved = move(relay[0], out, (size_t)n)) == -1)
-				return -1;
-	}
-}
-
 /* Let PIPE hold as much as one call moves, or as its owner may still have (EPERM, fcntl(2)). Anything else
  * stays as it is. Kernel: setting less than there is would shrink it. */
 static void widen(int pipe)
@@ -104,20 +91,67 @@ static void widen(int pipe)
 		;
 }
 
+/* Did splice itself fail, so that read and write may do? A socket tells its own error only once. */
+static bool cannot_splice(int error)
+{
+	return error == EINVAL || error == ENOSYS || error == ENOMEM;
+}
+
+/* Both are pipes. As copy, or 1: the rest goes by read and write. */
+static int by_splice(int in, int out, int *side)
+{
+	ssize_t n;
+	*side = out;
+	while ((n = move(in, out, CHUNK)) > 0)
+		;
+	return n == -1 && cannot_splice(errno) ? 1 : (int)n;
+}
+
+/* The same by way of a pipe of our own. Kernel: splice(2) waits for a file or a socket with the lock of the
+ * pipe at its other end held, and all who use that pipe hang; between two pipes it waits without a lock
+ * (splice_file_to_pipe, splice_to_socket, ipipe_prep, opipe_prep, fs/splice.c). */
+static int by_relay(int in, int out, int *side)
+{
+	int relay[2], result;
+	ssize_t left = 0, n;
+	if (pipe2(relay, O_CLOEXEC) == -1)
+		return 1;
+	widen(relay[0]);
+	do {
+		*side = in;
+		left = move(in, relay[1], CHUNK);
+		if (left <= 0)
+			break;
+		*side = out;
+		while (left && (n = move(relay[0], out, (size_t)left)) > 0)
+			left -= n;
+	} while (left == 0);
+	int error = errno;
+	close(relay[1]);
+	if (left == 0)
+		result = 0;
+	else if (!cannot_splice(error))
+		result = -1;
+	else if ((result = read_write(relay[0], out, side)) == 0)
+		result = 1;
+	else
+		error = errno;
+	close(relay[0]);
+	errno = error;
+	return result;
+}
+
 /* Kernel: write(2) alone locks an offset that it shares with other writers; splice, sendfile and
  * copy_file_range overwrite what those write meanwhile (fdget_pos, fs/file.c). So none of these into files. */
 static bool splices(mode_t from, mode_t to)
 {
-	return (from == S_IFIFO || from == S_IFSOCK || from == S_IFREG || from == S_IFBLK) &&
-	       (to == S_IFIFO || to == S_IFSOCK);
+	return (S_ISFIFO(from) || S_ISSOCK(from) || S_ISREG(from) || S_ISBLK(from)) && (S_ISFIFO(to) || S_ISSOCK(to));
 }
 
 /* Is IN the file that OUT writes, further on? Its end would go on before us for ever. */
-static bool chases_itself(int in, int out)
+static bool chases_itself(int in, const struct stat *from, int out, const struct stat *to)
 {
-	struct stat from, to;
-	if (fstat(in, &from) == -1 || fstat(out, &to) == -1 || !S_ISREG(from.st_mode) ||
-	    from.st_dev != to.st_dev || from.st_ino != to.st_ino)
+	if (!S_ISREG(from->st_mode) || from->st_dev != to->st_dev || from->st_ino != to->st_ino)
 		return false;
 	return fcntl(out, F_GETFL) & O_APPEND || lseek(in, 0, SEEK_CUR) < lseek(out, 0, SEEK_CUR);
 }
@@ -135,32 +169,21 @@ int copy_possible(int in, int out, int *side)
 /* From IN to OUT until end of file. */
 static int copy(int in, int out, int *side)
 {
-	mode_t from = kind(in), to = kind(out);
-	int relay[2] = {-1, -1};
+	struct stat from = {0}, to = {0};
 	if (copy_possible(in, out, side) == -1)
 		return -1;
-	if (chases_itself(in, out)) {
+	if (fstat(in, &from) == 0 && fstat(out, &to) == 0 && chases_itself(in, &from, out, &to)) {
 		errno = EDEADLK;
 		return -1;
 	}
 	widen(in);
 	widen(out);
-	bool direct = from == S_IFIFO && to == S_IFIFO;
-	if (!splices(from, to) || (!direct && pipe2(relay, O_CLOEXEC) == -1))
+	int result = !splices(from.st_mode, to.st_mode)                  ? 1
+	             : S_ISFIFO(from.st_mode) && S_ISFIFO(to.st_mode) ? by_splice(in, out, side)
+	                                                              : by_relay(in, out, side);
+	/* End of file is certain only from read(2): files of /proc look empty to splice. */
+	if (result == 1 || (result == 0 && S_ISREG(from.st_mode)))
 		return read_write(in, out, side);
-	widen(relay[0]);
-	int result = by_splice(in, out, relay, side);
-	close(relay[1]);
-	/* End of file is certain only from read(2): files of /proc look empty to splice. A socket tells its error
-	 * only once, so that no error but of splice itself may be tried again. */
-	if (result == 0 ? from == S_IFREG : errno == EINVAL || errno == ENOSYS || errno == ENOMEM) {
-		result = direct ? 0 : read_write(relay[0], out, side);
-		if (result == 0)
-			result = read_write(in, out, side);
-	}
-	int error = errno;
-	close(relay[0]);
-	errno = error;
 	return result;
 }
 

@@ -413,18 +413,20 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 }
 
 @test "an output that is full or closed is a failure in one line, or SIGPIPE" {
-	numbers 1000000 >big
+	numbers 3000000 >big  # more than a widened pipe holds
 	for file in big /dev/zero; do
 		spawn fdrecv s >/dev/full 2>err
 		exits 0 fdsend -w 5 s <$file
 		ended "$pid" 125
 		one_line err fdrecv: 'standard output: No space left'
 	done
-	spawn bash -c 'fdrecv s 2>err | true; echo "${PIPESTATUS[0]}" >got'
-	exits 0 fdsend -w 5 s </dev/zero
-	ended "$pid" 0
-	[ "$(cat got)" -eq 141 ]
-	[ ! -s err ]
+	for from in 'fdsend -w 5 s </dev/zero' 'fdsend -w 5 s <big' 'cat big | fdsend -w 5 s'; do
+		spawn bash -c 'fdrecv s 2>err | true; echo "${PIPESTATUS[0]}" >got'
+		exits 0 sh -c "$from"
+		ended "$pid" 0
+		[ "$(cat got)" -eq 141 ]
+		[ ! -s err ]
+	done
 }
 
 @test "a closed standard output or input is a failure in one line, where it would be used" {
