@@ -37,7 +37,7 @@ COMPILE  = $(CC) $(STD) $(WARN) $(WERROR) -Ilib $(CPPFLAGS) $(STATIC_CFLAGS) $(C
 LINK     = $(CC) $(CFLAGS) $(SANFLAGS) $(STATIC_LDFLAGS) $(LDFLAGS)
 
 TOOLS = fdsend fdrecv fdserve fdexec fdhold
-PAGES = $(TOOLS:=.1) fdkit.7 fdkit-cookbook.7
+PAGES = $(TOOLS:=.1) fdkit.7 fdkit-protocol.7 fdkit-cookbook.7
 LIB   = $(BUILD)/libfdkit.a
 OBJ   = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=cmd/%.c),$(wildcard lib/*.c cmd/*.c)))
 BIN   = $(TOOLS:%=$(BUILD)/bin/%)

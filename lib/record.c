@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* The record form: a line of text beside the descriptors. fdkit(7) specifies it. */
+/* The record form: a line of text beside the descriptors. fdkit-protocol(7) specifies it. */
 #include "fdkit.h"
 
 #include <ctype.h>

@@ -662,7 +662,7 @@ signal.pause()'
 	((rss_after[0] - rss_before[0] <= 128 && rss_after[1] - rss_before[1] <= 128))
 }
 
-# ---- worker.py and dispatcher.py: strangers that know fdkit(7) only ----
+# ---- worker.py and dispatcher.py: strangers that know fdkit-protocol(7) only ----
 
 @test "a foreign worker serves fdserve, push and pull, beside a fdexec as well" {
 	for how in listen connect; do

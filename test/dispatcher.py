@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""dispatcher.py listen|connect SOCKET TIME: a foreign dispatcher, written from fdkit(7) alone.
+"""dispatcher.py listen|connect SOCKET TIME: a foreign dispatcher, written from fdkit-protocol(7) alone.
 
 It accepts TCP connections, tells its port on standard output, and takes back from a worker
 what it has not begun after TIME seconds."""

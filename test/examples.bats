@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# What README.md and the EXAMPLES sections of the manual pages show is run as it stands: each
+# What README.md and the DESCRIPTION and EXAMPLES sections of the manual pages show is run as it stands: each
 # block in an empty directory of its own, with sh -e, which must succeed within 20 seconds. What
 # it prints must be what the document says: in an ```output block after it, or in lines that
 # begin with "# prints: ".
@@ -23,7 +23,7 @@ extract() {
 			if (out) printf "" >out
 			next
 		}
-		/^# / { examples = $0 == "# EXAMPLES" }
+		/^# / { examples = $0 == "# EXAMPLES" || $0 == "# DESCRIPTION" }
 		NF { after = "" }' "$1"
 	# In the source of a manual page a backslash stands before what is meant literally.
 	[[ $1 == *.md ]] || sed -i 's/\\\(.\)/\1/g' ./*.sh
@@ -103,6 +103,10 @@ runs_as_it_stands() {
 
 @test "fdkit(7): the examples run as they stand" {
 	runs_as_it_stands "$ROOT/man/fdkit.7.scd"
+}
+
+@test "fdkit-protocol(7): the examples run as they stand" {
+	runs_as_it_stands "$ROOT/man/fdkit-protocol.7.scd"
 }
 
 @test "fdkit-cookbook(7): the examples run as they stand" {

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""worker.py listen|connect SOCKET SLOTS NAME: a foreign worker, written from fdkit(7) alone.
+"""worker.py listen|connect SOCKET SLOTS NAME: a foreign worker, written from fdkit-protocol(7) alone.
 
 Each connection is served by a process of its own, which sends NAME and the line that it got."""
 import os

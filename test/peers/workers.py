@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""Workers that do not keep to fdkit(7), for fdserve -l.
+"""Workers that do not keep to fdkit-protocol(7), for fdserve -l.
 
 workers.py promise PATH COUNT     COUNT channels, each of which says again and again that it takes 2147483647 sets, and
                                   takes none; where one is closed, another comes
