@@ -452,6 +452,34 @@ struct text message_file(const char *path)
 	return t;
 }
 
+void find_command(const struct cli *c, struct command *command)
+{
+	const char *name = command->argv[0];
+	int error = command_find(command), status = 0;
+	if (error)
+		errx(exec_status(error), "%s: %s", name, strerror(error));
+	pid_t pid = c->user.given ? fork() : 0;
+	if (c->user.given && pid == 0) {
+		if (user_become(&c->user) == -1)
+			err(FAILED, "-u");
+		if (access(command->path, X_OK) == -1)
+			err(exec_status(EACCES), "%s: uid %lu", name, (unsigned long)c->user.uid);
+		_exit(0);
+	}
+	while (pid > 0 && waitpid(pid, &status, 0) == -1 && errno == EINTR)
+		;
+	if (pid == -1)
+		err(FAILED, "-u");
+	if (status)
+		exit(exit_status(status));
+}
+
+void too_many(const struct command *command, size_t count, char *why, size_t size)
+{
+	snprintf(why, size, "%zu descriptors are too many for COMMAND's limit of %llu open files (ulimit -n)", count,
+	         (unsigned long long)command->nofile.rlim_cur);
+}
+
 int become(struct launch *l, const struct delivery *d, const int *where, bool no_pid)
 {
 	const char *name = l->command->argv[0];

@@ -137,6 +137,12 @@ struct text {
 struct text message_text(const char *text);
 struct text message_file(const char *path);
 
+/* Look up COMMAND, for -u's user too, before anything is opened: ends the process with 127 or 126 where it cannot be run. */
+void find_command(const struct cli *c, struct command *command);
+
+/* Say in WHY, which has SIZE bytes, that COMMAND cannot have COUNT descriptors. */
+void too_many(const struct command *command, size_t count, char *why, size_t size);
+
 /* Become the COMMAND of L, which is open, with the set D: at WHERE, or, if that is NULL, where -i, -o and
  * -e say or from 3 on. Returns only if that fails, with the status to exit with. */
 int become(struct launch *l, const struct delivery *d, const int *where, bool no_pid);

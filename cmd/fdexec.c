@@ -59,7 +59,8 @@ static struct options parse_options(int argc, char *argv[])
 static int run_on_pair(const struct options *o)
 {
 	struct launch l;
-	int pair[2], side, status, error;
+	struct jobs jobs;
+	int pair[2], side, status;
 	if (copy_possible(0, 1, &side) == -1)
 		fail_copy(side, NULL);
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -67,21 +68,23 @@ static int run_on_pair(const struct options *o)
 		err(FAILED, "-S %ld", o->pair);
 	/* Standard input is ours to copy: COMMAND, reading it too, would take away from it. */
 	const int from[] = {pair[1], null}, to[] = {(int)o->pair, 0};
-	if (launch_open(&l, &o->command) == -1 || launch_set(&l, from, to, o->pair ? 2 : 1) == -1 ||
-	    env_fds(&l.env, to, 1) == -1)
+	if (launch_open(&l, &o->command, -1, -1) == -1 || launch_set(&l, from, to, o->pair ? 2 : 1) == -1 || jobs_open(&jobs, 1) == -1)
 		err(FAILED, "-S %ld", o->pair);
-	pid_t pid = launch_start(&l, true, &error);
+	pid_t pid = launch_start(&l, NULL, &jobs.job->error);
 	if (pid == -1)
 		err(FAILED, "%s", o->command.argv[0]);
-	if (error)
-		warnx("%s: %s", o->command.argv[0], strerror(error));
 	close(null);
 	close(pair[1]);
 	signal(SIGPIPE, SIG_IGN);
-	if (!error && copy_both(pair[0], 0, 1, &side) == -1)
+	int copied = copy_both(pair[0], 0, 1, &side), error = errno;
+	if (copied == -1 && !jobs.job->error) {
+		errno = error;
 		fail_copy(side, o->command.argv[0]);
+	}
 	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
 		;
+	if (jobs.job->error)
+		warnx("%s: %s", o->command.argv[0], strerror(jobs.job->error));
 	note(&o->cli, "%s: pid %ld ended with status %d", o->command.argv[0], (long)pid, exit_status(status));
 	return exit_status(status);
 }
@@ -157,6 +160,11 @@ static bool start(struct worker *w, struct delivery *d)
 	const struct options *o = w->o;
 	if (d->id && !inbox_has(&w->in, d->connection)) {
 		say(&o->cli, "%s: a connection was taken back", o->at.arg);
+	} else if (!command_fits(&o->command, d->fds.count)) {
+		char why[120];
+		too_many(&o->command, d->fds.count, why, sizeof why);
+		say(&o->cli, "%s: uid %lu: %s", o->at.arg, (unsigned long)d->peer.uid, why);
+		inbox_answer(&w->in, d->connection, RECORD_REFUSED, d->id, why);
 	} else if (jobs_start(&w->jobs, &o->command, d) == -1) {
 		if (w->jobs.failures == 1)
 			warn("%s", o->command.argv[0]);
@@ -280,7 +288,7 @@ static void open_worker(struct worker *w)
 	struct options *o = w->o;
 	o->at.nofile = &o->command.nofile;
 	w->sigfd = signals_open(true);
-	if (w->sigfd == -1 || jobs_open(&w->jobs, (size_t)o->jobs) == -1)
+	if (w->sigfd == -1 || jobs_open(&w->jobs, (size_t)o->jobs) == -1 || jobs_reserve(&w->jobs, &w->closer) == -1)
 		fail(o->command.argv[0]);
 	bool opened = reconnects(o) || (o->connect ? endpoint_dial(&o->at, true)
 	                                           : endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true)) != -1;
@@ -295,10 +303,13 @@ int main(int argc, char *argv[])
 	struct worker w = {.o = &o, .pause = DIAL_MS, .give_up = NEVER};
 	guard_standard();
 	command_prepare(&o.command);
+	find_command(&o.cli, &o.command);
 	if (o.pair != -1)
 		return run_on_pair(&o);
 	open_worker(&w);
 	be_ready(&o.cli, true);
+	if (jobs_reserve(&w.jobs, &w.closer) == -1)
+		fail(o.command.argv[0]);
 	int sig = work(&w);
 	ready_notify("STOPPING=1");
 	/* What was sent to us and is not acknowledged stays with whoever sent it. */

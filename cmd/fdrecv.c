@@ -233,18 +233,20 @@ static void take_exactly(struct options *o, struct inbox *in, struct delivery *d
 	const char *missing = NULL;
 	if (d->fds.count >= wanted && o->list.count)
 		missing = order(&o->list, d);
-	if (d->fds.count < wanted || missing) {
-		char why[300];
-		if (missing && *missing)
-			snprintf(why, sizeof why, "no descriptor named %s came", missing);
-		else
-			snprintf(why, sizeof why, "too few descriptors came (%zu of %zu)", d->fds.count, wanted);
+	char why[300] = "";
+	size_t count = wanted ? wanted : d->fds.count;
+	if (missing && *missing)
+		snprintf(why, sizeof why, "no descriptor named %s came", missing);
+	else if (d->fds.count < wanted || missing)
+		snprintf(why, sizeof why, "too few descriptors came (%zu of %zu)", d->fds.count, wanted);
+	else if (o->command.argv && !command_fits(&o->command, count))
+		too_many(&o->command, count, why, sizeof why);
+	if (*why) {
 		inbox_answer(in, d->connection, RECORD_REFUSED, d->id, why);
 		warnx("%s: %s", o->at.arg, why);
 		leave(o, true, FAILED);
 	}
-	if (wanted)
-		closer_trim(&o->closer, &d->fds, wanted, d->peer.uid);
+	closer_trim(&o->closer, &d->fds, count, d->peer.uid);
 }
 
 /* The set that was asked for. It is used only once its sender has been told so: a sender that no longer listens has
@@ -302,9 +304,12 @@ int main(int argc, char *argv[])
 	int64_t deadline = deadline_in(o.cli.timeout);
 	guard_standard();
 	command_prepare(&o.command);
-	for (size_t i = 0; i < o.list.count; i++)
-		if (o.list.word[i].fd != -1 && (rlim_t)o.list.word[i].fd >= o.command.nofile.rlim_max)
-			errx(FAILED, "-f %d: this process cannot have so high a descriptor", o.list.word[i].fd);
+	for (size_t i = 0; o.command.argv && i < o.list.count; i++)
+		if (o.list.word[i].fd != -1 && (rlim_t)o.list.word[i].fd >= o.command.nofile.rlim_cur)
+			errx(FAILED, "-f %d: not below COMMAND's limit of %llu open files (ulimit -n)", o.list.word[i].fd,
+			     (unsigned long long)o.command.nofile.rlim_cur);
+	if (o.command.argv)
+		find_command(&o.cli, &o.command);
 	o.at.nofile = &o.command.nofile;
 	/* Signals first: from the moment that there is a socket file, it is to go with us. */
 	bool files = !o.connect && o.at.kind == END_PATH;
@@ -320,7 +325,7 @@ int main(int argc, char *argv[])
 	be_ready(&o.cli, false);
 	/* What can be done before something comes is done by then. */
 	struct launch l;
-	if (o.command.argv && launch_open(&l, &o.command) == -1) {
+	if (o.command.argv && launch_open(&l, &o.command, -1, -1) == -1) {
 		endpoint_close(&o.at);
 		fail(o.command.argv[0]);
 	}

@@ -144,7 +144,7 @@ static void close_client(struct server *s, int sock, uid_t from)
  * with it as the delivery's connection, from 1 on. */
 static void start_command(struct server *s)
 {
-	struct delivery d = {.fds = {.fd = &s->held, .count = 1}};
+	struct delivery d = {.fds = {.fd = &s->held, .count = 1}, .peer = {.uid = NOBODY}};
 	size_t i = 0;
 	while (s->o->per_source && s->by_source[i].used)
 		i++;
@@ -153,11 +153,18 @@ static void start_command(struct server *s)
 		if (s->jobs.failures == 1)
 			warn("%s", s->o->command.argv[0]);
 		s->resting = deadline_in(REST_MS);
+		/* No command will end and make room: it would be for ever. */
+		if (s->stopping && !s->jobs.running) {
+			warnx("%s: closed a connection that it could not be started for", s->o->command.argv[0]);
+			close_client(s, s->held, s->held_from);
+			s->held = -1;
+		}
 		return;
 	}
 	s->by_source[i].source = s->held_source;
 	s->by_source[i].used = true;
-	close_client(s, s->held, s->held_from);
+	if (d.fds.count)
+		close_client(s, s->held, s->held_from);
 	s->held = -1;
 }
 
@@ -316,7 +323,7 @@ static int drain(struct server *s, size_t i)
 	struct listener *l = &s->o->addresses.listener[i];
 	int sig = 0;
 	size_t queued = listener_queue(l);
-	while (queued && !sig && (runs_command(s) || dispatch_hopeful(&s->dispatch))) {
+	while (queued && !sig && (runs_command(s) ? !s->jobs.failures || s->jobs.running : dispatch_hopeful(&s->dispatch))) {
 		if (!room(s))
 			sig = serve_once(s);
 		else
@@ -335,6 +342,8 @@ static void finish(struct server *s)
 {
 	int sig = 0;
 	s->stopping = true;
+	while (!sig && s->held != -1)
+		sig = serve_once(s);
 	for (size_t i = 0; i < s->o->addresses.count; i++)
 		if (!sig)
 			sig = drain(s, i);
@@ -356,6 +365,7 @@ static void open_server(struct server *s)
 	s->sigfd = signals_open(true);
 	if (s->sigfd == -1 ||
 	    (runs_command(s) && (jobs_open(&s->jobs, (size_t)o->jobs) == -1 ||
+	                         jobs_reserve(&s->jobs, s->dispatch.closer) == -1 ||
 	                         !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))))
 		fail(o->addresses.listener[0].arg);
 	o->worker.nofile = &o->command.nofile;
@@ -406,11 +416,15 @@ int main(int argc, char *argv[])
 	s.dispatch.closer = &s.closer;
 	guard_standard();
 	command_prepare(&o.command);
+	if (o.command.argv)
+		find_command(&o.cli, &o.command);
 	if (o.listener)
 		return hand_over_listeners(&o);
 	open_server(&s);
 	s.give_up = runs_command(&s) ? NEVER : deadline_in(o.cli.wait);
 	be_ready(&o.cli, true);
+	if (runs_command(&s) && jobs_reserve(&s.jobs, &s.closer) == -1)
+		fail(o.command.argv[0]);
 	int sig = serve(&s);
 	ready_notify("STOPPING=1");
 	if (!sig && !is_over(&s)) {
@@ -422,6 +436,6 @@ int main(int argc, char *argv[])
 	tell_end(&s, sig);
 	dispatch_close(&s.dispatch);
 	door_close(&o.worker, &s.closer);
-	closer_end(&s.closer, false);
+	closer_end(&s.closer, s.jobs.running);
 	return sig ? 0 : FAILED;
 }

@@ -2,13 +2,20 @@
 /* fdserve -L: what is handed over is the listening sockets. */
 #include "fdserve.h"
 
+#include <err.h>
+
 int hand_over_listeners(struct options *o)
 {
 	struct sending sending = {.cli = &o->cli, .at = o->worker, .listen = o->listen, .keep = o->listen,
 	                          .untaken = o->listen ? NULL : &o->addresses};
 	struct delivery *set = &sending.set;
+	size_t count = o->addresses.count;
+	char why[120];
+	too_many(&o->command, count, why, sizeof why);
+	if (o->command.argv && !command_fits(&o->command, count))
+		errx(FAILED, "%s: %s", o->command.argv[0], why);
 	listening_open(&o->addresses, &o->cli, false);
-	for (size_t i = 0; i < o->addresses.count; i++) {
+	for (size_t i = 0; i < count; i++) {
 		struct listener *l = &o->addresses.listener[i];
 		if ((!o->nonblock && listener_blocking(l) == -1) || fds_add(&set->fds, l->at.fd) == -1 ||
 		    names_append(&set->name, i, o->addresses.name[i], 1) == -1)
@@ -25,7 +32,7 @@ int hand_over_listeners(struct options *o)
 		return 0;
 	}
 	struct launch l;
-	if (launch_open(&l, &o->command) == -1)
+	if (launch_open(&l, &o->command, -1, -1) == -1)
 		fail(o->command.argv[0]);
 	status = become(&l, set, NULL, o->no_pid);
 	listening_close(&o->addresses);

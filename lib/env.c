@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /* The environment of COMMAND. */
 #include "fdkit.h"
+#include "kernel.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
@@ -26,9 +28,11 @@ static bool in_family(const char *var)
 	return false;
 }
 
+enum { CONNECTION = 8 };  /* variables of env_connection, at most: there is always room for them */
+
 static int append(struct env *env, char *var)
 {
-	if (env->count + 1 >= env->room) {
+	if (env->count + 1 + CONNECTION >= env->room) {
 		size_t room = env->room ? 2 * env->room : 64;
 		char **grown = realloc(env->var, room * sizeof *grown);
 		if (!grown)
@@ -43,13 +47,20 @@ static int append(struct env *env, char *var)
 
 int env_open(struct env *env)
 {
-	env->var = NULL;
-	env->count = env->room = env->text_len = 0;
+	*env = (struct env){0};
 	for (char **var = environ; *var; var++)
-		if (!in_family(*var) && append(env, *var) == -1)
+		if (!in_family(*var) && append(env, *var) == -1) {
+			free(env->var);
 			return -1;
+		}
 	env->base = env->count;
 	return 0;
+}
+
+void env_free(struct env *env)
+{
+	env_reset(env);
+	free(env->var);
 }
 
 void env_unset(struct env *env, const char *name)
@@ -64,46 +75,25 @@ void env_unset(struct env *env, const char *name)
 		env->var[kept] = NULL;
 }
 
-/* Set NAME to the LEN bytes of VALUE. */
-static int set(struct env *env, const char *name, const char *value, size_t len)
+__attribute__((format(printf, 2, 3))) static int set(struct env *env, const char *format, ...)
 {
-	size_t name_len = strlen(name), size = name_len + len + 2;
-	bool fits = size <= sizeof env->text - env->text_len;
-	char *var = fits ? env->text + env->text_len : malloc(size);
-	if (!var)
+	char *var;
+	va_list ap;
+	va_start(ap, format);
+	int n = vasprintf(&var, format, ap);
+	va_end(ap);
+	if (n == -1)
 		return -1;
-	memcpy(var, name, name_len);
-	var[name_len] = '=';
-	memcpy(var + name_len + 1, value, len);
-	var[size - 1] = '\0';
-	if (fits)
-		env->text_len += size;
-	if (append(env, var) == 0)
-		return 0;
-	if (!fits)
+	int result = append(env, var);
+	if (result == -1)
 		free(var);
-	return -1;
-}
-
-static int set_text(struct env *env, const char *name, const char *value)
-{
-	return set(env, name, value, strlen(value));
-}
-
-static int set_number(struct env *env, const char *name, uint64_t n)
-{
-	char text[NUMBER_ROOM];
-	return set(env, name, text, format_number(text, n));
+	return result;
 }
 
 void env_reset(struct env *env)
 {
-	while (env->count > env->base) {
-		char *var = env->var[--env->count];
-		if (var < env->text || var >= env->text + sizeof env->text)
-			free(var);
-	}
-	env->text_len = 0;
+	while (env->count > env->base)
+		free(env->var[--env->count]);
 	if (env->var)
 		env->var[env->count] = NULL;
 }
@@ -125,25 +115,21 @@ static int set_names(struct env *env, char *const *name, size_t count)
 			len += more + 1;
 		}
 	}
-	int result = set(env, "LISTEN_FDNAMES", text, len - 1);
+	int result = set(env, "LISTEN_FDNAMES=%.*s", (int)len - 1, text);
 	free(text);
 	return result;
 }
 
 int env_fds(struct env *env, const int *to, size_t count)
 {
-	char few[8 * NUMBER_ROOM] = {0}, *text = count <= 8 ? few : malloc(count * NUMBER_ROOM);
+	char *text = malloc(count * NUMBER_ROOM + 1), *end = text;
 	if (!text)
 		return -1;
-	size_t len = 0;
-	for (size_t i = 0; i < count; i++) {
-		if (i)
-			text[len++] = ' ';
-		len += format_number(text + len, (uint64_t)to[i]);
-	}
-	int result = set(env, "FDKIT_FDS", text, len);
-	if (text != few)
-		free(text);
+	*end = '\0';
+	for (size_t i = 0; i < count; i++)
+		end += sprintf(end, "%s%d", i ? " " : "", to[i]);
+	int result = set(env, "FDKIT_FDS=%s", text);
+	free(text);
 	return result;
 }
 
@@ -168,9 +154,9 @@ int env_listen(struct env *env, const int *to, char *const *name, size_t count, 
 		}
 	}
 	if (all && !no_pid)
-		result = set_number(env, "LISTEN_PID", (uint64_t)getpid());
+		result = set(env, "LISTEN_PID=%ld", (long)getpid());
 	if (all && result == 0)
-		result = set_number(env, "LISTEN_FDS", count);
+		result = set(env, "LISTEN_FDS=%zu", count);
 	if (all && result == 0)
 		result = set_names(env, by_number, count);
 	free(by_number);
@@ -178,11 +164,11 @@ int env_listen(struct env *env, const int *to, char *const *name, size_t count, 
 	return result;
 }
 
-/* Valid UTF-8 without control characters other than tab and newline. */
-static bool is_text(const char *data, size_t len)
+/* Printable UTF-8, or one of the characters of BUT. */
+static bool is_text(const char *data, size_t len, const char *but)
 {
 	for (size_t i = 0, n; i < len; i += n) {
-		n = data[i] == '\t' || data[i] == '\n' ? 1 : printable_length(data + i, len - i);
+		n = data[i] && strchr(but, data[i]) ? 1 : printable_length(data + i, len - i);
 		if (!n)
 			return false;
 	}
@@ -191,12 +177,16 @@ static bool is_text(const char *data, size_t len)
 
 int env_delivery(struct env *env, const struct delivery *d)
 {
-	if (d->peer.pid && (set_number(env, "FDKIT_PEER_PID", (uint64_t)d->peer.pid) == -1 ||
-	                    set_number(env, "FDKIT_PEER_UID", d->peer.uid) == -1 ||
-	                    set_number(env, "FDKIT_PEER_GID", d->peer.gid) == -1))
+	const struct peer *peer = &d->peer;
+	if (peer->pid && set(env, "FDKIT_PEER_PID=%ld", (long)peer->pid) == -1)
 		return -1;
-	return is_text(d->text, d->len) ? set(env, "FDKIT_MESSAGE", d->text, d->len) : 0;
+	if (peer->uid != NOBODY && (set(env, "FDKIT_PEER_UID=%lu", (unsigned long)peer->uid) == -1 ||
+	                            set(env, "FDKIT_PEER_GID=%lu", (unsigned long)peer->gid) == -1))
+		return -1;
+	return is_text(d->text, d->len, "\t\n") ? set(env, "FDKIT_MESSAGE=%.*s", (int)d->len, d->text) : 0;
 }
+
+/* ---- in the process that becomes COMMAND: no memory, and errno stays ---- */
 
 union sockname {
 	struct sockaddr any;
@@ -204,6 +194,30 @@ union sockname {
 	struct sockaddr_in6 in6;
 	struct sockaddr_un un;
 };
+
+struct connection_variables {
+	char **next, *text;
+};
+
+/* append has left room for the variables, and there is more text than they need. */
+static void put(struct connection_variables *v, const char *name, const char *value, size_t len)
+{
+	*v->next++ = v->text;
+	*v->next = NULL;
+	v->text = mempcpy(mempcpy(v->text, name, strlen(name)), value, len);
+	*v->text++ = '\0';
+}
+
+static void put_text(struct connection_variables *v, const char *name, const char *value)
+{
+	put(v, name, value, strlen(value));
+}
+
+static void put_number(struct connection_variables *v, const char *name, uint64_t n)
+{
+	char text[NUMBER_ROOM];
+	put(v, name, text, format_number(text, n));
+}
 
 /* IPv4 that came to an IPv6 socket is shown as what it is. */
 static unsigned ip(const union sockname *s, char text[INET6_ADDRSTRLEN])
@@ -218,49 +232,51 @@ static unsigned ip(const union sockname *s, char text[INET6_ADDRSTRLEN])
 	return ntohs(in6 ? s->in6.sin6_port : s->in.sin_port);
 }
 
-static int tcp_variables(struct env *env, const union sockname *local, const union sockname *remote)
+static void tcp_variables(struct connection_variables *v, const union sockname *local, const union sockname *remote)
 {
-	char text[INET6_ADDRSTRLEN];
-	unsigned port = ip(remote, text);
-	if (set_text(env, "PROTO", "TCP") == -1 || set_text(env, "TCPREMOTEIP", text) == -1 ||
-	    set_text(env, "REMOTE_ADDR", text) == -1 || set_number(env, "TCPREMOTEPORT", port) == -1 ||
-	    set_number(env, "REMOTE_PORT", port) == -1)
-		return -1;
-	port = ip(local, text);
-	return set_text(env, "TCPLOCALIP", text) == -1 ? -1 : set_number(env, "TCPLOCALPORT", port);
+	char address[INET6_ADDRSTRLEN];
+	unsigned port = ip(remote, address);
+	put_text(v, "PROTO=", "TCP");
+	put_text(v, "TCPREMOTEIP=", address);
+	put_text(v, "REMOTE_ADDR=", address);
+	put_number(v, "TCPREMOTEPORT=", port);
+	put_number(v, "REMOTE_PORT=", port);
+	port = ip(local, address);
+	put_text(v, "TCPLOCALIP=", address);
+	put_number(v, "TCPLOCALPORT=", port);
 }
 
-static int unix_variables(struct env *env, int fd, union sockname *local, socklen_t len)
+static void unix_variables(struct connection_variables *v, int fd, union sockname *local, socklen_t len)
 {
-	struct peer peer;
-	if (set_text(env, "PROTO", "UNIX") == -1)
-		return -1;
-	if (peer_of(fd, &peer) == 0 && (set_number(env, "UNIXREMOTEPID", (uint64_t)peer.pid) == -1 ||
-	    set_number(env, "UNIXREMOTEEUID", peer.uid) == -1 || set_number(env, "UNIXREMOTEEGID", peer.gid) == -1))
-		return -1;
+	struct ucred peer = {0};
+	socklen_t size = sizeof peer;
+	put_text(v, "PROTO=", "UNIX");
+	if (kernel(SYS_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, (long)&peer, (long)&size) == 0) {
+		put_number(v, "UNIXREMOTEPID=", (uint64_t)peer.pid);
+		put_number(v, "UNIXREMOTEEUID=", peer.uid);
+		put_number(v, "UNIXREMOTEEGID=", peer.gid);
+	}
 	char *path = local->un.sun_path;
 	size_t most = len > offsetof(struct sockaddr_un, sun_path) ? len - offsetof(struct sockaddr_un, sun_path) : 0;
 	/* An environment cannot hold an abstract name's NUL: it is shown as @. */
 	if (most && !*path)
 		*path = '@';
 	/* A path that was too long to bind by has a name in our /proc, which is nobody else's. */
-	if (!most || strncmp(path, "/proc/self/fd/", 14) == 0)
-		return 0;
-	return set(env, "UNIXLOCALPATH", path, strnlen(path, most));
+	if (most && strncmp(path, "/proc/self/fd/", 14) != 0 && is_text(path, strnlen(path, most), ""))
+		put(v, "UNIXLOCALPATH=", path, strnlen(path, most));
 }
 
-int env_connection(struct env *env, int fd)
+void env_connection(struct env *env, int fd)
 {
+	struct connection_variables v = {.next = env->var + env->count, .text = env->text};
 	union sockname local = {0}, remote = {0};
 	socklen_t local_len = sizeof local, remote_len = sizeof remote;
-	if (getsockname(fd, &local.any, &local_len) == -1)
-		return 0;
-	/* A TCP client that is gone already has no name any more, nor has a listening socket. */
+	if (kernel(SYS_getsockname, fd, (long)&local, (long)&local_len, 0, 0) < 0)
+		return;
+	bool tcp = local.any.sa_family == AF_INET || local.any.sa_family == AF_INET6;
 	if (local.any.sa_family == AF_UNIX)
-		return unix_variables(env, fd, &local, local_len);
-	if (getpeername(fd, &remote.any, &remote_len) == -1)
-		return 0;
-	if (local.any.sa_family == AF_INET || local.any.sa_family == AF_INET6)
-		return tcp_variables(env, &local, &remote);
-	return 0;
+		unix_variables(&v, fd, &local, local_len);
+	/* A TCP client that is gone already has no name any more, nor has a listening socket. */
+	else if (tcp && kernel(SYS_getpeername, fd, (long)&remote, (long)&remote_len, 0, 0) == 0)
+		tcp_variables(&v, &local, &remote);
 }

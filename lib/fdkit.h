@@ -75,6 +75,10 @@ ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct
  * socket it comes before what is in the queue (unix_dgram_recvmsg). */
 ssize_t rights_read(int sock, struct fds *set, void *data, size_t len, struct peer *from);
 
+/* The same for a process that shares its parent's memory, of a message that a rights_send of ours sent: its descriptors
+ * alone, MOST at most, into FD. Returns how many, or minus errno's value; errno stays. After a failure some may be open. */
+long rights_take(int sock, int *fd, size_t most);
+
 /* Is there a message to receive, with bytes or with descriptors alone? Kernel: a peek without room for
  * control data installs no descriptor, and MSG_CTRUNC says that there is one. */
 bool rights_waiting(int sock);
@@ -631,12 +635,14 @@ struct env {
 	char **var;             /* NULL-terminated, for exec */
 	size_t count, room;
 	size_t base;            /* the first BASE are borrowed from the caller's environment */
-	size_t text_len;
-	char text[1000];        /* the others are written here, as long as there is room */
+	char text[400];         /* env_connection's */
 };
 
-/* The caller's environment without the families of variables that fdkit sets. ENV must stay where it is. */
+/* The caller's environment without the families of variables that fdkit sets. Like all that follow it returns -1 and
+ * ENOMEM where there is no memory, and leaves nothing then. */
 int env_open(struct env *env);
+
+void env_free(struct env *env);
 
 /* Remove NAME. */
 void env_unset(struct env *env, const char *name);
@@ -648,22 +654,25 @@ int env_fds(struct env *env, const int *to, size_t count);
  * own; nothing where the descriptors do not lie at 3, 4, 5..., in whatever order. */
 int env_listen(struct env *env, const int *to, char *const *name, size_t count, bool no_pid);
 
-/* FDKIT_PEER_PID, _UID, _GID and, if it is text, FDKIT_MESSAGE. */
+/* FDKIT_PEER_PID, _UID, _GID, as far as they are known, and, if it is text, FDKIT_MESSAGE. */
 int env_delivery(struct env *env, const struct delivery *d);
 
-/* PROTO, TCPREMOTEIP and the rest, from the connection FD itself; nothing if it is none. */
-int env_connection(struct env *env, int fd);
+/* PROTO, TCPREMOTEIP and the rest, from the connection FD itself; nothing if it is none. What others do with a
+ * connection can hold this up. For the process that executes COMMAND next, after env_fds; it may share its parent's memory. */
+void env_connection(struct env *env, int fd);
 
 /* Forget all that was set since env_open. */
 void env_reset(struct env *env);
 
-/* ---- place.c: descriptors to their numbers, COMMAND begun ---- */
+/* ---- place.c: COMMAND, and where its descriptors go ---- */
 
 /* COMMAND, and what the tool was started with, which COMMAND gets back. */
 struct command {
 	char **argv;
 	bool in, out, err;      /* -i -o -e */
 	bool blocking;          /* -B */
+	char *path;             /* command_find: what to execute, */
+	char **script;          /* and the words for a shell, should it be a script without #! */
 	struct rlimit nofile;
 	bool child_ignored;     /* SIGCHLD was ignored */
 };
@@ -674,9 +683,16 @@ void raise_limit(struct rlimit *before);
 /* Note what the tool was started with; raise its own limit of open descriptors. */
 void command_prepare(struct command *c);
 
-/* How many placements COUNT descriptors make, and (where not NULL) from which and to which
- * numbers: one goes to every one of -i -o -e; of more, each takes the next, the rest go on from 3. */
-size_t command_places(const struct command *c, const struct fds *fds, int *from, int *to);
+/* Look up COMMAND as execvp(3) does, from the directory that we are in, for the user that we are: an absolute path from here
+ * on. Returns errno's value or 0. It may be called again. */
+int command_find(struct command *c);
+
+/* How many placements FDS descriptors make, and to which numbers: one goes to every one of -i -o -e; of more, each
+ * takes the next, the rest go on from 3. There is room for three, and for FDS, in TO. */
+size_t command_places(const struct command *c, size_t fds, int *to);
+
+/* Has COMMAND, with FDS descriptors, numbers left below its soft limit, to open its libraries at? */
+bool command_fits(const struct command *c, size_t fds);
 
 /* The descriptor that goes to 0, or else to 1; -1 if none does. */
 int connection_placed(const int *from, const int *to, size_t count);
@@ -697,42 +713,48 @@ int place(int *from, const int *to, size_t count);
 struct launch {
 	const struct command *command;
 	struct env env;
-	int *from, *to;         /* COUNT placements */
-	size_t count, room;
-	const char *path;       /* COMMAND's, found in PATH: */
-	char *found;
-	int missing;            /* or why it was not, errno's value */
-	char **script;          /* the words for a shell, should COMMAND be a script without #! */
+	int *fds;               /* the acknowledging socket's number, and the COUNT numbers of the set: */
+	size_t count, room;     /* ours or, once it has received them, the process's */
+	int *from, *to;         /* placements */
+	size_t places;
+	bool connection;        /* the environment says whose connection it is */
 	sigset_t no_signals;
-	int ack_sock;           /* what the process says first, and where: ACK_LEN 0 for nothing */
-	char ack[64];
+	char ack[64];           /* what the process says first: ACK_LEN 0 for nothing */
 	ssize_t ack_len;
+	int slot, feed;         /* a socketpair, through which the process gets the set; -1: it has a copy of our table */
 	pid_t busy;             /* not 0: the process uses this */
+	size_t closed;          /* so many of the set's numbers it has closed in the table that we share, */
+	bool received;          /* and this is over */
 	int *error;             /* where it says why it failed */
 	char *stack;
 };
 
-/* COMMAND's environment is ours, less what fdkit sets. */
-int launch_open(struct launch *l, const struct command *c);
+/* Can a process leave our table (Linux 5.9)? For a tool that does not share it just now. */
+bool launch_shares(void);
 
-/* Forget what was set before, and set the placements FROM to TO. */
+/* COMMAND's environment is ours, less what fdkit sets. SLOT and FEED, unless -1, are open descriptors, to be replaced by the
+ * launch's sockets; at SLOT and below no stranger's descriptor may lie. On -1 (ENOMEM, EMFILE) nothing has changed. A launch
+ * lasts as long as the tool. */
+int launch_open(struct launch *l, const struct command *c, int slot, int feed);
+
+/* Forget what was set before, and set the placements FROM to TO, of which the first is told to COMMAND. errno ENOMEM. */
 int launch_set(struct launch *l, const int *from, const int *to, size_t count);
 
-/* The same for a delivery, with its environment: at WHERE or, if that is NULL, where command_places puts
- * it. The descriptors stay the caller's, which may close them once the process is started. */
+/* The same for a delivery, with its environment: at WHERE or, if that is NULL, where command_places puts it. errno ENOMEM. */
 int launch_delivery(struct launch *l, const struct delivery *d, const int *where);
 
 /* Have the process acknowledge the set ID on SOCK before anything else. */
 void launch_acknowledge(struct launch *l, int sock, uint64_t id);
 
-/* May L be set again: has its process begun COMMAND, or ended? */
-bool launch_free(const struct launch *l);
+/* Start the process, which the caller reaps. With a slot the set's numbers are the process's from here on, which closes
+ * them; without, the caller's, who may close them. *ERROR, in memory that a fork shares, holds after the process was
+ * reaped why COMMAND was not begun, errno's value or 0; the process exits with exec_status. ECANCELED: it could not
+ * acknowledge. On -1 (errno as clone(2) and rights_send) there is no process, and the set is the caller's. CLOSER gets what
+ * cannot be closed without waiting. */
+pid_t launch_start(struct launch *l, struct closer *closer, int *error);
 
-/* Start the process, which the caller reaps; WAIT until it has begun COMMAND, or failed. *ERROR, which
- * must stay where it is, holds after that, or after the process was reaped, why COMMAND was not begun,
- * errno's value or 0; the process exits with exec_status. ECANCELED: it could not acknowledge. On -1
- * (errno as clone(2)) there is no process. */
-pid_t launch_start(struct launch *l, bool wait, int *error);
+/* Close what a process was given that was killed before it took it. */
+void launch_recover(struct launch *l, struct closer *closer);
 
 /* Become COMMAND. Returns only on failure, errno's value. */
 int launch_become(struct launch *l);
@@ -748,17 +770,24 @@ struct job {
 };
 
 struct jobs {
-	struct job *job;
+	struct job *job;        /* LIMIT of them, in memory that a fork shares */
 	size_t limit, running;
 	size_t vacant;          /* no place before this one is free, */
 	size_t used;            /* and none from this one on was ever used */
 	uint64_t started;
 	size_t failures;        /* starts that failed since one did not */
-	struct launch **launch; /* those that exist */
-	size_t launches;
+	struct closer *closer;
+	struct launch **launch; /* one for each slot, made when it is needed; and one without */
+	size_t slots;
+	int slot;               /* the first one's number; after the last come as many for their other ends */
 };
 
+/* errno ENOMEM. The jobs last as long as the tool. */
 int jobs_open(struct jobs *j, size_t limit);
+
+/* Before strangers' descriptors come: keep low numbers for jobs_start, and fill whatever is free below them. Again where a
+ * low number was closed since. What cannot be closed without waiting CLOSER gets. errno ENOMEM. */
+int jobs_reserve(struct jobs *j, struct closer *closer);
 
 /* There must be a free place. Returns it. */
 struct job *jobs_add(struct jobs *j, const struct job *job);
@@ -766,11 +795,11 @@ struct job *jobs_add(struct jobs *j, const struct job *job);
 /* How many run for UID. */
 size_t jobs_of(const struct jobs *j, uid_t uid);
 
-/* Run C with the descriptors of D, which stay the caller's, in a new process: its places, its
- * environment without NOTIFY_SOCKET, its place among the jobs. If D wants an answer, the process
- * acknowledges by itself. On -1 there was no process or no memory, and it is worth another try. Whether
- * COMMAND was begun tells jobs_reap: ECANCELED, the peer does not want it any more. */
-int jobs_start(struct jobs *j, const struct command *c, const struct delivery *d);
+/* Run C with the descriptors of D in a new process: its places, its environment without NOTIFY_SOCKET, its place among
+ * the jobs; after jobs_reserve. The descriptors are the process's from here on, and D has none; or the process has a copy,
+ * and D has them still, to be closed. If D wants an answer, the process acknowledges by itself. On -1 there was no process or no memory, D is as it was, and it is worth another try.
+ * Whether COMMAND was begun tells jobs_reap: ECANCELED, the peer does not want it any more, or has it still. */
+int jobs_start(struct jobs *j, const struct command *c, struct delivery *d);
 
 /* Reap a child that has ended, a job or not: what it was (a pid alone if no job) and its wait(2)
  * status. False when none has. */

@@ -209,7 +209,7 @@ int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow,
 
 int inbox_attach(struct inbox *in)
 {
-	struct peer peer = {0};
+	struct peer peer = {.uid = NOBODY};
 	/* A socket that the caller gave needs no check, but COMMAND may know who made it. */
 	if (in->at->kind != END_EXEC && in->at->type != SOCK_DGRAM && peer_of(in->at->fd, &peer) == -1)
 		return -1;

@@ -2,18 +2,71 @@
 /* Commands that run: how many, which, and what became of them. */
 #include "fdkit.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
-/* Processes that have not executed COMMAND yet, at once; with more, the next start waits for it. */
-enum { LAUNCHES = 64 };
+enum { SLOTS_MOST = 1024 };
 
 int jobs_open(struct jobs *j, size_t limit)
 {
-	*j = (struct jobs){.job = calloc(limit, sizeof(struct job)), .limit = limit,
-	                   .launch = calloc(LAUNCHES, sizeof(struct launch *))};
-	return j->job && j->launch ? 0 : -1;
+	void *job = mmap(NULL, limit * sizeof(struct job), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	*j = (struct jobs){.job = job, .limit = limit};
+	return job == MAP_FAILED ? -1 : 0;
+}
+
+/* The highest descriptor that is open; -1 where that cannot be told. */
+static int highest_open(void)
+{
+	int highest = -1;
+	DIR *d = opendir("/proc/self/fd");
+	for (const struct dirent *e; d && (e = readdir(d));) {
+		int fd = (int)strtol(e->d_name, NULL, 10);
+		if (fd > highest)
+			highest = fd;
+	}
+	if (d)
+		closedir(d);
+	return highest;
+}
+
+/* How many slots there are to be, above what is open: all that lies below is COMMAND's or ours. A quarter of our
+ * descriptors may be used up, by them and for them. */
+static size_t choose_slots(struct jobs *j)
+{
+	struct rlimit limit;
+	int highest = highest_open();
+	if (highest == -1 || getrlimit(RLIMIT_NOFILE, &limit) == -1 || !launch_shares())
+		return 0;
+	size_t slots = j->limit < SLOTS_MOST ? j->limit : SLOTS_MOST;
+	if (slots > limit.rlim_cur / 16)
+		slots = (size_t)limit.rlim_cur / 16;
+	j->slot = highest + 1;
+	return (size_t)j->slot + 2 * slots <= limit.rlim_cur / 4 ? slots : 0;
+}
+
+int jobs_reserve(struct jobs *j, struct closer *closer)
+{
+	j->closer = closer;
+	if (!j->launch) {
+		j->slots = choose_slots(j);
+		j->launch = calloc(j->slots + 1, sizeof(struct launch *));
+	}
+	if (!j->launch)
+		return -1;
+	int end = j->slot + 2 * (int)j->slots, fd = j->slots ? eventfd(0, EFD_CLOEXEC) : -1;
+	while (fd != -1 && fd < end)
+		fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (fd == -1)
+		j->slots = 0;
+	else
+		close(fd);
+	return 0;
 }
 
 struct job *jobs_add(struct jobs *j, const struct job *job)
@@ -48,24 +101,28 @@ size_t jobs_of(const struct jobs *j, uid_t uid)
 	return count;
 }
 
-/* One that is free, or a new one. The last one is always free, since starts that use it wait. */
+/* One that is free, or a new one; the last one, without a slot, is always free. */
 static struct launch *launch_for(struct jobs *j, const struct command *c)
 {
 	size_t i = 0;
-	while (i < j->launches && !launch_free(j->launch[i]))
+	while (i < j->slots && j->launch[i] && j->launch[i]->busy)
 		i++;
-	if (i < j->launches)
-		return j->launch[i];
-	struct launch *l = malloc(sizeof *l);
-	if (!l || launch_open(l, c) == -1) {
+	struct launch *l = j->launch[i];
+	if (l) {
+		launch_recover(l, j->closer);
+		return l;
+	}
+	l = malloc(sizeof *l);
+	int slot = i < j->slots ? j->slot + (int)i : -1;
+	if (!l || launch_open(l, c, slot, slot == -1 ? -1 : slot + (int)j->slots) == -1) {
 		free(l);
 		return NULL;
 	}
 	env_unset(&l->env, "NOTIFY_SOCKET");
-	return j->launch[j->launches++] = l;
+	return j->launch[i] = l;
 }
 
-int jobs_start(struct jobs *j, const struct command *c, const struct delivery *d)
+int jobs_start(struct jobs *j, const struct command *c, struct delivery *d)
 {
 	j->failures++;
 	errno = EAGAIN;
@@ -75,14 +132,16 @@ int jobs_start(struct jobs *j, const struct command *c, const struct delivery *d
 	if (d->id)
 		launch_acknowledge(l, d->sock, d->id);
 	struct job *job = jobs_add(j, &(struct job){.pid = -1, .uid = d->peer.uid, .connection = d->connection, .id = d->id});
-	job->pid = launch_start(l, j->launches == LAUNCHES && l == j->launch[LAUNCHES - 1], &job->error);
-	if (job->pid != -1) {
-		j->failures = 0;
-		return 0;
+	job->pid = launch_start(l, j->closer, &job->error);
+	if (job->pid == -1) {
+		j->started--;
+		jobs_remove(j, job);
+		return -1;
 	}
-	j->started--;
-	jobs_remove(j, job);
-	return -1;
+	j->failures = 0;
+	if (l->slot != -1)
+		d->fds.count = 0;
+	return 0;
 }
 
 bool jobs_reap(struct jobs *j, struct job *ended, int *status)
@@ -91,6 +150,9 @@ bool jobs_reap(struct jobs *j, struct job *ended, int *status)
 	do
 		pid = waitpid(-1, status, WNOHANG);
 	while (pid == -1 && errno == EINTR);
+	for (size_t i = 0; pid > 0 && WIFSIGNALED(*status) && i < j->slots; i++)
+		if (j->launch[i])
+			launch_recover(j->launch[i], j->closer);
 	*ended = (struct job){.pid = pid};
 	for (size_t i = 0; pid > 0 && i < j->used; i++) {
 		if (j->job[i].pid != pid)

@@ -4,7 +4,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+/* Numbers that COMMAND needs below its limit beside those that it gets: for its libraries, or a script. */
+enum { SPARE = 4 };
+
+static char shell[] = "/bin/sh";
 
 static void nothing(int sig)
 {
@@ -31,22 +41,76 @@ void command_prepare(struct command *c)
 	raise_limit(&c->nofile);
 }
 
-size_t command_places(const struct command *c, const struct fds *fds, int *from, int *to)
+/* The absolute path of NAME below the directory of LEN bytes at DIR; a relative one if it would be too long. */
+static char *below(const char *dir, size_t len, const char *name)
 {
-	int chosen[3];
+	char here[PATH_MAX] = "", *path = NULL;
+	bool relative = (len ? *dir : *name) != '/' && getcwd(here, sizeof here);
+	int n = asprintf(&path, "%s%s%.*s%s%s", here, relative ? "/" : "", (int)len, dir, len ? "/" : "", name);
+	return n == -1 ? NULL : path;
+}
+
+/* Can PATH be executed? Returns errno's value or 0. */
+static int executable(const char *path)
+{
+	struct stat st;
+	if (stat(path, &st) == -1)
+		return errno;
+	return S_ISREG(st.st_mode) && faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0 ? 0 : EACCES;
+}
+
+/* As execvp(3). */
+static int find(const char *name, char **path)
+{
+	int error = ENOENT;
+	const char *dir = getenv("PATH"), *end;
+	bool search = !strchr(name, '/');
+	if (!search)
+		dir = "";
+	else if (!dir)
+		dir = "/usr/local/bin:/bin:/usr/bin";
+	for (; *name; dir = end + 1) {
+		end = strchrnul(dir, ':');
+		free(*path);
+		if (!(*path = below(dir, (size_t)(end - dir), name)))
+			return ENOMEM;
+		int why = executable(*path);
+		if (why != ENOENT && why != ENOTDIR)
+			error = search && why ? EACCES : why;
+		if (!why || !*end)
+			return error;
+	}
+	return ENOENT;
+}
+
+int command_find(struct command *c)
+{
+	size_t words = 1;
+	int error = find(c->argv[0], &c->path);
+	if (error)
+		return error;
+	while (c->argv[words])
+		words++;
+	if (!c->script && !(c->script = calloc(words + 2, sizeof *c->script)))
+		return ENOMEM;
+	memcpy(c->script + 1, c->argv, words * sizeof *c->script);
+	c->script[0] = shell;
+	c->script[1] = c->path;
+	return 0;
+}
+
+size_t command_places(const struct command *c, size_t fds, int *to)
+{
 	size_t wanted = 0, count = 0;
 	if (c->in)
-		chosen[wanted++] = 0;
+		to[wanted++] = 0;
 	if (c->out)
-		chosen[wanted++] = 1;
+		to[wanted++] = 1;
 	if (c->err)
-		chosen[wanted++] = 2;
-	bool one = fds->count == 1 && wanted;
-	for (; count < (one ? wanted : fds->count); count++) {
-		from[count] = fds->fd[one ? 0 : count];
-		to[count] = count < wanted ? chosen[count] : 3 + (int)(count - wanted);
-	}
-	return count;
+		to[wanted++] = 2;
+	for (count = wanted; count < fds; count++)
+		to[count] = 3 + (int)(count - wanted);
+	return fds == 1 && wanted ? wanted : fds;
 }
 
 int connection_placed(const int *from, const int *to, size_t count)
@@ -56,6 +120,11 @@ int connection_placed(const int *from, const int *to, size_t count)
 		if (to[i] == 0 || (to[i] == 1 && fd == -1))
 			fd = from[i];
 	return fd;
+}
+
+bool command_fits(const struct command *c, size_t fds)
+{
+	return fds + 3 + SPARE <= c->nofile.rlim_cur;
 }
 
 void make_blocking(const struct fds *fds)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Descriptors as ancillary data: the only file that knows cmsghdr. */
 #include "fdkit.h"
+#include "kernel.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -225,4 +226,20 @@ ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct
 		n = rights_read(sock, set, data, len, from);
 	while (n == -1 && errno == ECONNRESET);
 	return n;
+}
+
+long rights_take(int sock, int *fd, size_t most)
+{
+	union control control = {.align = {0}};
+	char byte;
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	                     .msg_controllen = sizeof control};
+	long n = kernel(SYS_recvmsg, sock, (long)&msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, 0, 0);
+	const struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+	if (!c || msg.msg_flags & MSG_CTRUNC)
+		return n < 0 ? n : -EMFILE;
+	size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof *fd;
+	memcpy(fd, CMSG_DATA(c), (count < most ? count : most) * sizeof *fd);
+	return (long)count;
 }

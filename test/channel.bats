@@ -564,11 +564,13 @@ signal.pause()'
 	figure returned 5
 }
 
-@test "a COMMAND that is not there counts as started: the client is closed, nobody tries again" {
+@test "a COMMAND that disappeared counts as started: the client is closed, nobody tries again" {
 	serve -l
+	cp /bin/true not-there
 	spawn fdexec -c -j 4 s ./not-there 2>work.err
 	spawn fdexec -c -j 4 s ./not-there 2>work2.err
 	eventually figure workers 2
+	rm not-there
 	[ "$(clients "$port" 3 1 | tr -d '\n')" = '' ]
 	figure acknowledged 3; figure returned 0
 	told() { [ "$(cat work.err work2.err | grep -c 'not-there: No such file')" -eq 3 ]; }

@@ -308,12 +308,17 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	eventually childless "$worker"
 }
 
-@test "a COMMAND that is not there costs one line for each message, fdexec goes on" {
+@test "a COMMAND that disappears costs one line for each message, fdexec goes on" {
+	printf '#!/bin/sh\necho here\n' >later
+	chmod +x later
 	spawn fdexec -q w ./later 2>err
+	await_socket w
+	mv later gone
 	fdsend -w 5 w 0 </dev/null
 	one_line err 'fdexec: ' './later' 'No such file'
-	printf '#!/bin/sh\necho here\n' >later
-	fdsend w 0 </dev/null           # not executable yet
+	mv gone later
+	chmod -x later
+	fdsend w 0 </dev/null
 	eventually lines err 2
 	grep -q 'Permission denied' err
 	chmod +x later

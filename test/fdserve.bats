@@ -561,13 +561,26 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 	done
 }
 
-@test "a COMMAND that is not there costs one line for each connection, fdserve goes on" {
-	spawn fdserve -q -A addr 127.0.0.1:0 -- ./later 2>err
-	at=$(bound addr)
-	talk "$at" </dev/null
-	one_line err 'fdserve: ' './later' 'No such file'
+@test "a path with control characters or other bytes that are no text is in no variable" {
+	for path in $'s\e[7m' $'s\n' $'s\xff' $'s\xc2\x9b'; do
+		spawn fdserve -q "unix:$path" -- env
+		eventually test -S "$path"
+		socat -t 20 - "UNIX-CONNECT:$path" </dev/null >vars
+		grep -q ^PROTO=UNIX vars
+		grep -q ^UNIXREMOTEEUID= vars
+		run ! grep -a ^UNIXLOCALPATH vars
+	done
+}
+
+@test "a COMMAND that disappears costs one line for each connection, fdserve goes on" {
 	printf '#!/bin/sh\necho here\n' >later
 	chmod +x later
+	spawn fdserve -q -A addr 127.0.0.1:0 -- ./later 2>err
+	at=$(bound addr)
+	mv later gone
+	talk "$at" </dev/null
+	one_line err 'fdserve: ' './later' 'No such file'
+	mv gone later
 	[ "$(talk "$at" </dev/null)" = here ]
 	lines err 1
 }

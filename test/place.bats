@@ -182,6 +182,17 @@ only() {
 # Variables of COMMAND, one a line, without those that sh(1) sets itself.
 variables='env | grep -vE "^(_|PWD|OLDPWD|SHLVL)=" | sort'
 
+@test "a sender in another pid namespace has a uid and a gid, and no pid" {
+	need_root
+	unshare -fp true || skip "may not make a pid namespace"
+	spawn unshare -fp fdrecv s env >vars
+	exits 0 fdsend -w 5 s 1
+	ended "$pid" 0
+	grep -qx "FDKIT_PEER_UID=$(id -u)" vars
+	grep -qx "FDKIT_PEER_GID=$(id -g)" vars
+	run ! grep ^FDKIT_PEER_PID vars
+}
+
 @test "the environment is the caller's, and what tells of the descriptors" {
 	export LISTEN_FDS=9 LISTEN_PID=$$ LISTEN_FDNAMES=stale LISTEN_PIDFDID=1 \
 		FDKIT_FDS=stale FDKIT_MESSAGE=stale FDKIT_PEER_PID=stale FDKIT_PEER_UID=stale FDKIT_PEER_GID=stale \

@@ -9,15 +9,15 @@ load helper
 # fdsend SOCKET 0, to a receiver that listens, until it has taken the descriptor
 SEND='fcntl fcntl fcntl fcntl stat socket connect getsockopt sendmsg shutdown poll recvmsg close exit_group'
 # fdrecv -i SOCKET COMMAND, until COMMAND is executed
-RECEIVE='fcntl fcntl fcntl rt_sigaction rt_sigaction prlimit64 rt_sigaction rt_sigaction rt_sigaction rt_sigprocmask signalfd4 socket umask fchmod bind umask stat listen poll accept4 getsockopt poll recvmsg close stat unlink close rt_sigprocmask close getsockname dup3 rt_sigprocmask execve'
+RECEIVE='fcntl fcntl fcntl rt_sigaction rt_sigaction prlimit64 stat faccessat2 rt_sigaction rt_sigaction rt_sigaction rt_sigprocmask signalfd4 socket umask fchmod bind umask stat listen poll accept4 getsockopt poll recvmsg close stat unlink close rt_sigprocmask close getsockname dup3 rt_sigprocmask execve'
 # a connection: fdserve with a worker, from where it hands one over to where it hands over the next
 SERVE='sendmsg accept4 poll recvmsg getsockopt getsockopt close poll recvmsg poll accept4'
 # a connection: fdexec, from starting a process to starting the next, and the process that becomes COMMAND
-WORK='clone close poll read wait4 sendmsg wait4 poll recvmsg getsockname getpeername'
-WORK_CHILD='sendto dup3 dup3 rt_sigprocmask execve'
+WORK='clone poll read wait4 sendmsg wait4 poll recvmsg sendmsg'
+WORK_CHILD='close close_range recvmsg sendto getsockname getpeername dup3 dup3 rt_sigprocmask execve'
 # a connection: fdserve -- COMMAND, from starting a process to starting the next, and the process that becomes COMMAND
-INETD='clone close accept4 poll read wait4 wait4 poll accept4 getsockname getpeername'
-INETD_CHILD='dup3 dup3 rt_sigprocmask execve'
+INETD='clone accept4 poll read wait4 wait4 poll accept4 sendmsg'
+INETD_CHILD='close close_range recvmsg getsockname getpeername dup3 dup3 rt_sigprocmask execve'
 
 setup() {
 	exec </dev/null
