@@ -498,5 +498,5 @@ int main(int argc, char *argv[])
 	endpoint_close(&o.at);
 	address_file_remove(&o.addresses.file);
 	closer_end(&h.closer, true);
-	return sig ? 0 : FAILED;
+	return sig || !o.at.listens ? 0 : FAILED;
 }
