@@ -931,9 +931,21 @@ signal.pause()' >flood
 
 @test "exec: a COMMAND that has ended is not sent a signal" {
 	need_strace
-	exits 0 strace -f -qq -e trace=kill -o trace fdhold 'exec:true' web=127.0.0.1:0 2>log
-	one_line log 'exec:true: ended by the end of its socket'
+	# The shell ends; what it leaves behind has the socket until the store ends.
+	spawn strace -f -qq -e trace=kill -o trace fdhold 'exec:exec 3<&0; cat <&3 &' web=127.0.0.1:0 2>log
+	tracer=$pid
+	started() { read -ra traced <<<"$(children "$tracer")" && grep -q fdhold "/proc/${traced[0]}/comm"; }
+	eventually started
+	PIDS+=("${traced[0]}")
+	eventually childless "${traced[0]}"
+	kill "${traced[0]}"
+	ended "$tracer" 0
 	run ! grep -F 'kill(' trace
+}
+
+@test "exec: the store ends with the connection that it was given" {
+	exits 0 fdhold 'exec:true' web=127.0.0.1:0 2>log
+	one_line log 'exec:true: ended by the end of its socket'
 }
 
 # ---- many ----
