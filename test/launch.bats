@@ -133,6 +133,12 @@ fuse() {
 # stranger WHAT BYTES: somebody sends fdexec at s that with BYTES, and stays.
 stranger() { spawn "$PYTHON" "$STUCK" send "$1" s 1 "$2"; }
 
+# served N: fdexec at s takes standard output, and its COMMAND says "here" there, long before a stranger's time is over.
+served() {
+	timeout 4 fdsend s 1 >"out.$1"
+	timeout 4 sh -c 'until grep -q here "$1"; do sleep 0.02; done' sh "out.$1"
+}
+
 @test "a stranger's unfinished set holds up no COMMAND" {
 	fuse FLUSH
 	spawn fdexec -q s sh -c 'echo here'
@@ -141,7 +147,9 @@ stranger() { spawn "$PYTHON" "$STUCK" send "$1" s 1 "$2"; }
 	stranger "$stuck" 'fdkit/1 set fds=1 more\n'
 	has_it() { find "/proc/$worker/fd" -lname "*/mnt/file" | grep -q .; }
 	eventually has_it
-	for _ in 1 2 3; do [ "$(timeout 5 fdsend s 1)" = here ]; done
+	served 1
+	served 2
+	served 3
 }
 
 @test "a set that blocks holds up its own COMMAND alone, though -R has left a low number" {
@@ -151,7 +159,9 @@ stranger() { spawn "$PYTHON" "$STUCK" send "$1" s 1 "$2"; }
 	await_socket s
 	stranger "$stuck" '\0'
 	eventually grep -q started err
-	for _ in 1 2 3; do [ "$(timeout 5 fdsend s 1)" = here ]; done
+	served 1
+	served 2
+	served 3
 }
 
 @test "a connection that cannot tell its ends holds up its own COMMAND alone" {
@@ -160,7 +170,9 @@ stranger() { spawn "$PYTHON" "$STUCK" send "$1" s 1 "$2"; }
 	await_socket s
 	stranger "locked:$stuck" '\0'
 	eventually grep -q started err
-	for _ in 1 2 3; do [ "$(timeout 5 fdsend s 1)" = here ]; done
+	served 1
+	served 2
+	served 3
 }
 
 @test "COMMAND gets what the tool has inherited, low and high, and nothing of the tool's" {
@@ -188,7 +200,9 @@ stranger() { spawn "$PYTHON" "$STUCK" send "$1" s 1 "$2"; }
 	grep -q 'killed by SIGKILL' trace
 	kill "$tracer"
 	ended "$tracer"
-	for _ in 1 2 3; do [ "$(timeout 5 fdsend s 1)" = here ]; done
+	served 1
+	served 2
+	served 3
 }
 
 # ---- the plain way ----
@@ -218,7 +232,7 @@ served_by_both() {
 	need_strace
 	wrapper=(strace -D -qq -o trace -e trace=clone -e 'inject=clone:error=EINVAL:when=1')
 	served_by_both
-	grep -q 'clone(.*CLONE_VM.*EINVAL.*INJECTED' trace
+	[ "$(grep -c 'clone(.*CLONE_VM' trace)" -eq 1 ] # then no more
 }
 
 @test "where a table cannot be left, commands are begun by fork" {
