@@ -424,7 +424,7 @@ int main(int argc, char *argv[])
 	s.give_up = runs_command(&s) ? NEVER : deadline_in(o.cli.wait);
 	be_ready(&o.cli, true);
 	if (runs_command(&s) && jobs_reserve(&s.jobs, &s.closer) == -1)
-		fail(o.command.argv[0]);
+		fail(o.addresses.listener[0].arg);
 	int sig = serve(&s);
 	ready_notify("STOPPING=1");
 	if (!sig && !is_over(&s)) {

@@ -354,7 +354,7 @@ static int64_t yield(struct serving *v)
 {
 	struct job *j;
 	while (v->count && (j = oldest(v))) {
-		int64_t until = (int64_t)j->id + (int64_t)(YIELD_MS * SERVED_PER_UID / (SERVED_PER_UID + v->count));
+		int64_t until = (int64_t)j->id + (int64_t)((size_t)YIELD_MS * SERVED_PER_UID / (SERVED_PER_UID + v->count));
 		if (time_left(until))
 			return until;
 		kill(j->pid, SIGTERM);
@@ -406,7 +406,7 @@ static int serve_all(struct sending *s, int sigfd)
 	int sig = 0;
 	signal(SIGCHLD, SIG_DFL); /* or there is nothing to reap */
 	/* Those that were told to end may take a while. */
-	if (jobs_open(&v.jobs, 2 * SERVED_AT_ONCE) == -1) {
+	if (jobs_open(&v.jobs, (size_t)SERVED_AT_ONCE * 2) == -1) {
 		endpoint_close(&s->at);
 		fail(s->at.arg);
 	}

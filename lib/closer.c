@@ -34,7 +34,7 @@ enum {
 	SWEEPERS = 32,
 	SLOW_MS = 5,            /* a worker that closed nothing for so long is stuck */
 	IDLE_MS = 20,           /* between looks at workers that are stuck, where nothing else waits */
-	LINGER_MS = 20,         /* a wait for SO_LINGER takes so long at most */
+	LINGER_US = 20000,      /* a wait for SO_LINGER takes so long at most */
 	END_MS = 500,
 	FREE = -1, IDLE = -2,   /* no worker in this place; a worker that closes nothing just now */
 };
@@ -79,7 +79,7 @@ static void wake(int sig)
 /* Kernel: any signal ends the wait for SO_LINGER (sk_stream_wait_close, net/core/stream.c). The data is still sent. */
 static void never_linger(void)
 {
-	const struct itimerval often = {.it_value.tv_usec = LINGER_MS * 1000, .it_interval.tv_usec = LINGER_MS * 1000};
+	const struct itimerval often = {.it_value.tv_usec = LINGER_US, .it_interval.tv_usec = LINGER_US};
 	struct sigaction sa = {.sa_handler = wake};
 	sigset_t alarm;
 	sigemptyset(&alarm);
