@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
 # The library's closer (lib/closer.c), through a small program: test/peers/closer.c.
+# What stands in '...' is for the shell that COMMAND is; the helper sets pid.
+# shellcheck disable=SC2016,SC2154
 
 load helper
 

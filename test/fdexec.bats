@@ -286,8 +286,8 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	done
 	eventually lines log 201
 	eventually childless "$pid"
-	same() { [ "$(open_fds "$pid")" = "$before" ]; }
-	eventually same
+	as_before() { [ "$(open_fds "$pid")" = "$before" ]; }
+	eventually as_before
 }
 
 @test "peers that misbehave leave no descriptor open, and do not stop the others" {

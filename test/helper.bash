@@ -126,8 +126,9 @@ talk() {
 
 # children PID: its children, zombies included, but for a helper that closes its descriptors.
 children() {
-	local p name
-	for p in $(cat "/proc/$1/task/$1/children"); do
+	local p name all=()
+	read -ra all <"/proc/$1/task/$1/children" || true # no newline ends it
+	for p in "${all[@]}"; do
 		{ read -r name <"/proc/$p/comm"; } 2>/dev/null || continue
 		[ "$name" = fdkit-closer ] || printf '%s ' "$p"
 	done
