@@ -17,12 +17,14 @@ fuse() {
 	eventually grep -q ready mounted
 }
 
-# attack HOW WHAT [COUNT [BYTES]]: another uid sends that to $pub/s.
+# attack HOW WHAT [COUNT [BYTES]]: another uid sends that to $pub/s, before the service looks at it.
 attack() {
 	local how=$1 what=$2 sent=sent.$((++attacks))
 	shift 2
+	kill -STOP "$service"
 	spawn as_other "$PYTHON" "$STUCK" "$how" "$what" "$pub/s" "$@" >"$sent"
-	eventually grep -q sent "$sent"; echo "# attack $what $SECONDS" >&3
+	eventually grep -q sent "$sent"
+	kill -CONT "$service"
 }
 
 # quick COMMAND [ARG...]: it succeeds, soon.
@@ -42,7 +44,7 @@ service() {
 	mkfifo output
 	spawn sh -c 'cat output; echo "end of output"' >read
 	spawn "$@" >output 2>err
-	service=$pid; echo "# service $SECONDS" >&3
+	service=$pid
 	await_socket "$pub/s"
 }
 
@@ -53,8 +55,8 @@ service() {
 	attack send linger 2
 	attack send linger 2 'fdkit/1 set fds=2\n'
 	for what in "$pub/mnt/file" linger pipe; do
-		attack send "$what" 2 'fdkit/1 set fds=2 more=1\n'
-		attack drop "$what" 1 'fdkit/1 set fds=2 more=1\n'
+		attack send "$what" 2 'fdkit/1 set fds=2 more\n'
+		attack drop "$what" 2 'fdkit/1 set fds=2 more\n'
 	done
 	over "$service" 0
 }
@@ -81,7 +83,7 @@ service() {
 		done
 		spawn fdexec -c "$pub/s" echo served
 		worker=$pid
-		[ "$(quick talk "$(bound addr)" </dev/null)" = served ]
+		[ "$(talk "$(bound addr)" </dev/null)" = served ]
 		over "$service"
 		kill "$worker"
 	done
@@ -95,7 +97,7 @@ service() {
 		for what in "$pub/mnt/file" linger pipe; do
 			attack send "$what" 1
 			attack drop "$what" 2
-			[ "$(quick talk "unix:$pub/s" </dev/null)" = served ]
+			[ "$(talk "unix:$pub/s" </dev/null)" = served ]
 		done
 		over "$service" 0
 	done
@@ -121,21 +123,21 @@ service() {
 		for allow in root any; do
 			rm -f output read
 			service fdrecv -q -a $allow -M 666 -t 3 "$pub/s" true
-			attack send "$what" 2 'fdkit/1 set fds=2 more=1\n'
+			attack send "$what" 2 'fdkit/1 set fds=2 more\n'
 			ended "$service" 124
 			eventually grep -q 'end of output' read
 			rm -f output read
 			service fdrecv -q -a $allow -M 666 "$pub/s" true
-			attack send "$what" 2 'fdkit/1 set fds=2 more=1\n'
+			attack send "$what" 2 'fdkit/1 set fds=2 more\n'
 			over "$service" 143
 		done
 	done
 }
 
 @test "fdrecv: more than was asked for cannot be closed, and COMMAND begins all the same" {
-	fuse
+	public
 	service fdrecv -q -a any -M 666 -N 1 "$pub/s" sh -c 'echo began; ls /proc/self/fd'
-	attack send "$pub/mnt/file" 2
+	attack send pipe 2
 	ended "$service" 0
 	eventually grep -q 'end of output' read
 	grep -q began read
