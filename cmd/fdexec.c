@@ -323,6 +323,6 @@ int main(int argc, char *argv[])
 	else
 		say(&o.cli, "%s: ended by %s, %llu command%s run", o.at.arg, sig ? signal_name(sig) : "end of file",
 		    (unsigned long long)w.jobs.started, plural(w.jobs.started));
-	closer_end(&w.closer, false);
+	closer_end(&w.closer, w.jobs.running);
 	return status;
 }
