@@ -24,43 +24,43 @@ static const struct {
 	{'b', "backlog", "N", "listen(2) backlog, SOMAXCONN unless given"},
 	{'c', "connect", NULL, "connect to SOCKET instead of listening there"},
 	{'e', "err", NULL, "put the descriptor at standard error"},
-	{'f', "fds", "LIST", "the descriptors to send, or where to put those that come: 0,1,log=3,5-9"},
+	{'f', "fds", "LIST", "descriptors to send, or numbers for those received: 0,1,log=3,5-9"},
 	{'i', "in", NULL, "put the descriptor at standard input"},
 	{'j', "jobs", "N", "at most N commands at once, 64 unless given"},
 	{'k', "keep", NULL, "serve every peer that connects, not only the first"},
 	{'l', "listen", NULL, "listen at SOCKET instead of connecting"},
 	{'m', "message", "TEXT", "the bytes to send along; fdrecv -c sends them first"},
 	{OPT_MESSAGE_FILE, "message-file", "FILE", "the same from FILE"},
-	{'n', "no-wait", NULL, "end when the kernel has it, not when the receiver took it"},
+	{'n', "no-wait", NULL, "end when the kernel has queued the message, not when it is taken"},
 	{'o', "out", NULL, "put the descriptor at standard output"},
 	{'p', "pid", "PID", "take the descriptors from process PID"},
-	{'q', "quiet", NULL, "errors only"},
+	{'q', "quiet", NULL, "report only errors"},
 	{'t', "timeout", "TIME", "give up after TIME with status 124"},
 	{'u', "user", "USER", "switch to USER (or USER:GROUP) after opening the sockets"},
 	{'v', "verbose", NULL, "log each event"},
-	{'w', "wait", "TIME", "SOCKET need not be there yet: wait up to TIME"},
+	{'w', "wait", "TIME", "wait up to TIME until a process listens at SOCKET"},
 	{'1', "one-each", NULL, "one descriptor a message"},
-	{OPT_ACK_TIMEOUT, "ack-timeout", "TIME", "take back what a worker has not begun within TIME, 10s unless given"},
+	{OPT_ACK_TIMEOUT, "ack-timeout", "TIME", "take back connections that a worker has not begun within TIME (10s)"},
 	{'A', "address-file", "FILE", "write the addresses really bound to FILE"},
-	{'B', "blocking", NULL, "clear O_NONBLOCK on what came"},
+	{'B', "blocking", NULL, "clear O_NONBLOCK on the descriptor"},
 	{'C', "per-source", "N", "at most N connections at once from one address"},
 	{'L', "listener", NULL, "hand over the listening socket itself"},
 	{'M', "mode", "MODE", "permission bits of the socket file; 0600, or with -a 0666, unless given"},
-	{'N', "number", "N", "gather N descriptors over as many messages as it takes"},
+	{'N', "number", "N", "gather N descriptors over any number of messages"},
 	{'P', "plain", NULL, "the other side speaks only the plain form"},
 	{'R', "ready-fd", "N", "write a newline to descriptor N and close it when ready"},
 	{'S', "socketpair", "FD", "run COMMAND with one end of a socketpair at FD"},
 	{'T', "type", "TYPE", "stream, dgram or seqpacket; stream unless given"},
-	{'x', "expire", "TIME", "close what others put after TIME"},
-	{OPT_ALL, "all", NULL, "with -c: ask fdhold for everything it holds"},
-	{OPT_NONBLOCK, "nonblock", NULL, "listening sockets are non-blocking"},
-	{OPT_LIST, "list", NULL, "list what is held at SOCKET"},
-	{OPT_DROP, "drop", "NAME", "close what is held at SOCKET under NAME"},
+	{'x', "expire", "TIME", "close descriptors of other processes after TIME"},
+	{OPT_ALL, "all", NULL, "with -c: ask fdhold for everything that it holds"},
+	{OPT_NONBLOCK, "nonblock", NULL, "open non-blocking listening sockets"},
+	{OPT_LIST, "list", NULL, "list the descriptors held at SOCKET"},
+	{OPT_DROP, "drop", "NAME", "close the descriptor held at SOCKET under NAME"},
 	{OPT_MOST, "max", "N", "hold at most N descriptors, 65536 unless given"},
-	{OPT_MOST_PER_UID, "max-per-uid", "N", "hold at most N that one uid has put, 4096 unless given"},
-	{OPT_ALLOW_PUT, "allow-put", "WHO,...", "let these peers put and drop, as -a lets them do all"},
+	{OPT_MOST_PER_UID, "max-per-uid", "N", "hold at most N descriptors of one uid, 4096 unless given"},
+	{OPT_ALLOW_PUT, "allow-put", "WHO,...", "let these peers put, and drop their own descriptors"},
 	{OPT_ALLOW_GET, "allow-get", "WHO,...", "let these peers get and list"},
-	{OPT_NO_PID, "no-pid", NULL, "leave LISTEN_PID out, for a COMMAND behind a wrapper"},
+	{OPT_NO_PID, "no-pid", NULL, "do not set LISTEN_PID, for a COMMAND behind a wrapper"},
 	{'h', "help", NULL, "show this help"},
 	{'V', "version", NULL, "show the version"},
 };
@@ -79,8 +79,8 @@ void cli_start(struct cli *c, char *argv[], const char *synopsis, const char *le
 {
 	*c = (struct cli){.synopsis = synopsis, .letters = letters, .mode = MODE_UNSET, .timeout = NEVER, .wait = NEVER,
 	                  .type = SOCK_STREAM, .backlog = SOMAXCONN, .ready = -1};
-	argv[0] = program_invocation_short_name; /* getopt_long names its caller by it */
-	/* A message is one write, so that those of several processes do not mix. */
+	argv[0] = program_invocation_short_name; /* getopt_long uses it in messages */
+	/* One write per message, so that messages of several processes do not mix. */
 	static char line[1024];
 	setvbuf(stderr, line, _IOLBF, sizeof line);
 }
@@ -110,7 +110,7 @@ static _Noreturn void help(const struct cli *c)
 	done_printing();
 }
 
-/* getopt_long's idea of the options that the command takes. */
+/* Call getopt_long with the options of this command. */
 static int take_option(const struct cli *c, int argc, char *argv[])
 {
 	struct option longs[OPTIONS + 1] = {{0}};
@@ -135,7 +135,7 @@ void check(const char *word, const char *value, const char *why)
 {
 	if (!why)
 		return;
-	/* One line, whatever was typed, and without memory, which may be what is missing. */
+	/* Always one line, and no allocation, since this may report a lack of memory. */
 	char shown[PATH_MAX];
 	snprintf(shown, sizeof shown, "%s", value);
 	printable(shown, strlen(shown));
@@ -166,7 +166,7 @@ void check_repeats(const char *object, const struct fdlist *list, bool numbers)
 		errx(FAILED, "%s: %s", name ? name : object, why);
 }
 
-/* False: the option is the command's own. */
+/* Handle an option with the same meaning everywhere. Returns false for an option of the command itself. */
 static bool common(struct cli *c, int letter)
 {
 	long n;
@@ -203,7 +203,7 @@ int cli_option(struct cli *c, int argc, char *argv[])
 			printf("%s (fdkit) %s\n", program_invocation_short_name, FDKIT_VERSION);
 			done_printing();
 		}
-		if (letter == '?') /* getopt_long has said why */
+		if (letter == '?') /* getopt_long has reported it */
 			exit(FAILED);
 		if (letter != -1)
 			c->given[letter] = true;
@@ -326,7 +326,7 @@ void note(const struct cli *c, const char *format, ...)
 	va_end(ap);
 }
 
-/* The argument of -a that lets UID in, in TEXT. */
+/* Write into TEXT the argument of -a that allows UID. */
 static const char *rule_for(uid_t uid, char text[NUMBER_ROOM + 1])
 {
 	snprintf(text, NUMBER_ROOM + 1, "%lu", (unsigned long)uid);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What the commands share of their command lines: options, messages, exit statuses. */
+/* Shared by all commands: options, messages, exit statuses. */
 #ifndef CLI_H
 #define CLI_H
 
@@ -9,15 +9,15 @@ enum { TIMED_OUT = 124, FAILED = 125 };
 
 #define MODE_UNSET ((mode_t)-1)
 
-/* Options that have no short form; next_option returns these. */
+/* Options without a short form; cli_option returns these. */
 enum { OPT_MESSAGE_FILE = 'F', OPT_NO_PID = 'I', OPT_ACK_TIMEOUT = 'K', OPT_ALL = 'E',
        OPT_NONBLOCK = 'G', OPT_LIST = 'O', OPT_DROP = 'D', OPT_MOST = 'Q', OPT_MOST_PER_UID = 'U',
        OPT_ALLOW_PUT = 'W', OPT_ALLOW_GET = 'X' };
 
-/* A command's line: what it takes, and the values of the options that mean the same everywhere. */
+/* The options that a command accepts, and the values of those with the same meaning everywhere. */
 struct cli {
-	const char *synopsis;   /* the lines of --help that say how it is called */
-	const char *letters;    /* the options it takes, in the order of --help */
+	const char *synopsis;   /* the usage lines of --help */
+	const char *letters;    /* the options that it accepts */
 	bool given[128];        /* by letter */
 	struct allow allow;     /* -a */
 	mode_t mode;            /* -M; see socket_mode */
@@ -32,104 +32,104 @@ struct cli {
 
 void cli_start(struct cli *c, char *argv[], const char *synopsis, const char *letters);
 
-/* The next option that is not one of those above, with its value in optarg; -1 before the first
- * operand. Ends the process for --help, --version and for what is wrong. */
+/* Return the next option that is not in struct cli, with its value in optarg; -1 before the first operand. Handles
+ * --help and --version, and rejects invalid options, by ending the process. */
 int cli_option(struct cli *c, int argc, char *argv[]);
 
-/* 125, naming option or operand WORD, if WHY is not NULL. */
+/* End with 125 and the reason WHY, unless it is NULL; the line names the option or operand WORD. */
 void check(const char *word, const char *value, const char *why);
 
-/* 125, naming it, if one of the options LETTERS was given and does not APPLY: RULE says when it does. */
+/* End with 125 if one of the options LETTERS was given and does not APPLY; RULE says when it applies. */
 void check_given(const struct cli *c, const char *letters, bool apply, const char *rule);
 
-/* 125, with a HINT, if the path of AT is a file that is no socket: nothing to wait for. */
+/* End with 125 and a HINT if the path of AT is a file but not a socket: waiting would not help. */
 void check_socket(const struct endpoint *at, const char *hint);
 
-/* 125 if a name, which is named, or, where NUMBERS, a number stands in OBJECT's LIST twice. */
+/* End with 125 if a name or, if NUMBERS, a number occurs twice in OBJECT's LIST. */
 void check_repeats(const char *object, const struct fdlist *list, bool numbers);
 
-/* The operand at optind, or 125 saying that NAME is missing. */
+/* Return the operand at optind, or end with 125 because NAME is missing. */
 char *operand(int argc, char *argv[], const char *name);
 
-/* 125 if anything is left at optind. */
+/* End with 125 if an operand is left at optind. */
 void no_more(int argc, char *argv[]);
 
-/* Say OBJECT and errno's reason. Returns the status to exit with: 124 for ETIMEDOUT, else 125. */
+/* Report OBJECT and errno's reason. Returns the exit status: 124 for ETIMEDOUT, else 125. */
 int say_failed(const char *object);
 
-/* The same, and end. */
+/* The same, and exit. */
 _Noreturn void fail(const char *object);
 
-/* The same for a SOCKET at which C's command cannot listen. */
+/* The same as fail for a SOCKET at which C's command cannot listen. */
 _Noreturn void fail_listen(const struct cli *c, const char *object);
 
-/* The same where copying failed at SIDE (copy.c), which is 0, 1 or OBJECT; dies of SIGPIPE where nobody reads
- * standard output. 125 for ETIMEDOUT too. */
+/* The same as fail after copying failed at SIDE (copy.c): 0, 1 or OBJECT. Dies of SIGPIPE if standard output has no
+ * reader; exits with 125 for ETIMEDOUT too. */
 _Noreturn void fail_copy(int side, const char *object);
 
-/* The same as fail for a SOCKET that could not be connected to. */
+/* The same as fail after connecting to a SOCKET failed. */
 _Noreturn void fail_connect(const char *object);
 
-/* The same without ending: says why, and returns the status to exit with. */
+/* The same without exiting. Returns the exit status. */
 int say_unconnected(const char *object);
 
-/* Say that the peer of AT closed WITHOUT something; names its uid, if its -a may be why. */
+/* Report that the peer of AT closed WITHOUT something, and its uid if its -a may be the reason. */
 void say_closed(const struct endpoint *at, const char *without);
 
-/* The same, and end with 125. */
+/* The same, and exit with 125. */
 _Noreturn void fail_closed(const struct endpoint *at, const char *without);
 
-/* The ending of a noun that N stands before. */
+/* The plural ending of a noun after N. */
 const char *plural(uint64_t n);
 
-/* errno's reason, in fdkit's words where it has better ones. */
+/* The text for errno; fdkit's own where that is clearer. */
 const char *reason(int error);
 
-/* One line of what happened, unless -q. */
+/* Report an event in one line, unless -q. */
 void say(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* One line of an event, with -v. */
+/* Report an event in one line, only with -v. */
 void note(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Say of a peer on the object's other side that it was not let in. */
+/* Report that PEER is not allowed at OBJECT. */
 void say_refused(const struct cli *c, const char *object, const struct peer *peer);
 
-/* Say that UID may have no more of us. */
+/* Report that UID is over its quota. */
 void say_excess(const struct cli *c, const char *object, uid_t uid);
 
-/* Say that a service that was asked to end waits for so many COMMANDS, if there are any. */
+/* Report that a service that ends waits for so many COMMANDS, if any. */
 void say_waiting(const struct cli *c, const char *object, size_t commands);
 
-/* May the peer of a connected SOCKET have our descriptors, or give us some? If not, WHY says so. */
+/* Is the peer of a connected SOCKET allowed? If not, WHY gets the reason. */
 bool peer_fits(const struct cli *c, const struct endpoint *at, char *why, size_t size);
 
-/* 125 if not. */
+/* End with 125 if not. */
 void check_peer(const struct cli *c, const struct endpoint *at);
 
-/* The mode of a socket file: where peers are CHECKED and -a lets some in, they must be able to connect. */
+/* The mode of a socket file. If peers are CHECKED and -a allows others, they must be able to connect. */
 mode_t socket_mode(const struct cli *c, bool checked);
 
-/* The deadline of -w: never is 0, since nothing waits without it. */
+/* The deadline of -w; 0 without it, since nothing waits then. */
 int64_t wait_deadline(const struct cli *c);
 
-/* All sockets are open: become -u's user and say that we are ready, with -R and, for a SERVICE, by
- * READY=1; NOTIFY_SOCKET is COMMAND's to answer otherwise. */
+/* When all sockets are open: switch to the user of -u and report readiness, by -R and, for a SERVICE, by READY=1.
+ * Otherwise NOTIFY_SOCKET is for COMMAND. */
 void be_ready(const struct cli *c, bool service);
 
-/* Does SIG ask a service to end? */
+/* Does SIG end a service? */
 bool ends(int sig);
 
-/* HUP, INT, TERM with their SIG. */
+/* The name of HUP, INT or TERM, with SIG. */
 const char *signal_name(int sig);
 
 /* Fill closed descriptors 0 to 2 with /dev/null, close-on-exec, so that no socket lands there. Using one still
  * fails, with EBADF: 0 cannot be read, 1 and 2 cannot be written. */
 void guard_standard(void);
 
-/* Die of SIG, as if it had never been caught. */
+/* Die of SIG with its default action. */
 _Noreturn void die_of(int sig);
 
-/* The bytes of -m, or of the file of --message-file, at most MESSAGE_MAX and at least one. */
+/* The bytes of -m or of the file of --message-file: 1 to MESSAGE_MAX. */
 struct text {
 	char *data;
 	size_t len;
@@ -143,16 +143,16 @@ void find_command(const struct cli *c, struct command *command);
 /* Say in WHY, which has SIZE bytes, that COMMAND cannot have COUNT descriptors. */
 void too_many(const struct command *command, size_t count, char *why, size_t size);
 
-/* Become the COMMAND of L, which is open, with the set D: at WHERE, or, if that is NULL, where -i, -o and
- * -e say or from 3 on. Returns only if that fails, with the status to exit with. */
+/* Execute the COMMAND of L, which is open, with the set D at the numbers WHERE. If WHERE is NULL, -i, -o and -e choose
+ * them, or they start at 3. Returns only on failure, with the exit status. */
 int become(struct launch *l, const struct delivery *d, const int *where, bool no_pid);
 
-/* The placement options -i -o -e -B; false if LETTER is none of them. */
+/* Handle -i, -o, -e and -B. Returns false for any other LETTER. */
 bool command_option(struct command *c, int letter);
 
 /* ---- sending.c ---- */
 
-/* A set of descriptors, and where and how to send it. */
+/* A set of descriptors, its destination, and how to send it. */
 struct sending {
 	const struct cli *cli;
 	struct endpoint at;
@@ -160,42 +160,42 @@ struct sending {
 	struct delivery set;    /* .fds, .name, .text and .len are sent; the default text is one NUL */
 	bool listen, keep;      /* -l -k */
 	bool one_each, no_wait, plain; /* -1 -n -P */
-	bool records;           /* the record form: sending_check says so */
-	struct listening *untaken; /* what is sent, to be closed where that fails; or NULL */
+	bool records;           /* the record form: sending_check decides */
+	struct listening *untaken; /* the sockets that are sent, to close on failure; or NULL */
 };
 
-/* Refuse, with 125, what makes no sense together. */
+/* Reject contradictory options with 125. */
 void sending_check(struct sending *s);
 
-/* Send it; ends the process where that fails. */
+/* Send it; exits on failure. */
 void sending_run(struct sending *s);
 
 /* ---- listening.c ---- */
 
-/* Listening sockets that were asked for as ADDRESS or, where NAMED, NAME=ADDRESS. */
+/* The listening sockets of ADDRESS or, if NAMED, NAME=ADDRESS operands. */
 struct listening {
 	struct listener *listener;
-	char **name;            /* NULL where there is none */
+	char **name;            /* NULL for none */
 	size_t count;
 	struct address_file file; /* -A */
 };
 
-/* Parse COUNT words; ends the process for what is wrong. */
+/* Parse COUNT words; exits if one is invalid. */
 void listening_parse(struct listening *l, char *argv[], size_t count, bool named);
 
-/* Open all of them or, ending the process, none. An old address file is removed before. CHECKED: peers at unix: addresses
- * are admitted by -a. */
+/* Remove an old address file, and open all sockets; exits if one fails. CHECKED: -a admits the peers at unix:
+ * addresses. */
 void listening_open(struct listening *l, const struct cli *c, bool checked);
 
-/* Tell the addresses really bound: with -v, and in the address file, whose reader is waited for until DEADLINE or a signal
- * on SIGFD. Returns 0, or the status to exit with after they were closed: FAILED or TIMED_OUT, which was said, 128 + N for
- * signal N. */
+/* Report the addresses really bound, with -v and in the address file. Waits for the reader of a FIFO until DEADLINE or a
+ * signal on SIGFD. Returns 0, or after closing the sockets the exit status: FAILED or TIMED_OUT, already reported, or
+ * 128 + N for signal N. */
 int listening_announce(struct listening *l, const struct cli *c, int sigfd, int64_t deadline);
 
-/* Close them; their files and the address file go, if they are still ours. */
+/* Close them, and remove their files and the address file if they are still ours. */
 void listening_close(struct listening *l);
 
-/* What became of a command, after wait(2): its status as the shell counts it. */
+/* The exit status of a command, as the shell counts it, from the status of wait(2). */
 int exit_status(int wstatus);
 
 #endif

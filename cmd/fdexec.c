@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* fdexec: run a command for every message with descriptors that comes. */
+/* fdexec: run a command for every message with descriptors. */
 #include "cli.h"
 
 #include <err.h>
@@ -15,16 +15,16 @@
 struct options {
 	struct cli cli;
 	struct command command;
-	long jobs, pair;        /* -j; -S, -1 where it is not given */
+	long jobs, pair;        /* -j; -S, or -1 */
 	bool connect;
 	struct endpoint at;
 };
 
 enum {
-	RETRY_MS = 100,         /* for want of a process or memory */
-	DIAL_MS = 10,           /* to find a dispatcher again: at first, and at most */
+	RETRY_MS = 100,         /* after a lack of processes or memory */
+	DIAL_MS = 10,           /* between attempts to connect: at first, and at most */
 	DIAL_MOST_MS = 250,
-	SLOTS_MOST = 128,       /* offered to one dispatcher: so many answers, twice, fit its socket's queue */
+	SLOTS_MOST = 128,       /* offered to one dispatcher: twice as many answers fit into its socket's queue */
 };
 
 static struct options parse_options(int argc, char *argv[])
@@ -55,7 +55,7 @@ static struct options parse_options(int argc, char *argv[])
 	return o;
 }
 
-/* -S: COMMAND on one end of a socketpair, this process between the other and its standard streams. */
+/* -S: run COMMAND on one end of a socketpair, and copy between the other end and the standard streams. */
 static int run_on_pair(const struct options *o)
 {
 	struct launch l;
@@ -66,7 +66,7 @@ static int run_on_pair(const struct options *o)
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (null == -1 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == -1)
 		err(FAILED, "-S %ld", o->pair);
-	/* Standard input is ours to copy: COMMAND, reading it too, would take away from it. */
+	/* We copy standard input; COMMAND must not read from it too. */
 	const int from[] = {pair[1], null}, to[] = {(int)o->pair, 0};
 	if (launch_open(&l, &o->command, -1, -1) == -1 || launch_set(&l, from, to, o->pair ? 2 : 1) == -1 || jobs_open(&jobs, 1) == -1)
 		err(FAILED, "-S %ld", o->pair);
@@ -89,29 +89,29 @@ static int run_on_pair(const struct options *o)
 	return exit_status(status);
 }
 
-/* What the loop knows. */
+/* The state of the loop. */
 struct worker {
 	struct options *o;
 	struct inbox in;
 	struct closer closer;
 	struct jobs jobs;
 	int sigfd;
-	struct delivery waiting; /* came, and could not be started yet */
-	int64_t dial, give_up;  /* -c: when to try to connect again, and to end for want of a dispatcher */
+	struct delivery waiting; /* received, and not started yet */
+	int64_t dial, give_up;  /* -c: the times of the next attempt to connect and of giving up */
 	int pause;
-	bool told;              /* that there is none */
+	bool told;              /* reported that there is no dispatcher */
 	bool timed_out;
 };
 
-/* How many commands may run for UID at once: of another than our own and root, three quarters of all. So
- * at most one such uid has all that it may have, and the rest is left to others. */
+/* How many commands may run for UID at once: three quarters of all for a uid other than our own and root, so that at
+ * most one such uid reaches its limit, and the rest remains for others. */
 static size_t places_of(const struct worker *w, uid_t uid)
 {
 	bool shares = w->in.at->listens && !uid_trusted(uid);
 	return shares ? w->jobs.limit - w->jobs.limit / 4 : w->jobs.limit;
 }
 
-/* A dispatcher is there: it may have all places but those of commands that are no dispatcher's. */
+/* A dispatcher has connected: offer it all places that no plain sender occupies. */
 static void offer(struct worker *w, const struct delivery *d)
 {
 	size_t others = 0, places = places_of(w, d->peer.uid);
@@ -120,8 +120,8 @@ static void offer(struct worker *w, const struct delivery *d)
 	inbox_offer(&w->in, d->connection, w->jobs.limit - others, places < SLOTS_MOST ? places : SLOTS_MOST);
 }
 
-/* A job has ended, and its place is free. Where it could not say that it begins, whoever sent it has it still,
- * and has given us up. */
+/* A job has ended, and its place is free. If it could not send taken, its sender still has the connection, and has
+ * given up our channel. */
 static void job_ended(struct worker *w, const struct job *job, int status)
 {
 	const struct options *o = w->o;
@@ -154,7 +154,7 @@ static void reap(struct worker *w)
 	}
 }
 
-/* Start COMMAND for what came, and free that. False: not now, for want of a process or memory. */
+/* Start COMMAND for D, and free D. Returns false if processes or memory are lacking now. */
 static bool start(struct worker *w, struct delivery *d)
 {
 	const struct options *o = w->o;
@@ -201,14 +201,14 @@ static void tell_figures(const struct worker *w)
 	    w->jobs.running, w->jobs.limit - w->jobs.running);
 }
 
-/* -c: a dispatcher that is gone may come back; an inherited socket or a command does not. */
+/* -c: a dispatcher may come back; an inherited socket or a command does not. */
 static bool reconnects(const struct options *o)
 {
 	return o->connect && (o->at.kind == END_PATH || o->at.kind == END_ABSTRACT);
 }
 
-/* Try to reach the dispatcher; say once why not. Whether it is not there or turns us away, we come again less
- * and less often, until it gives us something. */
+/* Try to connect to the dispatcher; report a failure once. After each failure or refusal wait longer, until it sends
+ * us a connection. */
 static void dial(struct worker *w)
 {
 	struct options *o = w->o;
@@ -231,7 +231,7 @@ static void dial(struct worker *w)
 	w->give_up = NEVER;
 }
 
-/* Take messages until a signal, which is returned, or 0 when no more can come. */
+/* Take messages until a signal, and return it; or 0 when no more can arrive. */
 static int work(struct worker *w)
 {
 	struct delivery d;
@@ -312,7 +312,7 @@ int main(int argc, char *argv[])
 		fail(o.command.argv[0]);
 	int sig = work(&w);
 	ready_notify("STOPPING=1");
-	/* What was sent to us and is not acknowledged stays with whoever sent it. */
+	/* Connections that we did not acknowledge stay with their sender. */
 	int status = w.timed_out ? TIMED_OUT : w.in.at->listens && w.in.door.fd == -1 ? FAILED : 0;
 	delivery_close(&w.waiting, &w.closer);
 	inbox_close(&w.in);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* fdhold: keep named descriptors open for whoever asks for them. */
+/* fdhold: keep named descriptors open for other processes. */
 #include "fdhold.h"
 
 #include <err.h>
@@ -18,7 +18,7 @@
 
 enum {
 	PUT_PER_UID = 4096,
-	NAMES_PER_UID = 32768,  /* a quarter of what LISTEN_FDNAMES can hold: MAX_ARG_STRLEN, execve(2) */
+	NAMES_PER_UID = 32768,  /* a quarter of the room in LISTEN_FDNAMES: MAX_ARG_STRLEN, execve(2) */
 	ASKED_AT_ONCE = 16, ASKED_PER_UID = 4,
 };
 
@@ -67,7 +67,7 @@ static _Noreturn void fail_form(const struct options *o)
 	errx(FAILED, "%s: does not speak the record form", o->at.arg);
 }
 
-/* One record of the store's answer. Returns whether it was the last. */
+/* Handle one record of the store's answer. Returns whether it was the last. */
 static bool show(const struct options *o, const struct record *r)
 {
 	if (r->word == RECORD_REFUSED)
@@ -117,7 +117,7 @@ static int ask(struct options *o)
 			fail_form(o);
 		if (last)
 			break;
-		/* Who never stops talking does not put it off. */
+		/* A peer that keeps sending cannot postpone the deadline. */
 		if (time_left(deadline) == 0) {
 			errno = ETIMEDOUT;
 			fail(o->at.arg);
@@ -157,7 +157,7 @@ static const char *put(struct holder *h, const char *name, int fd, const struct 
 	return why;
 }
 
-/* Put a whole set, or nothing of it. Returns why not. */
+/* Put a whole set or nothing of it. Returns NULL or the reason. */
 static const char *put_set(struct holder *h, struct delivery *d)
 {
 	const char *why = peer_allowed(&h->o->put, &d->peer, d->sock) ? NULL : "you may not put";
@@ -189,14 +189,14 @@ static void take(struct holder *h, struct delivery *d)
 		    (unsigned long)d->peer.uid, why);
 	else
 		note(&h->o->cli, "%s: uid %lu put %zu", h->o->at.arg, (unsigned long)d->peer.uid, count);
-	/* The plain form has this answer alone, and the connection's end. */
+	/* The plain form has no other answer than this and the end of the connection. */
 	if (d->id || why)
 		inbox_answer(&h->in, d->connection, why ? RECORD_REFUSED : RECORD_TAKEN, d->id, why);
 	if (why && !d->id)
 		inbox_drop(&h->in, d->connection);
 }
 
-/* Whoever put it may drop it, and who rules the store. */
+/* The uid that put an entry may drop it, and so may root and our own uid. */
 static void drop_named(struct holder *h, const struct delivery *d)
 {
 	const char *why = !peer_allowed(&h->o->put, &d->peer, d->sock) ? "you may not drop" : d->names ? NULL : "a name is missing";
@@ -215,7 +215,7 @@ static void drop_named(struct holder *h, const struct delivery *d)
 
 /* ---- peers that are gone ---- */
 
-/* The other side of E has hung up, and so it is dropped, unless bytes are still to be read of it. */
+/* The other side of E has hung up: drop it, unless it has unread bytes. */
 static void hung_up(struct holder *h, struct entry *e, bool unread)
 {
 	h->hung -= e->hung;
@@ -285,7 +285,7 @@ static void look_at(struct holder *h, const struct epoll_event *event)
 	}
 }
 
-/* Something to see on the watch. Returns a signal that asks us to end, or 0. */
+/* Handle the events of the watch. Returns a signal that ends us, or 0. */
 static int look(struct holder *h)
 {
 	struct epoll_event event[64];
@@ -334,7 +334,7 @@ static void tell(const struct holder *h, enum inbox_event event, const struct de
 		say(&h->o->cli, "%s: uid %lu: %s", arg, uid, strerror(d->error));
 }
 
-/* Do what connection D asks for. */
+/* Handle the request D. */
 static void obey(struct holder *h, enum inbox_event event, struct delivery *d)
 {
 	if (answers_owed(h, d->connection)) {
@@ -351,7 +351,7 @@ static void obey(struct holder *h, enum inbox_event event, struct delivery *d)
 	}
 }
 
-/* Hold until a signal, which is returned. */
+/* Hold until a signal, and return it. */
 static int hold(struct holder *h)
 {
 	struct delivery d;
@@ -376,8 +376,8 @@ static int hold(struct holder *h)
 
 /* ---- starting and ending ---- */
 
-/* How many descriptors a service manager, or a store before us, has passed on from 3 on: LISTEN_FDS. To
- * be asked before we open any of our own. */
+/* How many descriptors from 3 on a service manager or another store has passed to us (LISTEN_FDS). Call it before
+ * opening any descriptor of our own. */
 static int adoptable(void)
 {
 	const char *fds = getenv("LISTEN_FDS"), *pid = getenv("LISTEN_PID");
@@ -391,7 +391,7 @@ static int adoptable(void)
 	return (int)count;
 }
 
-/* Keep what is our own from the start; if that cannot be, nothing is left behind. */
+/* Put a descriptor that we adopted or opened. On failure remove our files and exit. */
 static void put_own(struct holder *h, const char *name, int fd)
 {
 	const struct peer self = {.pid = getpid(), .uid = geteuid(), .gid = getegid()};
@@ -409,7 +409,7 @@ static void adopt(struct holder *h, int count)
 		char made[20];
 		const char *name = rest ? strsep(&rest, ":") : "";
 		bool good = *name && strcmp(name, "unknown") != 0 && !parse_name(name) && !store_find(&h->store, name);
-		for (int n = fd; !good; n += count) { /* another may have been given that one's number as its name */
+		for (int n = fd; !good; n += count) { /* another entry may already have this name */
 			snprintf(made, sizeof made, "fd%d", n);
 			good = !store_find(&h->store, made);
 			name = made;
@@ -419,8 +419,8 @@ static void adopt(struct holder *h, int count)
 	free(copy);
 }
 
-/* What one uid may have: of the store, once our own are there, and of connections and unfinished sets. Who
- * may put more than a share may put it at once. */
+/* Set the limits of one uid: in the store, after our own entries, and for connections and unfinished sets. A uid that
+ * may put more than a share may put it in one set. */
 static void set_quotas(struct holder *h)
 {
 	size_t share = share_of_uid(), given = (size_t)h->o->most_per_uid;
@@ -485,7 +485,7 @@ int main(int argc, char *argv[])
 		return ask(&o);
 	struct holder h = {.o = &o, .store = {.most = (size_t)o.most, .most_per_uid = SIZE_MAX}};
 	command_prepare(&o.command);
-	/* -a is for all; whoever may do one thing may connect. */
+	/* -a allows everything; a peer that may put or get may connect. */
 	if (allow_join(&o.put, &o.cli.allow) == -1 || allow_join(&o.get, &o.cli.allow) == -1 ||
 	    allow_join(&o.cli.allow, &o.put) == -1 || allow_join(&o.cli.allow, &o.get) == -1)
 		fail(o.at.arg);

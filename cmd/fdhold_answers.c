@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* fdhold's answers to who asks for descriptors or for a list: sent as fast as each is read, and no faster.
+/* fdhold's answers to requests for descriptors or for a list, sent only as fast as each client reads.
  *
  * Kernel: descriptors that were sent and not received count against our user until then (ETOOMANYREFS, unix(7)), though
  * we close the connection. So each uid has a share of them, and a connection of which some are unread is kept, by a
@@ -21,14 +21,14 @@ struct reader {
 	uint64_t connection;
 	uid_t uid;
 	size_t unread;          /* descriptors sent since its queue was seen empty */
-	bool owed;              /* an answer is not sent in full: */
+	bool owed;              /* an answer is unfinished: */
 	bool list;              /* a list; else descriptors */
 	uint64_t id;
-	char **name;            /* those of NAMES, from NEXT on, are to be sent; or, where NULL, */
+	char **name;            /* those of NAMES, from NEXT on, follow; or, if NULL, */
 	size_t names, next;
 	char after[256];        /* all whose names come after this */
 	size_t given;           /* descriptors sent of it */
-	int64_t until;          /* when it must be sent */
+	int64_t until;          /* its deadline */
 };
 
 enum {
@@ -37,7 +37,7 @@ enum {
 	NAMES_ROOM = 8192,
 };
 
-/* What became of a try to send. */
+/* The result of an attempt to send. */
 enum progress { SENT_ALL, SEND_LATER, SEND_NEVER };
 
 void answers_share(struct holder *h, size_t share)
@@ -80,7 +80,7 @@ static const struct entry *next_entry(const struct holder *h, const struct reade
 	return r->next + n < r->names ? store_find(&h->store, r->name[r->next + n]) : NULL;
 }
 
-/* Send one message's worth. */
+/* Send one message. */
 static enum progress give_some(struct holder *h, struct reader *r)
 {
 	int fd[FDS_PER_MESSAGE];
@@ -93,7 +93,7 @@ static enum progress give_some(struct holder *h, struct reader *r)
 		fd[n++] = e->fd;
 		after = e->name;
 	}
-	/* What was promised with `more`, or asked for, has been dropped meanwhile. */
+	/* An entry that `more` promised, or that was asked for, has been dropped meanwhile. */
 	if (!n || (!e && r->name && r->next + n < r->names))
 		return SEND_NEVER;
 	if (unread_by(h, r->uid) + n > h->share)
@@ -120,7 +120,7 @@ static void format_time(char *text, size_t len, time_t t)
 		snprintf(text, len, "-");
 }
 
-/* Write E, as --list shows it, into LINE. Returns the length; -1 where it has no room for that. */
+/* Write E, as --list shows it, into LINE. Returns the length, or -1 if it does not fit. */
 static ssize_t format_entry(char *line, size_t size, const struct entry *e)
 {
 	char text[5000], since[32], expires[32] = "-";
@@ -167,7 +167,7 @@ static void names_done(struct reader *r)
 	r->owed = false;
 }
 
-/* R gets no more of its answer. */
+/* End the answer to R. */
 static void give_up(struct holder *h, struct reader *r)
 {
 	if (!r->given && !r->list)
@@ -177,7 +177,7 @@ static void give_up(struct holder *h, struct reader *r)
 	names_done(r);
 }
 
-/* Send R what it can take now. Returns whether that was anything. */
+/* Send R as much as it can take now. Returns whether that was anything. */
 static bool go_on(struct holder *h, struct reader *r)
 {
 	enum progress result = SENT_ALL;
@@ -196,7 +196,7 @@ static bool go_on(struct holder *h, struct reader *r)
 	return any;
 }
 
-/* Keep R until what it was sent is read. */
+/* Keep R until it has read everything that was sent. */
 static void keep(struct holder *h, struct reader *r)
 {
 	int sock = fcntl(r->sock, F_DUPFD_CLOEXEC, 0);
@@ -236,7 +236,7 @@ bool answers_owed(const struct holder *h, uint64_t connection)
 	return false;
 }
 
-/* Why D is not answered, or NULL; TEXT has room for it. */
+/* The reason to refuse D, in TEXT, or NULL. */
 static const char *refusal(const struct holder *h, const struct delivery *d, char *text, size_t size)
 {
 	size_t owed = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* fdrecv: receive descriptors and become a command that has them, or copy them. */
+/* fdrecv: receive descriptors, and execute a command with them or copy their data. */
 #include "cli.h"
 
 #include <err.h>
@@ -14,10 +14,10 @@ struct options {
 	struct cli cli;
 	struct command command;
 	bool connect, no_pid;
-	bool all, asks;         /* --all; there is something to ask a store for */
+	bool all, asks;         /* --all; a request for a store is given */
 	long number;            /* -N */
 	struct fdlist list;     /* -f */
-	bool numbers;           /* has some that say where */
+	bool numbers;           /* some of LIST are numbers */
 	struct text message;
 	struct endpoint at;
 	struct closer closer;
@@ -43,7 +43,7 @@ static struct options parse_options(int argc, char *argv[])
 		}
 	const char *arg = operand(argc, argv, "SOCKET");
 	check("", arg, endpoint_parse(&o.at, arg));
-	/* util-linux's word, or --, may stand before COMMAND. */
+	/* --run, as in util-linux, or -- may precede COMMAND. */
 	if (optind < argc && (strcmp(argv[optind], "--run") == 0 || strcmp(argv[optind], "--") == 0) &&
 	    ++optind == argc)
 		errx(FAILED, "COMMAND is missing after %s", argv[optind - 1]);
@@ -66,7 +66,7 @@ static struct options parse_options(int argc, char *argv[])
 	return o;
 }
 
-/* Ask a store for what -f names, or for all. Whoever sends without being asked may ignore it. */
+/* Ask a store for the names in -f, or for all. Another sender may ignore the request. */
 static void ask(const struct options *o, int64_t deadline)
 {
 	char line[RECORD_MAX], names[RECORD_MAX - 256] = "";
@@ -102,7 +102,7 @@ static void open_socket(struct options *o, int64_t deadline)
 		ask(o, deadline);
 }
 
-/* End with STATUS, whether or not what came, if any was HELD, can be closed. */
+/* End with STATUS, even if closing the received descriptors, if any are HELD, would block. */
 static _Noreturn void leave(struct options *o, bool held, int status)
 {
 	door_close(&o->at, &o->closer);
@@ -135,7 +135,7 @@ static void peer_failed(struct options *o, enum inbox_event event, const struct 
 		fail_closed(&o->at, "without a descriptor");
 }
 
-/* Wait for what was asked for. A store that is not asked says nothing: after a second that is worth a line. */
+/* Wait for the descriptors. A store sends nothing without a request: after a second of silence report that. */
 static struct delivery receive(struct options *o, struct inbox *in, int64_t deadline)
 {
 	struct delivery d;
@@ -175,7 +175,7 @@ static struct delivery receive(struct options *o, struct inbox *in, int64_t dead
 	return d;
 }
 
-/* The place in D of what WORD of -f wants: the descriptor of its name, or else the next that no word
+/* The index in D of the descriptor for WORD of -f: the one with its name, or else the next that no word
  * wants by name. Returns D's count if there is none. */
 static size_t wanted_by(const struct fdword *word, const struct delivery *d, const bool *used)
 {
@@ -186,7 +186,7 @@ static size_t wanted_by(const struct fdword *word, const struct delivery *d, con
 	return i;
 }
 
-/* Put the descriptors, and their names, into the order of -f; whatever it does not list comes last.
+/* Put the descriptors, and their names, into the order of -f, and unlisted ones at the end.
  * Returns what is missing, or NULL. */
 static const char *order(const struct fdlist *list, struct delivery *d)
 {
@@ -196,7 +196,7 @@ static const char *order(const struct fdlist *list, struct delivery *d)
 	bool *used = calloc(count, sizeof *used);
 	size_t *from = calloc(list->count, sizeof *from);
 	const char *missing = fd && name && used && from ? NULL : "memory";
-	/* Names first: a number takes what they leave. */
+	/* Names first: numbers take the other descriptors. */
 	for (int by_name = 1; by_name >= 0; by_name--)
 		for (size_t i = 0; !missing && i < list->count; i++) {
 			if ((list->word[i].name != NULL) != by_name)
@@ -226,7 +226,7 @@ static const char *order(const struct fdlist *list, struct delivery *d)
 	return missing;
 }
 
-/* -f and -N: exactly what they say; the rest is closed. The sender is told if it was not taken, and why. */
+/* Take exactly as many as -f and -N say, and close the others. On failure tell the sender the reason. */
 static void take_exactly(struct options *o, struct inbox *in, struct delivery *d)
 {
 	size_t wanted = o->list.count ? o->list.count : (size_t)o->number;
@@ -282,7 +282,7 @@ static bool listed(const struct fdlist *list, int fd)
 	return i < list->count;
 }
 
-/* Where the numbers of -f say, and what it only names at the other numbers from 3 on; NULL where it has no numbers. */
+/* The numbers of -f, and for names alone the other numbers from 3 on; NULL if -f has no numbers. */
 static int *places(const struct options *o)
 {
 	int next = 3, *to = o->numbers ? calloc(o->list.count, sizeof *to) : NULL;
@@ -311,7 +311,7 @@ int main(int argc, char *argv[])
 	if (o.command.argv)
 		find_command(&o.cli, &o.command);
 	o.at.nofile = &o.command.nofile;
-	/* Signals first: from the moment that there is a socket file, it is to go with us. */
+	/* Signals first: we must remove the socket file from the moment that it exists. */
 	bool files = !o.connect && o.at.kind == END_PATH;
 	int sigfd = files ? signals_open(false) : -1;
 	if (files && sigfd == -1)
@@ -323,7 +323,7 @@ int main(int argc, char *argv[])
 	}
 	in.gather = (size_t)o.number;
 	be_ready(&o.cli, false);
-	/* What can be done before something comes is done by then. */
+	/* Prepare COMMAND before anything arrives. */
 	struct launch l;
 	if (o.command.argv && launch_open(&l, &o.command, -1, -1) == -1) {
 		endpoint_close(&o.at);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* fdsend: send open descriptors to whoever receives at a socket. */
+/* fdsend: send open descriptors to another process. */
 #include "cli.h"
 
 #include <err.h>
@@ -49,8 +49,7 @@ static void parse_options(struct options *o, int argc, char *argv[])
 	s->set.len = text.len;
 }
 
-/* The descriptors themselves, checked before anything is sent or made: our own are borrowed,
- * another process's are copied. */
+/* Check the descriptors before sending or creating anything: borrow our own, copy those of another process. */
 static void take_descriptors(struct options *o)
 {
 	struct delivery *set = &o->sending.set;

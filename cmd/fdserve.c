@@ -168,7 +168,7 @@ static void start_command(struct server *s)
 	s->held = -1;
 }
 
-/* How many connections could go on at once. */
+/* How many connections can be handed over now. */
 static size_t room(const struct server *s)
 {
 	if (s->resting || s->held != -1)
@@ -252,7 +252,7 @@ static void tell_figures(const struct server *s)
 
 /* ---- the loop ---- */
 
-/* What is to be polled: signals, SOCKET with -l, listening sockets while there is room, workers. */
+/* Fill P: signals, SOCKET with -l, listening sockets while there is room, workers. */
 static void poll_set(const struct server *s, struct pollfd *p)
 {
 	size_t n = 0;
@@ -265,7 +265,7 @@ static void poll_set(const struct server *s, struct pollfd *p)
 	dispatch_poll(&s->dispatch, p + n);
 }
 
-/* Do what time asks for; returns when it does so next. */
+/* Do what is due; return the next deadline. */
 static int64_t on_time(struct server *s)
 {
 	if (s->resting && !time_left(s->resting))
@@ -280,7 +280,7 @@ static int64_t on_time(struct server *s)
 	return s->dispatch.workers ? now() : sooner(next, sooner(s->dial, s->give_up));
 }
 
-/* One round: wait, and do what there is to do. Returns a signal that asks us to end, or 0. */
+/* One round: wait, and handle the events. Returns a signal that ends us, or 0. */
 static int serve_once(struct server *s)
 {
 	int64_t until = on_time(s);
@@ -316,8 +316,7 @@ static int serve(struct server *s)
 	return sig;
 }
 
-/* Pass on what is in the queue of a listening socket that is only ours, and close it. A second signal
- * is returned. */
+/* Accept the queue of a listening socket that is only ours, and close it. Returns a second signal, or 0. */
 static int drain(struct server *s, size_t i)
 {
 	struct listener *l = &s->o->addresses.listener[i];
@@ -336,8 +335,8 @@ static int drain(struct server *s, size_t i)
 	return sig;
 }
 
-/* End: what was accepted goes to workers while there are any, and commands may finish; a second signal
- * ends all that at once. */
+/* End: hand accepted connections to workers while there are any, and let commands finish; a second signal ends all that
+ * at once. */
 static void finish(struct server *s)
 {
 	int sig = 0;
@@ -358,10 +357,10 @@ static void finish(struct server *s)
 static void open_server(struct server *s)
 {
 	struct options *o = s->o;
-	/* What the caller gave is there or is not: nothing to wait for. */
+	/* An inherited socket works or fails at once; waiting would not help. */
 	if (o->worker.kind == END_FD && !o->command.argv && !o->listen && endpoint_dial(&o->worker, true) == -1)
 		fail_connect(o->worker.arg);
-	/* Signals first: from the moment that there is a socket file, it is to go with us. */
+	/* Signals first: we must remove the socket file from the moment that it exists. */
 	s->sigfd = signals_open(true);
 	if (s->sigfd == -1 ||
 	    (runs_command(s) && (jobs_open(&s->jobs, (size_t)o->jobs) == -1 ||
@@ -387,7 +386,7 @@ static void open_server(struct server *s)
 		endpoint_close(&o->worker);
 		exit(status);
 	}
-	/* SOCKET may be a connected one, from whoever started us. */
+	/* SOCKET may be an inherited connected one. */
 	if (o->listen && !o->worker.listens) {
 		if (dispatch_add(&s->dispatch, o->worker.fd) == -1)
 			fail(o->worker.arg);

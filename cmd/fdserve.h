@@ -6,7 +6,7 @@
 
 #include "cli.h"
 
-/* What the command line says. */
+/* The command line. */
 struct options {
 	struct cli cli;
 	struct command command; /* argv NULL: a worker takes the connections */
@@ -22,7 +22,7 @@ struct options {
 /* After want of descriptors, memory or processes; between tries to reach a worker, at first and at most. */
 enum { REST_MS = 100, ACCEPTS_MOST = 64, DIAL_MS = 10, DIAL_MOST_MS = 500 };
 
-/* What the loop knows. */
+/* The state of the loop. */
 struct server {
 	struct options *o;
 	int sigfd;
@@ -53,13 +53,13 @@ void dial_worker(struct server *s);
 /* -l: a worker connects. */
 void accept_worker(struct server *s);
 
-/* What P, as dispatch_poll filled it and poll(2) answered, says of workers. */
+/* Handle the events of workers in P, which dispatch_poll and poll(2) have filled. */
 void run_dispatch(struct server *s, const struct pollfd *p);
 
 /* ---- fdserve_listeners.c ---- */
 
-/* -L: the listening sockets themselves go to COMMAND, or to whoever receives at SOCKET. Their files, if
- * they have any, stay: others serve them from here on. Returns the status to exit with. */
+/* -L: hand the listening sockets themselves to COMMAND or to the receiver at SOCKET. Their files, if any, remain, since
+ * other processes then serve them. Returns the exit status. */
 int hand_over_listeners(struct options *o);
 
 #endif

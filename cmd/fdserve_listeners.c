@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* fdserve -L: what is handed over is the listening sockets. */
+/* fdserve -L: hand over the listening sockets. */
 #include "fdserve.h"
 
 #include <err.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* fdserve's workers: how they are found, and what is said of them. */
+/* fdserve's workers: connecting to them, accepting them, and reporting them. */
 #include "fdserve.h"
 
 #include <err.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Sending a set of descriptors to whoever is, or comes, at a SOCKET, and making sure that it was taken:
- * what fdsend is about, and fdserve -L. */
+/* Send a set of descriptors to the peer at a SOCKET, and make sure that it was taken: for fdsend and fdserve -L. */
 #include "cli.h"
 
 #include <err.h>
@@ -77,7 +76,7 @@ static void reply(struct sending *s, const char *data, size_t len)
 }
 
 /* Take in what the receiver says. It may begin with records: a refusal is obeyed in either form, and in the record form
- * an answer must be there. What follows them is a reply. Returns whether that has begun. */
+ * an answer must be there. The bytes after them are a reply. Returns whether that has begun. */
 static bool hear(struct sending *s, struct records *in, const char *data, size_t len)
 {
 	struct record r;
@@ -93,7 +92,7 @@ static bool hear(struct sending *s, struct records *in, const char *data, size_t
 			leave(s, FAILED);
 		}
 		if (!s->records || (got == 1 && r.word == RECORD_GET))
-			continue; /* a receiver may ask for what we send anyway */
+			continue; /* a receiver may ask for the set that we send anyway */
 		if (got == -1 || r.word != RECORD_TAKEN || r.id != 1) {
 			warnx("%s: does not speak the record form", s->at.arg);
 			leave(s, FAILED);
@@ -104,7 +103,7 @@ static bool hear(struct sending *s, struct records *in, const char *data, size_t
 	return true;
 }
 
-/* The receiver has closed, and IN is what it said, unless a reply HAS BEGUN. */
+/* The receiver has closed; IN has all that it sent, unless a reply HAS BEGUN. */
 static void check_end(struct sending *s, const struct records *in, bool has_begun, bool reset)
 {
 	if (reset)
@@ -189,7 +188,7 @@ static void await_empty_queue(struct sending *s, int64_t deadline)
 		not_taken(s);
 }
 
-/* Send to the peer that O->at is connected to, and make sure that it took all. */
+/* Send to the peer of S->at, and make sure that it took all. */
 static void deliver(struct sending *s, int64_t deadline)
 {
 	bool datagram = s->at.type == SOCK_DGRAM;
@@ -286,7 +285,7 @@ static bool has_place(const struct serving *v, uid_t uid)
 	       v->jobs.running < v->jobs.limit;
 }
 
-/* The process that serves SOCK has that alone: what it kept open would not end for anybody else. */
+/* Serve SOCK in its own process, which closes all others: a copy would keep their connections open. */
 static _Noreturn void serve_one(const struct serving *v, int sock)
 {
 	struct sending *s = v->s;
@@ -447,7 +446,7 @@ void sending_run(struct sending *s)
 		}
 		deliver(s, deadline);
 	} else {
-		/* Signals first: from the moment that there is a socket file, it is to go with us. */
+		/* Signals first: we must remove the socket file from the moment that it exists. */
 		int sigfd = signals_open(s->keep);
 		if (sigfd == -1 || endpoint_listen(&s->at, socket_mode(s->cli, true), s->cli->backlog, false) == -1)
 			fail_listen(s->cli, s->at.arg);
