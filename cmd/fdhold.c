@@ -130,8 +130,8 @@ static int ask(struct options *o)
 
 /* ---- the store ---- */
 
-/* A held copy hides from everybody else that a connection's peer is gone: so it is looked for here. Told once for each
- * change: an error, such as a time in the error queue, is there as long as nobody reads it. */
+/* Watch for the end of E's peer, which our copy hides from all others. One event for each change: an error, such as a
+ * timestamp in the error queue, lasts until a process reads it. */
 static void watch(const struct holder *h, const struct entry *e)
 {
 	struct epoll_event event = {.events = EPOLLET, .data.fd = e->fd};
@@ -232,8 +232,8 @@ static int any_unread(void *fd)
 	return ioctl(*(int *)fd, FIONREAD, &unread) == 0 && unread > 0;
 }
 
-/* Have processes ask whether bytes are to be read of what has hung up. Kernel: FIONREAD of a TCP socket waits for its
- * lock (tcp_ioctl), which somebody may hold who receives into memory that a FUSE file backs. */
+/* Let processes find out whether entries that hung up have unread bytes. Kernel: FIONREAD of a TCP socket waits for its
+ * lock (tcp_ioctl); a process that receives into memory backed by a FUSE file may hold that. */
 static void ask_unread(struct holder *h)
 {
 	for (size_t i = 0; h->hung && h->asked < ASKED_AT_ONCE && i < h->store.count; i++) {
