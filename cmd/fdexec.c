@@ -81,8 +81,9 @@ static int run_on_pair(const struct options *o)
 		errno = error;
 		fail_copy(side, o->command.argv[0]);
 	}
-	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
-		;
+	while (waitpid(pid, &status, 0) == -1)
+		if (errno != EINTR)
+			err(FAILED, "%s", o->command.argv[0]);
 	if (jobs.job->error)
 		warnx("%s: %s", o->command.argv[0], strerror(jobs.job->error));
 	note(&o->cli, "%s: pid %ld ended with status %d", o->command.argv[0], (long)pid, exit_status(status));
@@ -292,8 +293,12 @@ static void open_worker(struct worker *w)
 		fail(o->command.argv[0]);
 	bool opened = reconnects(o) || (o->connect ? endpoint_dial(&o->at, true)
 	                                           : endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true)) != -1;
-	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, &w->closer, w->sigfd) == -1)
+	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, &w->closer, w->sigfd) == -1) {
+		int error = errno;
+		endpoint_close(&o->at);
+		errno = error;
 		fail_listen(&o->cli, o->at.arg);
+	}
 	w->in.share = share_of_uid();
 }
 
