@@ -932,11 +932,12 @@ signal.pause()' >flood
 @test "exec: a COMMAND that has ended is not sent a signal" {
 	need_strace
 	# The shell ends; what it leaves behind has the socket until the store ends.
-	spawn strace -f -qq -e trace=kill -o trace fdhold 'exec:exec 3<&0; cat <&3 &' web=127.0.0.1:0 2>log
+	spawn strace -f -qq -e trace=kill -o trace fdhold 'exec:exec 3<&0; cat <&3 & : >begun' web=127.0.0.1:0 2>log
 	tracer=$pid
 	started() { read -ra traced <<<"$(children "$tracer")" && grep -q fdhold "/proc/${traced[0]}/comm"; }
 	eventually started
 	PIDS+=("${traced[0]}")
+	eventually test -e begun
 	eventually childless "${traced[0]}"
 	kill "${traced[0]}"
 	ended "$tracer" 0
