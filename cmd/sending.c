@@ -419,7 +419,7 @@ static int serve_all(struct sending *s, int sigfd)
 		int sock = accept_peer(s, &v.door, sigfd, until, &peer, &sig);
 		if (sock != -1)
 			admit(&v, sock, peer.uid);
-		if (v.door.fd == -1 && !sig)
+		if (v.door.fd == -1 && !sig && v.jobs.running)
 			await(sigfd, POLLIN, until);
 	}
 	ready_notify("STOPPING=1");

@@ -9,9 +9,9 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 const char *endpoint_parse(struct endpoint *at, const char *arg)
@@ -340,19 +340,29 @@ static void wake(int sig)
 	(void)sig;
 }
 
-/* A listening socket that is not ours alone is blocking, and must stay so: whoever shares it may take
- * the connection that poll(2) showed, and accept would wait for the next one, deaf to signals. A timer
- * that goes on until it is stopped ends such an accept with EINTR. */
+/* A listening socket that is not ours alone is blocking, and must stay so: whoever shares it may take the connection that
+ * poll(2) showed, and accept would wait for the next one, deaf to signals. A timer of its own that goes on until it is
+ * deleted ends such an accept with EINTR; the caller's alarm(2) and its signal are left alone. */
 static int accept_briefly(int listening, int flags)
 {
-	const struct itimerval soon = {.it_value.tv_usec = 10000, .it_interval.tv_usec = 10000}, never = {0};
+	const struct itimerspec soon = {.it_value.tv_nsec = 10000000, .it_interval.tv_nsec = 10000000};
+	const int sig = SIGRTMAX;
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = sig};
 	struct sigaction sa = {.sa_handler = wake}, before;
-	sigaction(SIGALRM, &sa, &before);
-	setitimer(ITIMER_REAL, &soon, NULL);
+	sigset_t ours, mask;
+	timer_t timer;
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) == -1)
+		return -1;
+	sigemptyset(&ours);
+	sigaddset(&ours, sig);
+	sigaction(sig, &sa, &before);
+	sigprocmask(SIG_UNBLOCK, &ours, &mask);
+	timer_settime(timer, 0, &soon, NULL);
 	int fd = accept4(listening, NULL, NULL, flags);
 	int error = fd == -1 && errno == EINTR ? EAGAIN : errno;
-	setitimer(ITIMER_REAL, &never, NULL);
-	sigaction(SIGALRM, &before, NULL);
+	timer_delete(timer);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	sigaction(sig, &before, NULL);
 	errno = error;
 	return fd;
 }

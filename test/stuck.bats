@@ -3,6 +3,7 @@
 # Strangers that hold up whoever closes what they sent: sockets with SO_LINGER, pipes whose lock is held, files of a file
 # system that does not answer (peers/stuck.py). Meanwhile honest clients are served, and TERM ends a service, within
 # a second; here it is a few seconds, since a test must not depend on how busy the machine is.
+# shellcheck disable=SC2154  # helper.bash sets pub and pid
 load helper
 
 STUCK=$BATS_TEST_DIRNAME/peers/stuck.py
@@ -34,7 +35,7 @@ quick() { timeout $LIMIT "$@"; }
 # reads. Somebody else can have the address at once.
 over() {
 	kill "$1"
-	eventually grep -q 'end of output' read
+	eventually grep -q 'end of output' heard
 	ended "$@"
 	quick fdrecv -q -t 0.1 "$pub/s" || [ $? -eq 124 ]
 }
@@ -42,7 +43,7 @@ over() {
 # service TOOL [ARG...]: it listens at $pub/s, for everybody.
 service() {
 	mkfifo output
-	spawn sh -c 'cat output; echo "end of output"' >read
+	spawn sh -c 'cat output; echo "end of output"' >heard
 	spawn "$@" >output 2>err
 	service=$pid
 	await_socket "$pub/s"
@@ -75,7 +76,7 @@ service() {
 @test "fdserve -l: workers and refused peers" {
 	fuse
 	for allow in root any; do
-		rm -f output read
+		rm -f output heard
 		service fdserve -a $allow -M 666 -l -A addr 127.0.0.1:0 "$pub/s"
 		for what in "$pub/mnt/file" linger pipe; do
 			attack send "$what" 1
@@ -92,13 +93,15 @@ service() {
 @test "fdserve unix: clients, allowed and refused" {
 	fuse
 	for allow in root any; do
-		rm -f output read
+		rm -f output heard
 		service fdserve -a $allow -M 666 "unix:$pub/s" -- echo served
 		for what in "$pub/mnt/file" linger pipe; do
 			attack send "$what" 1
 			attack drop "$what" 2
 			[ "$(talk "unix:$pub/s" </dev/null)" = served ]
 		done
+		# A COMMAND whose own connection blocks is waited for until a second signal.
+		[ $allow = root ] || { kill "$service" && eventually grep -q 'waiting for' err; }
 		over "$service" 0
 	done
 }
@@ -106,14 +109,17 @@ service() {
 @test "fdsend -l -k: receivers, allowed and refused" {
 	fuse
 	for allow in root any; do
-		rm -f output read
+		rm -f output heard
 		service fdsend -a $allow -M 666 -lk "$pub/s" 0
 		for what in "$pub/mnt/file" linger pipe; do
 			attack send "$what" 1
 			attack drop "$what" 2
 			quick fdrecv -c "$pub/s" true
 		done
-		over "$service" 0
+		rm read output         # processes that serve silent peers go on
+		kill "$service"
+		ended "$service" 0
+		[ ! -e "$pub/s" ]
 	done
 }
 
@@ -121,12 +127,12 @@ service() {
 	fuse
 	for what in "$pub/mnt/file" linger pipe; do
 		for allow in root any; do
-			rm -f output read
+			rm -f output heard
 			service fdrecv -q -a $allow -M 666 -t 3 "$pub/s" true
 			attack send "$what" 2 'fdkit/1 set fds=2 more\n'
 			ended "$service" 124
-			eventually grep -q 'end of output' read
-			rm -f output read
+			eventually grep -q 'end of output' heard
+			rm -f output heard
 			service fdrecv -q -a $allow -M 666 "$pub/s" true
 			attack send "$what" 2 'fdkit/1 set fds=2 more\n'
 			over "$service" 143
@@ -137,8 +143,8 @@ service() {
 @test "fdrecv: more than was asked for cannot be closed, and COMMAND begins all the same" {
 	public
 	service fdrecv -q -a any -M 666 -N 1 "$pub/s" sh -c 'echo began; ls /proc/self/fd'
-	attack send pipe 2
+	attack send linger 2
 	ended "$service" 0
-	eventually grep -q 'end of output' read
-	grep -q began read
+	eventually grep -q 'end of output' heard
+	grep -q began heard
 }
