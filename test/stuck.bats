@@ -31,8 +31,7 @@ attack() {
 # quick COMMAND [ARG...]: it succeeds, soon.
 quick() { timeout $LIMIT "$@"; }
 
-# over PID [STATUS]: TERM ends it soon, and all that it has open: its standard output is the FIFO `output`, which reader
-# reads. Somebody else can have the address at once.
+# over PID [STATUS]: TERM ends it soon, and all that it has open: its standard output is the FIFO `output`. Somebody else can have the address at once.
 over() {
 	kill "$1"
 	eventually grep -q 'end of output' heard
@@ -101,7 +100,10 @@ service() {
 			[ "$(talk "unix:$pub/s" </dev/null)" = served ]
 		done
 		# A COMMAND whose own connection blocks is waited for until a second signal.
-		[ $allow = root ] || { kill "$service" && eventually grep -q 'waiting for' err; }
+		if [ $allow = any ]; then
+			kill "$service"
+			eventually grep -q 'waiting for' err
+		fi
 		over "$service" 0
 	done
 }
@@ -116,7 +118,7 @@ service() {
 			attack drop "$what" 2
 			quick fdrecv -c "$pub/s" true
 		done
-		rm read output         # processes that serve silent peers go on
+		rm heard output         # processes that serve silent peers go on
 		kill "$service"
 		ended "$service" 0
 		[ ! -e "$pub/s" ]
