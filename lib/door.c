@@ -120,17 +120,19 @@ struct share *share_join(struct shares *s, uid_t uid)
 		s->share[i]->connections++;
 		return s->share[i];
 	}
+	struct share *share = malloc(sizeof *share);
+	if (!share)
+		return NULL;
 	if (s->count == s->room) {
 		size_t room = s->room ? 2 * s->room : 4;
 		struct share **grown = realloc(s->share, room * sizeof(void *));
-		if (!grown)
+		if (!grown) {
+			free(share);
 			return NULL;
+		}
 		s->share = grown;
 		s->room = room;
 	}
-	struct share *share = calloc(1, sizeof *share);
-	if (!share)
-		return NULL;
 	*share = (struct share){.uid = uid, .connections = 1};
 	return s->share[s->count++] = share;
 }
