@@ -1,7 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
 # Coming in: every tool that listens accepts in the same way, whoever floods it, and whatever becomes of the socket.
-# shellcheck disable=SC2154  # spawn and ended set $pid and $status
+# What stands in single quotes is for another shell; the helper sets pid and status.
+# shellcheck disable=SC2016,SC2046,SC2094,SC2154
 load helper
 
 DOOR=$BATS_TEST_DIRNAME/peers/door.py
