@@ -150,7 +150,8 @@ bool jobs_reap(struct jobs *j, struct job *ended, int *status)
 	do
 		pid = waitpid(-1, status, WNOHANG);
 	while (pid == -1 && errno == EINTR);
-	for (size_t i = 0; pid > 0 && WIFSIGNALED(*status) && i < j->slots; i++)
+	/* One that failed may have left its set in its slot. */
+	for (size_t i = 0; pid > 0 && *status && i < j->slots; i++)
 		if (j->launch[i])
 			launch_recover(j->launch[i], j->closer);
 	*ended = (struct job){.pid = pid};

@@ -146,11 +146,13 @@ int launch_open(struct launch *l, const struct command *c, int slot, int feed)
 	if (slot == -1)
 		return 0;
 	if ((l->stack = aligned_alloc(64, STACK)) && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0) {
-		dup3(pair[0], slot, O_CLOEXEC);
-		dup3(pair[1], feed, O_CLOEXEC);
+		bool placed = dup3(pair[0], slot, O_CLOEXEC) != -1 && dup3(pair[1], feed, O_CLOEXEC) != -1;
+		int error = errno;
 		close(pair[0]);
 		close(pair[1]);
-		return 0;
+		if (placed)
+			return 0;
+		errno = error;
 	}
 	free(l->stack);
 	env_free(&l->env);
