@@ -30,7 +30,7 @@
 #include <unistd.h>
 
 enum {
-	LANES = 8, WORKERS = 8, RING = 8192,
+	LANES = 8, WORKERS = 8, RING = 65536,
 	SWEEPERS = 32,
 	SLOW_MS = 5,            /* a worker that closed nothing for so long is stuck */
 	IDLE_MS = 20,           /* between looks at workers that are stuck, where nothing else waits */
@@ -291,6 +291,19 @@ static bool never_waits(int fd, uid_t from)
 	       getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &size) == 0 && !linger.l_onoff;
 }
 
+/* Is there room in L, or will there be soon, since the workers get on? */
+static bool has_room(const struct lane *l)
+{
+	for (;;) {
+		uint32_t head = atomic_load(&l->head);
+		if (atomic_load(&l->tail) - head < RING)
+			return true;
+		nap(2 * SLOW_MS, NEVER);
+		if (atomic_load(&l->head) == head)
+			return false;
+	}
+}
+
 void closer_close(struct closer *c, int fd, uid_t from)
 {
 	int error = errno;
@@ -302,7 +315,7 @@ void closer_close(struct closer *c, int fd, uid_t from)
 	}
 	struct lane *l = &s->lane[uid_trusted(from) ? 0 : 1 + from % (LANES - 1)];
 	uint32_t tail = atomic_load(&l->tail);
-	if (tail - atomic_load(&l->head) < RING) {
+	if (has_room(l)) {
 		atomic_store(&l->number[tail % RING], fd);
 		atomic_store(&l->tail, tail + 1);
 	}

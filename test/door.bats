@@ -67,8 +67,9 @@ flood() {
 @test "a flood of refused peers holds up no other peer of fdexec, fdsend -l -k and fdserve -l, and is said once" {
 	need_root
 	public
-	for tool in 'fdexec -M 666 $pub/s true' 'fdsend -lk -M 666 $pub/s 0' 'fdserve -l -M 666 127.0.0.1:0 $pub/s'; do
-		eval "spawn $tool 2>err"
+	for tool in "fdexec -M 666 $pub/s true" "fdsend -lk -M 666 $pub/s 0" "fdserve -l -M 666 127.0.0.1:0 $pub/s"; do
+		# shellcheck disable=SC2086
+		spawn $tool 2>err
 		service=$pid
 		await_socket "$pub/s"
 		flood "$pub/s"
@@ -109,16 +110,16 @@ flood() {
 	worker=$pid
 	await_socket "$pub/s"
 	before=$(open_fds "$worker" | wc -w)
-	spawn as_other "$PYTHON" "$DOOR" idle "$pub/s" 2000 1 >idle
-	eventually grep -q connected idle
+	spawn as_other "$PYTHON" "$DOOR" idle "$pub/s" 2000 1 >idlers
+	eventually grep -q connected idlers
 	held() { [ "$(open_fds "$worker" | wc -w)" -eq $((before + $1)) ]; }
 	eventually held 1024
 	one_line err 'uid 65534 is over its quota'
 	timeout 5 fdsend "$pub/s" 0
 	kill "$pid"
 	eventually held 0
-	spawn as_other "$PYTHON" "$DOOR" idle "$pub/s" 200 30000 >idle
-	eventually grep -q connected idle
+	spawn as_other "$PYTHON" "$DOOR" idle "$pub/s" 200 30000 >idlers
+	eventually grep -q connected idlers
 	few() { [ "$(open_fds "$worker" | wc -w)" -lt $((before + 145)) ]; }
 	eventually few
 	timeout 5 fdsend "$pub/s" 0
@@ -138,9 +139,11 @@ flood() {
 @test "fdrecv -T dgram: a uid that is not allowed cannot end it with more descriptors than fit" {
 	need_root
 	public
+	# shellcheck disable=SC2016
 	spawn bash -c 'ulimit -n 24; exec fdrecv -T dgram -M 666 "$1" sh -c "cat <&3"' bash "$pub/s" >out 2>err
 	eventually test -S "$pub/s"
-	as_other fdsend -T dgram "$pub/s" $(printf "0 %.0s" {1..30})
+	mapfile -t many < <(printf '0\n%.0s' {1..30})
+	as_other fdsend -T dgram "$pub/s" "${many[@]}"
 	echo pears >notes
 	fdsend -T dgram "$pub/s" 0 <notes
 	ended "$pid" 0
