@@ -638,7 +638,7 @@ static bool unfinished(struct inbox *in, bool hold, struct delivery *d, enum inb
 	return false;
 }
 
-enum { PARKED, ARRIVING, READY, SOURCES };
+enum { PARKED, READY, ARRIVING, SOURCES };
 
 /* Wait, and look at each source of events in turn. Returns as poll(2), or 1 where there is something to tell. */
 static int look_around(struct inbox *in, bool hold, int64_t until, struct delivery *d, enum inbox_event *event, bool *tell)
@@ -651,16 +651,17 @@ static int look_around(struct inbox *in, bool hold, int64_t until, struct delive
 	int ready = await_any(p, 3, parked ? 0 : until);
 	*event = INBOX_SIGNAL;
 	*tell = ready > 0 && p[0].revents;
+	/* Connections that have closed, before others come in their place; but whoever is busy cannot keep others out. */
+	unsigned first = in->turn % 8 == 0 ? ARRIVING : in->turn % 2 ? READY : PARKED;
+	in->turn++;
 	for (unsigned k = 0; ready >= 0 && !*tell && k < SOURCES; k++) {
-		unsigned source = (in->turn + k) % SOURCES;
+		unsigned source = (first + k) % SOURCES;
 		if (source == PARKED && (parked = first_of(in, &in->parked, hold)))
 			*tell = read_parked(in, parked, d, event);
 		else if (source == ARRIVING && p[1].revents)
 			*tell = admit(in, d, event);
 		else if (source == READY && p[2].revents)
 			*tell = look_at_one(in, hold, d, event);
-		if (*tell)
-			in->turn = source + 1;
 	}
 	return parked ? 1 : ready;
 }
