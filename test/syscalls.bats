@@ -9,11 +9,11 @@ load helper
 # fdsend SOCKET 0, to a receiver that listens, until it has taken the descriptor
 SEND='fcntl fcntl fcntl fcntl stat socket connect getsockopt sendmsg shutdown poll recvmsg close exit_group'
 # fdrecv -i SOCKET COMMAND, until COMMAND is executed
-RECEIVE='fcntl fcntl fcntl rt_sigaction rt_sigaction prlimit64 stat faccessat2 rt_sigaction rt_sigaction rt_sigaction rt_sigprocmask signalfd4 socket umask fchmod bind umask stat listen poll accept4 getsockopt poll recvmsg close stat unlink close rt_sigprocmask close getsockname dup3 rt_sigprocmask execve'
+RECEIVE='fcntl fcntl fcntl rt_sigaction rt_sigaction prlimit64 stat faccessat2 rt_sigaction rt_sigaction rt_sigaction rt_sigprocmask signalfd4 socket umask fchmod bind umask stat listen epoll_create1 poll accept4 getsockopt epoll_ctl poll epoll_wait recvmsg epoll_ctl getsockopt shutdown ioctl close close poll stat unlink close rt_sigprocmask close getsockname dup3 rt_sigprocmask execve'
 # a connection: fdserve with a worker, from where it hands one over to where it hands over the next
 SERVE='sendmsg accept4 poll recvmsg getsockopt getsockopt close poll recvmsg poll accept4'
 # a connection: fdexec, from starting a process to starting the next, and the process that becomes COMMAND
-WORK='clone poll read wait4 sendmsg wait4 poll recvmsg sendmsg'
+WORK='clone poll read wait4 sendmsg wait4 poll epoll_wait recvmsg sendmsg'
 WORK_CHILD='close close_range recvmsg sendto getsockname getpeername dup3 dup3 rt_sigprocmask execve'
 # a connection: fdserve -- COMMAND, from starting a process to starting the next, and the process that becomes COMMAND
 INETD='clone accept4 poll read wait4 wait4 poll accept4 sendmsg'
