@@ -294,9 +294,7 @@ static void open_worker(struct worker *w)
 	bool opened = reconnects(o) || (o->connect ? endpoint_dial(&o->at, true)
 	                                           : endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true)) != -1;
 	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, &w->closer, w->sigfd) == -1) {
-		int error = errno;
 		endpoint_close(&o->at);
-		errno = error;
 		fail_listen(&o->cli, o->at.arg);
 	}
 	w->in.share = share_of_uid();
