@@ -575,12 +575,23 @@ static bool held(const struct inbox *in, const struct connection *c, bool hold)
 	return hold || (c->ours && c->peer.uid == in->paused);
 }
 
+/* Read from C, which is parked: first what was read of it before. */
+static bool read_parked(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
+{
+	queue_up(&in->parked, c);
+	if ((c->records.start != c->records.end && read_records(in, c, d, event)) || read_one(in, c, d, event))
+		return true;
+	leave_queue(c);
+	watch(in, c, EPOLL_CTL_MOD, false);
+	return false;
+}
+
 /* C has something for us, or has closed. While no message is to be taken: a peer that has closed, and has nothing more
  * for us, is waiting for our end of file, which says that what it sent was taken. */
 static bool look(struct inbox *in, struct connection *c, bool hold, struct delivery *d, enum inbox_event *event)
 {
 	if (!held(in, c, hold))
-		return read_one(in, c, d, event);
+		return c->queue == &in->parked ? read_parked(in, c, d, event) : read_one(in, c, d, event);
 	if (!c->parked) {
 		queue_up(&in->parked, c);
 		watch(in, c, EPOLL_CTL_MOD, true);
@@ -606,17 +617,6 @@ static struct connection *first_of(const struct inbox *in, const struct queue *q
 	while (c && held(in, c, hold))
 		c = c->next;
 	return c;
-}
-
-/* Read from C, which is parked. */
-static bool read_parked(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
-{
-	queue_up(&in->parked, c);
-	if ((c->records.start != c->records.end && read_records(in, c, d, event)) || read_one(in, c, d, event))
-		return true;
-	leave_queue(c);
-	watch(in, c, EPOLL_CTL_MOD, false);
-	return false;
 }
 
 /* A connection whose set should have been finished by now. While nobody reads it, it is not late. */
