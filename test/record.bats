@@ -334,7 +334,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 		run -125 --separate-stderr fdsend -f "$list" s
 		[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: refused: '* ]]
 	done
-	fdsend s log=0
+	eventually fdsend s log=0       # what did not fit is closed a moment later
 	eventually lines log 1
 	eventually childless "$worker"
 	settled() { [ "$(open_fds "$worker")" = "$before" ]; }
