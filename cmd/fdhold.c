@@ -445,12 +445,12 @@ static void open_holder(struct holder *h, int adopted)
 			listener_blocking(&o->addresses.listener[i]);
 		put_own(h, o->addresses.name[i], o->addresses.listener[i].at.fd);
 	}
-	if (endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true) == -1) {
+	if (endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true) == -1 ||
+	    inbox_open(&h->in, &o->at, &o->cli.allow, &h->closer, h->watch) == -1) {
 		listening_close(&o->addresses);
+		endpoint_close(&o->at);
 		fail(o->at.arg);
 	}
-	if (inbox_open(&h->in, &o->at, &o->cli.allow, &h->closer, h->watch) == -1)
-		fail(o->at.arg);
 	h->in.requests = true;
 	set_quotas(h);
 	int status = listening_announce(&o->addresses, &o->cli, h->sigfd, NEVER);

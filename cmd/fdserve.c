@@ -362,7 +362,7 @@ static void open_server(struct server *s)
 		fail_connect(o->worker.arg);
 	/* Signals first: we must remove the socket file from the moment that it exists. */
 	s->sigfd = signals_open(true);
-	if (s->sigfd == -1 ||
+	if (s->sigfd == -1 || !(s->doors = calloc(o->addresses.count, sizeof *s->doors)) ||
 	    (runs_command(s) && (jobs_open(&s->jobs, (size_t)o->jobs) == -1 ||
 	                         jobs_reserve(&s->jobs, s->dispatch.closer) == -1 ||
 	                         !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))))
@@ -373,8 +373,6 @@ static void open_server(struct server *s)
 		listening_close(&o->addresses);
 		fail_listen(&o->cli, o->worker.arg);
 	}
-	if (!(s->doors = calloc(o->addresses.count, sizeof *s->doors)))
-		fail(o->addresses.listener[0].arg);
 	for (size_t i = 0; i < o->addresses.count; i++) {
 		const struct listener *l = &o->addresses.listener[i];
 		door_open(&s->doors[i], &l->at, l->local ? &o->cli.allow : NULL, &s->closer);

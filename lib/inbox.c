@@ -533,7 +533,9 @@ static bool read_datagram(struct inbox *in, struct connection *c, struct deliver
 	if (n == -1 && error == EAGAIN)
 		return false;
 	c->peer = d->peer;
-	bool allowed = endpoint_given(in->at) || peer_allowed(in->door.allow, &d->peer, -1), tell = true;
+	/* Where nothing was received there is nobody to judge. */
+	bool allowed = endpoint_given(in->at) || (n == -1 && d->peer.uid == NOBODY) || peer_allowed(in->door.allow, &d->peer, -1);
+	bool tell = true;
 	if (!allowed) {
 		*event = INBOX_REFUSED;
 		tell = door_tells(&in->door, d->peer.uid);
