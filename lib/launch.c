@@ -217,8 +217,12 @@ static void drain(struct launch *l, struct closer *closer)
 {
 	struct fds left = {0};
 	char byte;
-	while (rights_receive(l->slot, &left, &byte, 1, NULL) > 0)
+	ssize_t n;
+	while ((n = rights_receive(l->slot, &left, &byte, 1, NULL)) > 0)
 		;
+	/* What is still there must never be another COMMAND's: from now on by fork. */
+	if (n == -1 && errno != EAGAIN)
+		l->slot = -1;
 	closer_trim(closer, &left, 0, NOBODY);
 	fds_free(&left);
 	l->received = true;

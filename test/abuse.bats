@@ -555,6 +555,8 @@ judged() {
 		[[ " $fine " != *" $host "* ]] || want=0
 		line="$1-$host.err"
 		read -ra command <<<"${client//HOST/$at}"
+		# A host that gives a reason to end may do so late on a busy machine.
+		[ "$want" -eq 124 ] || command=("${command[@]/#0.3/10}")
 		timeout -k 1 20 "${command[@]}" </dev/null >/dev/null 2>"$line" || got=$?
 		[ "$got" -eq "$want" ] || { echo "$client: $host: $got, not $want" && cat "$line"; return 1; } >&2
 		[ "$want" -eq 0 ] || one_line "$line" "${client%% *}: $at: " || return

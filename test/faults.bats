@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
-# Every system call that the tools make, and that can fail, fails: faults.py makes it so, and faults.tsv
-# says what comes of it. `FAULTS=all make check` tries every errno, every allocation, and last calls too.
+# faults.py lets every system call of the tools fail, and judges the outcome; faults.tsv has the exceptions.
+# `FAULTS=all make check` tries every errno, every allocation, and last calls too.
 # shellcheck disable=SC2154
 load helper
 

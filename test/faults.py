@@ -690,15 +690,16 @@ def allowed(fault, waited, child):
     """The outcomes that are right for FAULT, unless an exception has others."""
     if fault.harmless:
         return {"fine"}
-    words, service, always = {"fine", "said"}, fault.scenario.service, fault.when == "always"
+    words, service = {"fine", "said"}, fault.scenario.service
+    lasts = fault.when == "always" or child # each process has its first call again
     if not (service and waited): # nothing ends a service that has begun
         words.add("127" if fault.kind == "execve" and fault.errno == "ENOENT" else "126")
         words |= set() if fault.kind in ("execve", "dup") else {"125"}
     if service:
         words.add("one fails")
-    if service and (always or child or fault.kind == "memory"): # each process has its first call again; see memory_faults()
+    if service and (lasts or fault.kind == "memory"): # see memory_faults()
         words.add("all fail")
-    if always and fault.errno in SHORTAGE:
+    if lasts and fault.errno in SHORTAGE:
         words |= {"waits", "deaf"} if fault.kind == "poll" else {"waits"}
     if fault.errno == "EPIPE":
         words.add("sigpipe")
