@@ -163,6 +163,7 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 		server=$pid
 		read -r host port < <(bound addr | tr : ' ')
 		timeout 10 nc.openbsd -N "$host" "$port" </dev/null
+		eventually childless "$worker"
 		kill -"$signal" "$server" "$worker"
 		ended "$server"
 		[ "$status" -eq 0 ]
