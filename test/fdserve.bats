@@ -855,6 +855,7 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 		spawn env --default-signal=HUP fdserve -A addr unix:s ./w 2>err
 		server=$pid
 		[ "$(talk "$(bound addr)" </dev/null)" = served ]
+		eventually childless "$worker"
 		kill -"$signal" "$worker"
 		ended "$worker"
 		[ "$status" -eq 0 ]
