@@ -56,7 +56,8 @@ def rivals(sock):
     """Come, and take what comes: so accept(2) finds nobody, after poll(2) found somebody."""
     name = sock.getsockname()
     if os.fork() == 0:
-        signal.alarm(20)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        signal.alarm(10)
         while os.getppid() != 1:
             try:
                 one = connect(name)
