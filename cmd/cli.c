@@ -339,6 +339,14 @@ void say_refused(const struct cli *c, const char *object, const struct peer *pee
 	say(c, "%s: refused uid %lu (-a %s lets it in)", object, (unsigned long)peer->uid, rule_for(peer->uid, text));
 }
 
+void say_not_accepted(const struct cli *c, const char *object, const struct peer *peer)
+{
+	if (errno == EACCES)
+		say_refused(c, object, peer);
+	else if (errno == ESHUTDOWN)
+		warnx("%s: %s", object, reason(errno));
+}
+
 void say_excess(const struct cli *c, const char *object, uid_t uid)
 {
 	say(c, "%s: uid %lu is over its quota; closing further connections", object, (unsigned long)uid);

@@ -94,6 +94,10 @@ void note(const struct cli *c, const char *format, ...) __attribute__((format(pr
 /* Report that PEER is not allowed at OBJECT. */
 void say_refused(const struct cli *c, const char *object, const struct peer *peer);
 
+/* Report why door_accept failed at OBJECT, from errno, where that concerns the user: PEER is not allowed, or the socket
+ * accepts no more. */
+void say_not_accepted(const struct cli *c, const char *object, const struct peer *peer);
+
 /* Report that UID is over its quota. */
 void say_excess(const struct cli *c, const char *object, uid_t uid);
 

@@ -184,10 +184,7 @@ static bool accept_one(struct server *s, size_t i)
 	int sock = door_accept(&s->doors[i], &peer);
 	if (sock == -1) {
 		s->resting = s->doors[i].resting;
-		if (errno == EACCES)
-			say_refused(&s->o->cli, l->arg, &peer);
-		else if (errno == ESHUTDOWN)
-			warnx("%s: %s", l->arg, reason(errno));
+		say_not_accepted(&s->o->cli, l->arg, &peer);
 		return false;
 	}
 	s->accepted++;

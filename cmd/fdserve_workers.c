@@ -63,10 +63,7 @@ void accept_worker(struct server *s)
 	int sock = door_accept(&s->workers, &peer);
 	if (sock == -1) {
 		s->resting = s->workers.resting;
-		if (errno == EACCES)
-			say_refused(&s->o->cli, s->o->worker.arg, &peer);
-		else if (errno == ESHUTDOWN)
-			warnx("%s: %s", s->o->worker.arg, reason(errno));
+		say_not_accepted(&s->o->cli, s->o->worker.arg, &peer);
 	} else if (dispatch_of_uid(&s->dispatch, peer.uid) >= connections_of_uid()) {
 		closer_hang_up(&s->closer, sock, peer.uid);
 		if (!s->told_share)

@@ -224,10 +224,7 @@ static int accept_peer(const struct sending *s, struct door *door, int sigfd, in
 			int sock = door_accept(door, peer);
 			if (sock != -1)
 				return sock;
-			if (errno == EACCES)
-				say_refused(s->cli, s->at.arg, peer);
-			else if (errno == ESHUTDOWN)
-				warnx("%s: %s", s->at.arg, reason(errno));
+			say_not_accepted(s->cli, s->at.arg, peer);
 		}
 		if (time_left(deadline) == 0)
 			break;
