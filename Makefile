@@ -33,7 +33,7 @@ CFLAGS         = -Os -g
 STATIC_CFLAGS  = -fno-pie -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections
 STATIC_LDFLAGS = -static -Wl,--gc-sections -Wl,-z,noseparate-code -Wl,-z,norelro
 endif
-COMPILE  = $(CC) $(STD) $(WARN) $(WERROR) -Ilib $(CPPFLAGS) $(STATIC_CFLAGS) $(CFLAGS) $(SANFLAGS)
+COMPILE  = $(CC) $(STD) $(WARN) $(WERROR) -Ilib -Icmd $(CPPFLAGS) $(STATIC_CFLAGS) $(CFLAGS) $(SANFLAGS)
 LINK     = $(CC) $(CFLAGS) $(SANFLAGS) $(STATIC_LDFLAGS) $(LDFLAGS)
 
 TOOLS = fdsend fdrecv fdserve fdexec fdhold
@@ -54,7 +54,7 @@ $(BUILD)/bin/%: $(BUILD)/cmd/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/%.o: %.c lib/fdkit.h $(wildcard cmd/*.h) Makefile
+$(BUILD)/%.o: %.c $(wildcard lib/*.h cmd/*.h) Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) -c -o $@ $<
 
@@ -85,9 +85,9 @@ $(BUILD)/peers/%: $(BUILD)/test/peers/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/fuzz/fuzz-%: test/fuzz/%.c test/fuzz/fuzz.c $(wildcard lib/*.c) lib/fdkit.h test/fuzz/fuzz.h Makefile
+$(BUILD)/fuzz/fuzz-%: test/fuzz/%.c test/fuzz/fuzz.c $(wildcard lib/*.c cmd/fdserve_dispatch.c lib/*.h cmd/*.h) test/fuzz/fuzz.h Makefile
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(STD) $(WARN) -Ilib -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	$(FUZZ_CC) $(STD) $(WARN) -Ilib -Icmd -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 		$(FUZZ_WRAP) -o $@ $(filter %.c,$^)
 
 # Looks for what nobody thought of, FUZZ_TIME seconds with each harness; replay is part of check.
@@ -132,8 +132,8 @@ lint: man
 	$(MAKE) --no-print-directory BUILD=build-gcc CC=gcc WERROR=-Werror programs
 	$(MAKE) --no-print-directory BUILD=build-clang CC=clang WERROR=-Werror programs
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
-		--inline-suppr -D_GNU_SOURCE -Ilib cmd lib
-	clang-tidy --quiet $(wildcard cmd/*.c lib/*.c) -- $(STD) -Ilib $(TIDY)
+		--inline-suppr -D_GNU_SOURCE -Ilib -Icmd cmd lib
+	clang-tidy --quiet $(wildcard cmd/*.c lib/*.c) -- $(STD) -Ilib -Icmd $(TIDY)
 	shellcheck -x .ci/run test/*.sh test/*.bash test/*.bats
 	sh test/lint-tests.sh test/*.bats test/*.bash
 	sh test/lint-pages.sh $(MAN)

@@ -1,15 +1,28 @@
 /* SPDX-License-Identifier: ISC */
 #include "cli.h"
+#include "env.h"
+#include "inbox.h"
+#include "launch.h"
+#include "parse.h"
+#include "peer.h"
+#include "place.h"
+#include "ready.h"
+#include "rights.h"
+#include "socket.h"
+#include "wait.h"
 
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>

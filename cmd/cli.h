@@ -3,7 +3,17 @@
 #ifndef CLI_H
 #define CLI_H
 
-#include "fdkit.h"
+#include "address.h"
+#include "closer.h"
+#include "inbox.h"
+#include "launch.h"
+#include "parse.h"
+#include "peer.h"
+#include "place.h"
+#include "ready.h"
+#include "socket.h"
+
+#define FDKIT_VERSION "0.1"
 
 enum { TIMED_OUT = 124, FAILED = 125 };
 
@@ -153,51 +163,6 @@ int become(struct launch *l, const struct delivery *d, const int *where, bool no
 
 /* Handle -i, -o, -e and -B. Returns false for any other LETTER. */
 bool command_option(struct command *c, int letter);
-
-/* ---- sending.c ---- */
-
-/* A set of descriptors, its destination, and how to send it. */
-struct sending {
-	const struct cli *cli;
-	struct endpoint at;
-	struct closer closer;
-	struct delivery set;    /* .fds, .name, .text and .len are sent; the default text is one NUL */
-	bool listen, keep;      /* -l -k */
-	bool one_each, no_wait, plain; /* -1 -n -P */
-	bool records;           /* the record form: sending_check decides */
-	struct listening *untaken; /* the sockets that are sent, to close on failure; or NULL */
-};
-
-/* Reject contradictory options with 125. */
-void sending_check(struct sending *s);
-
-/* Send it; exits on failure. */
-void sending_run(struct sending *s);
-
-/* ---- listening.c ---- */
-
-/* The listening sockets of ADDRESS or, if NAMED, NAME=ADDRESS operands. */
-struct listening {
-	struct listener *listener;
-	char **name;            /* NULL for none */
-	size_t count;
-	struct address_file file; /* -A */
-};
-
-/* Parse COUNT words; exits if one is invalid. */
-void listening_parse(struct listening *l, char *argv[], size_t count, bool named);
-
-/* Remove an old address file, and open all sockets; exits if one fails. CHECKED: -a admits the peers at unix:
- * addresses. */
-void listening_open(struct listening *l, const struct cli *c, bool checked);
-
-/* Report the addresses really bound, with -v and in the address file. Waits for the reader of a FIFO until DEADLINE or a
- * signal on SIGFD. Returns 0, or after closing the sockets the exit status: FAILED or TIMED_OUT, already reported, or
- * 128 + N for signal N. */
-int listening_announce(struct listening *l, const struct cli *c, int sigfd, int64_t deadline);
-
-/* Close them, and remove their files and the address file if they are still ours. */
-void listening_close(struct listening *l);
 
 /* The exit status of a command, as the shell counts it, from the status of wait(2). */
 int exit_status(int wstatus);

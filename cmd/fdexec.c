@@ -1,14 +1,30 @@
 /* SPDX-License-Identifier: ISC */
 /* fdexec: run a command for every message with descriptors. */
 #include "cli.h"
+#include "closer.h"
+#include "copy.h"
+#include "door.h"
+#include "inbox.h"
+#include "jobs.h"
+#include "launch.h"
+#include "parse.h"
+#include "peer.h"
+#include "place.h"
+#include "ready.h"
+#include "record.h"
+#include "socket.h"
+#include "wait.h"
 
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 

@@ -1,6 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 /* fdhold: keep named descriptors open for other processes. */
 #include "fdhold.h"
+#include "address.h"
+#include "closer.h"
+#include "door.h"
+#include "fdhold_store.h"
+#include "inbox.h"
+#include "parse.h"
+#include "peer.h"
+#include "place.h"
+#include "ready.h"
+#include "record.h"
+#include "rights.h"
+#include "set.h"
+#include "socket.h"
+#include "wait.h"
 
 #include <err.h>
 #include <errno.h>
@@ -8,11 +22,14 @@
 #include <getopt.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 

@@ -4,6 +4,11 @@
 #define FDHOLD_H
 
 #include "cli.h"
+#include "closer.h"
+#include "fdhold_store.h"
+#include "inbox.h"
+#include "listening.h"
+#include "place.h"
 
 /* The command line. */
 struct options {

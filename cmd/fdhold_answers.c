@@ -5,10 +5,18 @@
  * we close the connection. So each uid has a share of them, and a connection of which some are unread is kept, by a
  * copy of its socket, until they are read or its peer has closed it: TIOCOUTQ gives 0 then. No event tells that. */
 #include "fdhold.h"
+#include "closer.h"
+#include "fdhold_store.h"
+#include "inbox.h"
+#include "peer.h"
+#include "record.h"
+#include "rights.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,13 +1,27 @@
 /* SPDX-License-Identifier: ISC */
 /* fdrecv: receive descriptors, and execute a command with them or copy their data. */
 #include "cli.h"
+#include "closer.h"
+#include "copy.h"
+#include "door.h"
+#include "inbox.h"
+#include "launch.h"
+#include "parse.h"
+#include "place.h"
+#include "record.h"
+#include "rights.h"
+#include "socket.h"
+#include "wait.h"
 
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 struct options {

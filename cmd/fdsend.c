@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 /* fdsend: send open descriptors to another process. */
 #include "cli.h"
+#include "inbox.h"
+#include "parse.h"
+#include "place.h"
+#include "record.h"
+#include "sending.h"
+#include "set.h"
+#include "socket.h"
 
 #include <err.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

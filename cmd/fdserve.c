@@ -1,14 +1,29 @@
 /* SPDX-License-Identifier: ISC */
 /* fdserve: accept connections, and hand each to a worker or run a command for it. */
 #include "fdserve.h"
+#include "address.h"
+#include "closer.h"
+#include "door.h"
+#include "fdserve_dispatch.h"
+#include "inbox.h"
+#include "jobs.h"
+#include "parse.h"
+#include "peer.h"
+#include "place.h"
+#include "ready.h"
+#include "socket.h"
+#include "wait.h"
 
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { PATIENCE_MS = 10000 };

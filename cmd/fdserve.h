@@ -5,6 +5,14 @@
 #define FDSERVE_H
 
 #include "cli.h"
+#include "closer.h"
+#include "door.h"
+#include "fdserve_dispatch.h"
+#include "jobs.h"
+#include "listening.h"
+#include "place.h"
+
+struct pollfd;
 
 /* The command line. */
 struct options {

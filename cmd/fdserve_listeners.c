@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /* fdserve -L: hand over the listening sockets. */
 #include "fdserve.h"
+#include "address.h"
+#include "inbox.h"
+#include "launch.h"
+#include "place.h"
+#include "record.h"
+#include "sending.h"
+#include "set.h"
+#include "wait.h"
 
 #include <err.h>
 

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /* fdserve's workers: connecting to them, accepting them, and reporting them. */
 #include "fdserve.h"
+#include "closer.h"
+#include "door.h"
+#include "fdserve_dispatch.h"
+#include "peer.h"
+#include "socket.h"
+#include "wait.h"
 
 #include <err.h>
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <unistd.h>
 

@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /* The listening sockets of fdserve and fdhold: all of them or none, and where they are. */
-#include "cli.h"
+#include "listening.h"
+#include "address.h"
+#include "parse.h"
+#include "ready.h"
+#include "record.h"
+#include "wait.h"
 
 #include <err.h>
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,14 +1,28 @@
 /* SPDX-License-Identifier: ISC */
 /* Send a set of descriptors to the peer at a SOCKET, and make sure that it was taken: for fdsend and fdserve -L. */
-#include "cli.h"
+#include "sending.h"
+#include "closer.h"
+#include "door.h"
+#include "jobs.h"
+#include "listening.h"
+#include "peer.h"
+#include "ready.h"
+#include "record.h"
+#include "rights.h"
+#include "set.h"
+#include "socket.h"
+#include "wait.h"
 
 #include <err.h>
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { SERVED_AT_ONCE = 64, SERVED_PER_UID = 48, YIELD_MS = 1000, CLOSE_MS = 200 };

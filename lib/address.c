@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* ADDRESS: a word of the command line to a listening socket. */
-#include "fdkit.h"
+#include "address.h"
+#include "parse.h"
+#include "socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 

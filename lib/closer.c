@@ -11,19 +11,26 @@
  * holds up few others. A supervisor, our child, starts workers; a worker takes a number, which nobody else takes
  * then, and closes it. The supervisor lives as long as a worker, and, when we have left the table or have died,
  * has all of it closed: what blocks would keep that open. */
-#include "fdkit.h"
+#include "closer.h"
+#include "launch.h"
+#include "peer.h"
+#include "set.h"
+#include "wait.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>

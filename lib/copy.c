@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Bytes from one descriptor to another by the fastest way that the two allow. */
-#include "fdkit.h"
+#include "copy.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>

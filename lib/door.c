@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /* The door of every tool that listens: accepting, asking who it is, who has how much, resting, and saying things once. */
-#include "fdkit.h"
+#include "door.h"
+#include "closer.h"
+#include "peer.h"
+#include "socket.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum {

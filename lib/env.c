@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: ISC */
 /* The environment of COMMAND. */
-#include "fdkit.h"
+#include "env.h"
+#include "inbox.h"
 #include "kernel.h"
+#include "parse.h"
+#include "peer.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 

@@ -1,13 +1,23 @@
 /* SPDX-License-Identifier: ISC */
 /* Messages from whoever connects to a SOCKET: accepts, checks each peer, and gathers the
  * descriptors that each sends, so that a silent or broken peer costs only its own connection. */
-#include "fdkit.h"
+#include "inbox.h"
+#include "closer.h"
+#include "door.h"
+#include "peer.h"
+#include "record.h"
+#include "rights.h"
+#include "set.h"
+#include "socket.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 struct connection {

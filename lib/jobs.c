@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 /* Commands that run: how many, which, and what became of them. */
-#include "fdkit.h"
+#include "jobs.h"
+#include "closer.h"
+#include "env.h"
+#include "inbox.h"
+#include "launch.h"
+#include "place.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 

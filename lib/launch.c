@@ -18,13 +18,25 @@
  *
  * Where the kernel makes no such process (before Linux 5.9, under qemu's user emulation and valgrind), and where
  * there is no slot, it is made by fork(2), with a copy of our memory and table. */
-#include "fdkit.h"
+#include "launch.h"
+#include "closer.h"
+#include "env.h"
+#include "inbox.h"
 #include "kernel.h"
+#include "peer.h"
+#include "place.h"
+#include "record.h"
+#include "rights.h"
+#include "set.h"
 
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 
 enum { STACK = 32768 };
 

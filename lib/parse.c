@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /* The words in arguments: numbers, TIME, MODE, TYPE, lists of FD and NAME. */
-#include "fdkit.h"
+#include "parse.h"
+#include "record.h"
+#include "set.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 const char *parse_number(long *out, const char *arg, long min, long max)
 {

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /* Who is on the other side, and may they. */
-#include "fdkit.h"
+#include "peer.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Appends ID to an array of COUNT; uid_t and gid_t are the same type on Linux. */

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /* COMMAND, and where its descriptors go. */
-#include "fdkit.h"
+#include "place.h"
+#include "set.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

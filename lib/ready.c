@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /* Telling others that we are ready, and where. */
-#include "fdkit.h"
+#include "ready.h"
+#include "parse.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>

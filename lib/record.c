@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /* The record form: a line of text beside the descriptors. fdkit-protocol(7) specifies it. */
-#include "fdkit.h"
+#include "record.h"
+#include "inbox.h"
+#include "parse.h"
+#include "rights.h"
+#include "set.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

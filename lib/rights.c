@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: ISC */
 /* Descriptors as ancillary data: the only file that knows cmsghdr. */
-#include "fdkit.h"
+#include "rights.h"
 #include "kernel.h"
+#include "peer.h"
+#include "set.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

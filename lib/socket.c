@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 /* SOCKET: a word of the command line to a socket that listens or is connected. */
-#include "fdkit.h"
+#include "socket.h"
+#include "launch.h"
+#include "parse.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /* Deadlines, waiting, signals. */
-#include "fdkit.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdint.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>

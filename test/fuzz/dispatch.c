@@ -2,9 +2,16 @@
 /* The dispatcher's side of the worker channel: workers that are honest, slow, gone or rubbish, in any order.
  * Whatever they do, a connection is acknowledged once at most, and held until it is. */
 #include "fuzz.h"
+#include "fdserve_dispatch.h"
+#include "closer.h"
+#include "record.h"
+#include "rights.h"
+#include "set.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

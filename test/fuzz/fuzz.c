@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 #include "fuzz.h"
+#include "closer.h"
+#include "set.h"
+#include "wait.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>

@@ -5,7 +5,12 @@
 #ifndef FUZZ_H
 #define FUZZ_H
 
-#include "fdkit.h"
+#include "set.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 struct input {
 	const uint8_t *data;

@@ -2,13 +2,24 @@
 /* The receiver's side: peers that send records, plain messages, rubbish or nothing, in any order. Whatever others
  * do, what an honest peer sent is delivered, once. */
 #include "fuzz.h"
+#include "closer.h"
+#include "env.h"
+#include "inbox.h"
+#include "parse.h"
+#include "record.h"
+#include "rights.h"
+#include "set.h"
+#include "socket.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 

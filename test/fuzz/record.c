@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: ISC */
 /* The record form: any bytes in any pieces, with any number of descriptors; what is written is read as it was. */
 #include "fuzz.h"
+#include "inbox.h"
+#include "parse.h"
+#include "record.h"
+#include "rights.h"
+#include "set.h"
+#include "wait.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Does the set's owner what its reader does: takes what the record says. */

@@ -1,11 +1,22 @@
 /* SPDX-License-Identifier: ISC */
 /* Words that a user or a service manager writes, and a message's text on its way into an environment. */
 #include "fuzz.h"
+#include "address.h"
+#include "env.h"
+#include "inbox.h"
+#include "parse.h"
+#include "peer.h"
+#include "ready.h"
+#include "record.h"
+#include "socket.h"
+#include "set.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static void numbers(const char *word)

@@ -2,14 +2,19 @@
 /* closer [-kw] [-e COMMAND] PATH COUNT: opens PATH COUNT times and has the library's closer close that, together with one end of
  * a pair of sockets; says "end of file" when the other end sees that, and how many numbers are free within 2 s. Then it ends as
  * a tool does, or, with -e, becomes COMMAND. -k: it keeps what it opened, and ends. -w: it stays. */
-#include "fdkit.h"
+#include "closer.h"
+#include "place.h"
+#include "set.h"
+#include "wait.h"
 
 #include <err.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int free_numbers(const struct fds *set)

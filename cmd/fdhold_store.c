@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 /* Descriptors by name: what fdhold holds. */
-#include "fdkit.h"
+#include "fdhold_store.h"
+#include "address.h"
+#include "parse.h"
+#include "peer.h"
+#include "socket.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>

@@ -11,12 +11,20 @@
  * shows only when every process's copy of the other end is closed (unix_stream_read_generic,
  * unix_release_sock). shutdown(SHUT_RD) and the peer's send exclude each other by the socket's lock
  * (unix_shutdown, unix_stream_sendmsg), so the cases cannot overlap when we end the channel. */
-#include "fdkit.h"
+#include "fdserve_dispatch.h"
+#include "closer.h"
+#include "peer.h"
+#include "record.h"
+#include "rights.h"
+#include "set.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 struct worker {

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Connections to workers, each to exactly one. */
+#ifndef FDSERVE_DISPATCH_H
+#define FDSERVE_DISPATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct closer;
+
+struct pollfd;
+struct worker;
+struct ticket;
+
+struct dispatch {
+	bool plain;             /* the workers speak the plain form: no slots, no acknowledgements */
+	bool track;             /* keep count of what runs, by source */
+	struct closer *closer;
+	int64_t patience;       /* ms that a worker has for an acknowledgement, NEVER for ever */
+	struct worker *worker;
+	size_t workers, worker_room;
+	struct ticket *ticket;
+	size_t tickets, ticket_room;
+	size_t vacant;          /* the first free place among them, counted from 1 */
+	size_t waiting;         /* connections that no worker has got, */
+	size_t pending;         /* or acknowledged */
+	int64_t check;          /* when to look for overdue acknowledgements, 0 for never */
+	size_t turn;            /* the worker to look at first */
+	uint64_t last_id;
+	uint64_t handed, acknowledged, returned; /* figures */
+	uint64_t turned_away;   /* workers that went before they took anything */
+};
+
+/* Where a connection comes from: its address without the port, or a uid. */
+struct source {
+	unsigned char bytes[17];
+};
+
+/* Take a connected worker: SOCK is the dispatcher's from here on, also on -1. */
+int dispatch_add(struct dispatch *d, int sock);
+
+/* Workers of UID. */
+size_t dispatch_of_uid(const struct dispatch *d, uid_t uid);
+
+/* Is there a worker that has taken something, or has not been silent for all its patience? */
+bool dispatch_hopeful(const struct dispatch *d);
+
+/* Connections that could be handed to a worker at once. */
+size_t dispatch_room(const struct dispatch *d);
+
+/* Connections that no worker has acknowledged. */
+size_t dispatch_pending(const struct dispatch *d);
+
+/* Connections from SOURCE that wait or run; needs track. */
+size_t dispatch_from(const struct dispatch *d, const struct source *source);
+
+/* Free slots of all workers. */
+size_t dispatch_slots(const struct dispatch *d);
+
+/* Hand CONNECTION over to a worker that is free, now or when there is one. It is the dispatcher's from
+ * here on, which closes its copy once a worker has acknowledged it; on -1 (ENOMEM) still the caller's. */
+int dispatch_give(struct dispatch *d, int connection, const struct source *source);
+
+/* What to poll: fills one pollfd for each worker. */
+void dispatch_poll(const struct dispatch *d, struct pollfd *p);
+
+/* Read what workers say, notice those that are gone or keep silent for too long, and hand on what
+ * comes back from them. P as dispatch_poll filled it, and poll(2) answered. */
+void dispatch_run(struct dispatch *d, const struct pollfd *p);
+
+/* When dispatch_run is to be called though no descriptor says so. */
+int64_t dispatch_deadline(const struct dispatch *d);
+
+/* Did a worker that was greeted never say how much it takes, for as long as its patience? Told once. */
+bool dispatch_mute(struct dispatch *d);
+
+void dispatch_close(struct dispatch *d);
+
+#endif

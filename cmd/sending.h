@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Sending a set of descriptors, and making sure that it was taken: for fdsend and fdserve -L. */
+#ifndef SENDING_H
+#define SENDING_H
+
+#include "cli.h"
+#include "closer.h"
+#include "inbox.h"
+#include "socket.h"
+
+struct listening;
+
+/* A set of descriptors, its destination, and how to send it. */
+struct sending {
+	const struct cli *cli;
+	struct endpoint at;
+	struct closer closer;
+	struct delivery set;    /* .fds, .name, .text and .len are sent; the default text is one NUL */
+	bool listen, keep;      /* -l -k */
+	bool one_each, no_wait, plain; /* -1 -n -P */
+	bool records;           /* the record form: sending_check decides */
+	struct listening *untaken; /* the sockets that are sent, to close on failure; or NULL */
+};
+
+/* Reject contradictory options with 125. */
+void sending_check(struct sending *s);
+
+/* Send it; exits on failure. */
+void sending_run(struct sending *s);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Who comes in, and how much each uid has. */
+#ifndef DOOR_H
+#define DOOR_H
+
+#include "set.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct allow;
+struct closer;
+struct endpoint;
+struct peer;
+
+enum {
+	CONNECTIONS_OF_UID = 1024,      /* at once */
+	BYTES_OF_UID = 4 << 20,         /* that came and are no whole record yet */
+};
+
+/* A listening socket. */
+struct door {
+	int fd;                         /* borrowed; -1: it is gone */
+	bool inherited;
+	int flags;                      /* of accepted connections, as accept4(2): SOCK_NONBLOCK unless changed */
+	const struct allow *allow;      /* NULL: anybody */
+	struct closer *closer;
+	int64_t resting;                /* accept nothing before: out of descriptors or memory */
+	struct refusal {
+		uid_t uid;
+		int64_t until;
+	} refused[16];                  /* told of, and not again for a while */
+};
+
+/* AT is open and listens. */
+void door_open(struct door *d, const struct endpoint *at, const struct allow *allow, struct closer *closer);
+
+/* Is nothing to be accepted just now? */
+bool door_rests(struct door *d);
+
+/* Accept without waiting. PEER is who it is, where that is asked. The connection is the caller's. On -1 errno is
+ * EACCES: PEER was refused, which is to be told of (once in ten seconds for a uid); ESHUTDOWN: the socket accepts no more
+ * (once: D->fd is -1 from here on); EAGAIN: none there; ECONNABORTED: look again, there may be more. */
+int door_accept(struct door *d, struct peer *peer);
+
+/* As endpoint_close, without waiting for what may be in AT's queue. */
+void door_close(struct endpoint *at, struct closer *closer);
+
+/* UID is refused: is that to be told of? Once in ten seconds; while 16 uids are refused, no other's is. */
+bool door_tells(struct door *d, uid_t uid);
+
+/* What one uid has of us. */
+struct share {
+	uid_t uid;
+	size_t connections, fds, bytes;
+	bool told;                      /* it was said that it has all that it may have */
+};
+struct shares {
+	struct share **share;
+	size_t count, room;
+};
+
+/* How many descriptors one uid may take up, by connections and unfinished sets: a quarter of our limit. */
+size_t share_of_uid(void);
+
+/* How many connections: as many, CONNECTIONS_OF_UID at most. */
+size_t connections_of_uid(void);
+
+/* Count one connection more of UID. Returns its share, which stays until it has none. On failure (ENOMEM) NULL. */
+struct share *share_join(struct shares *s, uid_t uid);
+
+/* One connection less. */
+void share_leave(struct shares *s, struct share *share);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Messages from whoever connects to a SOCKET. */
+#ifndef INBOX_H
+#define INBOX_H
+
+#include "door.h"
+#include "peer.h"
+#include "record.h"
+#include "set.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct closer;
+struct endpoint;
+
+/* A set of descriptors, and what came with it. Whoever receives one owns it, and ends it with
+ * delivery_free. */
+struct delivery {
+	struct fds fds;
+	char *text;                     /* the bytes that came with the first message, LEN of them */
+	size_t len;
+	char **name;                    /* NULL, or a name or NULL for each of FDS: */
+	size_t names;                   /* so many */
+	struct peer peer;               /* who sent; pid 0: not known (exec:) */
+	int error;                      /* INBOX_FAILED: errno */
+	int request;                    /* INBOX_REQUEST: RECORD_GET, RECORD_LIST or RECORD_DROP of NAME */
+	uint64_t id;                    /* record form: an answer is wanted, see inbox_answer */
+	uint64_t connection;            /* its serial number */
+	int sock;                       /* its socket, still the inbox's */
+};
+
+void delivery_free(struct delivery *d);
+
+/* The same, but C closes its descriptors, for its sender. */
+void delivery_close(struct delivery *d, struct closer *c);
+
+struct connection;
+
+/* Connections in a row. */
+struct queue {
+	struct connection *first, *last;
+};
+
+struct inbox {
+	struct endpoint *at;            /* open */
+	struct door door;               /* where it listens */
+	struct closer *closer;
+	size_t gather;                  /* plain form: descriptors that make one delivery; 0: one message's */
+	bool requests;                  /* are understood: get, list, drop */
+	size_t share;                   /* descriptors that one uid's connections and unfinished sets may take up,
+	                                   and these for so long; 0: any number, for ever */
+	uid_t paused;                   /* whose connections that were accepted here are left unread; or NOBODY */
+	int sigfd;                      /* -1 for none */
+	int epoll;                      /* epoll(7): connections */
+	struct connection **connection; /* by place; NULL in a free one */
+	size_t count, room;
+	size_t vacant;                  /* no place before this one is free */
+	size_t channels;                /* dispatchers among them */
+	uint64_t serial;                /* the last connection's */
+	struct shares shares;
+	struct queue ahead;             /* of which more is read than was told */
+	struct queue parked;            /* that have something for us, and were not to be read when it came */
+	int64_t check;                  /* when the first unfinished set may be late, 0 for never */
+	unsigned turn;                  /* whom to look at first */
+	unsigned late;                  /* rounds since DEADLINE came */
+};
+
+enum inbox_event {
+	INBOX_DELIVERY,  /* .fds, .text, .len, .peer */
+	INBOX_REQUEST,   /* .request, .name, .names, .peer */
+	INBOX_HELLO,     /* .peer is a dispatcher, on .connection: inbox_offer it something */
+	INBOX_SIGNAL,    /* the signal descriptor is readable */
+	INBOX_TIMEOUT,   /* DEADLINE came */
+	INBOX_REFUSED,   /* .peer was not allowed and is closed; told of once in a flood of them */
+	INBOX_EXCESS,    /* .peer was closed since its uid has its share; told of once in a flood of them */
+	INBOX_EMPTY,     /* .peer closed without a descriptor */
+	INBOX_SHORT,     /* .peer closed before it had sent `gather` descriptors */
+	INBOX_ENDED,     /* a connection that had delivered was closed */
+	INBOX_GONE,      /* the listening socket accepts no more: somebody has shut it down */
+	INBOX_FAILED,    /* .peer's connection failed: .error; EMFILE: descriptors did not fit;
+	                    .text where the peer said why */
+};
+
+/* AT, CLOSER and ALLOW stay the caller's, and must stay. On -1 there is nothing to close. */
+int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, struct closer *closer, int sigfd);
+
+/* The next event, waiting until DEADLINE. HOLD: take no messages, only signals. */
+enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int64_t deadline);
+
+/* Add the endpoint's socket, connected again. */
+int inbox_attach(struct inbox *in);
+
+/* Is connection SERIAL still there? */
+bool inbox_has(const struct inbox *in, uint64_t serial);
+
+/* Answer connection SERIAL: the set ID (0 in the plain form) is taken, or done, or refused and WHY. A peer that lets
+ * answers pile up loses its connection. -1 if it could not be told: the connection is gone, or the peer reads no more
+ * (whoever hands connections over has then taken the set back, and may give it to another). */
+int inbox_answer(struct inbox *in, uint64_t serial, enum record_word word, uint64_t id, const char *why);
+
+/* Is it there, and a dispatcher's? */
+bool inbox_is_channel(const struct inbox *in, uint64_t serial);
+
+/* Tell the dispatcher on connection SERIAL that it may send SLOTS sets more, of which it will never be
+ * promised more than MOST (the same each time). */
+void inbox_offer(struct inbox *in, uint64_t serial, size_t slots, size_t most);
+
+/* Offer one to some dispatcher that was promised less than its most. */
+void inbox_offer_one(struct inbox *in);
+
+/* Close connection SERIAL. */
+void inbox_drop(struct inbox *in, uint64_t serial);
+
+/* Can nothing come any more: a connected socket has reached end of file, or the listening one is gone? */
+bool inbox_over(const struct inbox *in);
+
+/* Close every connection; the endpoint stays the caller's. */
+void inbox_close(struct inbox *in);
+
+#endif

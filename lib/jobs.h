@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * Commands that run. */
+#ifndef JOBS_H
+#define JOBS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct closer;
+struct command;
+struct delivery;
+struct launch;
+
+struct job {
+	pid_t pid;              /* 0: a free place */
+	uid_t uid;              /* whom it was started for, */
+	uint64_t connection;    /* and for what: the delivery's connection and id, or what the caller */
+	uint64_t id;            /* put there */
+	int error;              /* once reaped: why COMMAND could not be begun, errno's value, or 0 */
+};
+
+struct jobs {
+	struct job *job;        /* LIMIT of them, in memory that a fork shares */
+	size_t limit, running;
+	size_t vacant;          /* no place before this one is free, */
+	size_t used;            /* and none from this one on was ever used */
+	uint64_t started;
+	size_t failures;        /* starts that failed since one did not */
+	struct closer *closer;
+	struct launch **launch; /* one for each slot, made when it is needed; and one without */
+	size_t slots;
+	int slot;               /* the first one's number; after the last come as many for their other ends */
+};
+
+/* errno ENOMEM. The jobs last as long as the tool. */
+int jobs_open(struct jobs *j, size_t limit);
+
+/* Before strangers' descriptors come: keep low numbers for jobs_start, and fill whatever is free below them. Again where a
+ * low number was closed since. What cannot be closed without waiting CLOSER gets. errno ENOMEM. */
+int jobs_reserve(struct jobs *j, struct closer *closer);
+
+/* There must be a free place. Returns it. */
+struct job *jobs_add(struct jobs *j, const struct job *job);
+
+/* How many run for UID. */
+size_t jobs_of(const struct jobs *j, uid_t uid);
+
+/* Run C with the descriptors of D in a new process: its places, its environment without NOTIFY_SOCKET, its place among
+ * the jobs; after jobs_reserve. The descriptors are the process's from here on, and D has none; or the process has a copy,
+ * and D has them still, to be closed. If D wants an answer, the process acknowledges by itself. On -1 there was no process or no memory, D is as it was, and it is worth another try.
+ * Whether COMMAND was begun tells jobs_reap: ECANCELED, the peer does not want it any more, or has it still. */
+int jobs_start(struct jobs *j, const struct command *c, struct delivery *d);
+
+/* Reap a child that has ended, a job or not: what it was (a pid alone if no job) and its wait(2)
+ * status. False when none has. */
+bool jobs_reap(struct jobs *j, struct job *ended, int *status);
+
+void jobs_kill(const struct jobs *j, int sig);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * The record form. */
+#ifndef RECORD_H
+#define RECORD_H
+
+#include "rights.h"
+#include "set.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct delivery;
+
+enum {
+	RECORD_MAX = MESSAGE_MAX,       /* bytes of a line with its newline */
+	RECORDS_ROOM = 2 * RECORD_MAX,
+	SET_TEXT_MAX = 8192,            /* bytes of text that a set may have */
+};
+
+/* One line. What it points to is the caller's when writing, the stream's when reading. */
+struct record {
+	enum record_word {
+		RECORD_SET,      /* descriptors: fds, names, text, more, id */
+		RECORD_TAKEN,    /* the set ID is taken */
+		RECORD_REFUSED,  /* it is not, and why */
+		RECORD_HELLO,    /* a dispatcher asks a worker how much it takes */
+		RECORD_SLOTS,    /* a worker takes N sets more */
+		RECORD_DONE,     /* what the set ID started has ended: one set more */
+		RECORD_GET,      /* fdhold: a set, please, of NAMES or, without, of all */
+		RECORD_LIST,     /* fdhold: an entry for each, please */
+		RECORD_DROP,     /* fdhold: close what NAMES names */
+		RECORD_ENTRY,    /* fdhold: one entry, in TEXT */
+	} word;
+	size_t fds, slots;
+	uint64_t id;            /* 0: no answer wanted */
+	bool more;              /* the set goes on in the next record */
+	const char *names;      /* separated by commas, empty where a descriptor has none */
+	const char *text;       /* TEXT_LEN bytes */
+	size_t text_len;
+	const char *why;
+};
+
+/* What has come on a stream and is not read yet. All zero is empty. */
+struct records {
+	char *data;
+	size_t start, end;
+	struct fds fds;
+};
+
+/* Do these first bytes of a connection begin a record? */
+bool is_record(const char *data, size_t len);
+
+/* Could they, once more have come? */
+bool may_be_record(const char *data, size_t len);
+
+/* Write R into LINE, which has room for SIZE bytes. Returns the length; errno EMSGSIZE. */
+ssize_t record_format(char *line, size_t size, const struct record *r);
+
+/* Send a set, in as many records as it takes, waiting until DEADLINE; the descriptors stay the
+ * caller's. ANSWERED: ask for an answer, to id 1. errno as rights_send_all; EMSGSIZE: too much text. */
+int set_send(int sock, const struct delivery *set, bool answered, int64_t deadline);
+
+/* Append what was received, once all that is whole was read; the descriptors move. errno EPROTO: more bytes or
+ * descriptors than one line can have. */
+int records_add(struct records *in, const char *data, size_t len, struct fds *fds);
+
+/* The next whole record: 1; 0 when there is none yet; -1 (EPROTO) for a line that is no record, or names
+ * more descriptors than came, which is passed over. A set's descriptors are the first R->fds of in->fds: take them. R
+ * points into the stream until the next records_add. */
+int records_next(struct records *in, struct record *r);
+
+void records_free(struct records *in);
+
+/* Make *NAME, an array of owned names with NULL where a descriptor has none, COUNT longer than BEFORE,
+ * by NAMES as in a record, or NULL for COUNT without one. It stays NULL while there are none at all.
+ * errno EPROTO: another count, or a bad name; then nothing of NAMES is kept. */
+int names_append(char ***name, size_t before, const char *names, size_t count);
+
+/* NULL if no name is there twice; else the reason, and in *TWICE the name, which stays its owner's, or NULL without
+ * memory to tell. */
+const char *names_repeat(char *const *name, size_t count, const char **twice);
+
+void names_free(char **name, size_t count);
+
+#endif
