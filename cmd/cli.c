@@ -171,10 +171,10 @@ void check_socket(const struct endpoint *at, const char *hint)
 		errx(FAILED, "%s: %s%s", at->arg, reason(ENOTSOCK), hint);
 }
 
-void check_repeats(const char *object, const struct fdlist *list, bool numbers)
+void check_repeats(const char *object, const struct set *set, bool numbers)
 {
 	const char *name;
-	const char *why = fdlist_repeats(list, numbers, &name);
+	const char *why = set_repeats(set, numbers, &name);
 	if (why)
 		errx(FAILED, "%s: %s", name ? name : object, why);
 }
@@ -504,7 +504,7 @@ void too_many(const struct command *command, size_t count, char *why, size_t siz
 int become(struct launch *l, const struct delivery *d, const int *where, bool no_pid)
 {
 	const char *name = l->command->argv[0];
-	if (launch_delivery(l, d, where) == -1 || env_listen(&l->env, l->to, d->name, l->count, no_pid) == -1)
+	if (launch_delivery(l, d, where) == -1 || env_listen(&l->env, l->to, d->set.name, l->count, no_pid) == -1)
 		fail(name);
 	int error = launch_become(l);
 	warnx("%s: %s", name, strerror(error));

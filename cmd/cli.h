@@ -55,8 +55,8 @@ void check_given(const struct cli *c, const char *letters, bool apply, const cha
 /* End with 125 and a HINT if the path of AT is a file but not a socket: waiting would not help. */
 void check_socket(const struct endpoint *at, const char *hint);
 
-/* End with 125 if a name or, if NUMBERS, a number occurs twice in OBJECT's LIST. */
-void check_repeats(const char *object, const struct fdlist *list, bool numbers);
+/* End with 125 if a name or, if NUMBERS, a number occurs twice in OBJECT's SET. */
+void check_repeats(const char *object, const struct set *set, bool numbers);
 
 /* Return the operand at optind, or end with 125 because NAME is missing. */
 char *operand(int argc, char *argv[], const char *name);

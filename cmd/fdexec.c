@@ -177,9 +177,9 @@ static bool start(struct worker *w, struct delivery *d)
 	const struct options *o = w->o;
 	if (d->id && !inbox_has(&w->in, d->connection)) {
 		say(&o->cli, "%s: a connection was taken back", o->at.arg);
-	} else if (!command_fits(&o->command, d->fds.count)) {
+	} else if (!command_fits(&o->command, d->set.count)) {
 		char why[120];
-		too_many(&o->command, d->fds.count, why, sizeof why);
+		too_many(&o->command, d->set.count, why, sizeof why);
 		say(&o->cli, "%s: uid %lu: %s", o->at.arg, (unsigned long)d->peer.uid, why);
 		inbox_answer(&w->in, d->connection, RECORD_REFUSED, d->id, why);
 	} else if (jobs_start(&w->jobs, &o->command, d) == -1) {
@@ -254,16 +254,16 @@ static int work(struct worker *w)
 	struct delivery d;
 	for (;;) {
 		bool absent = inbox_over(&w->in);
-		if (absent && !reconnects(w->o) && !w->waiting.fds.count)
+		if (absent && !reconnects(w->o) && !w->waiting.set.count)
 			return 0;
 		w->timed_out = absent && w->give_up != NEVER && time_left(w->give_up) == 0;
 		if (w->timed_out)
 			return 0;
 		if (absent && reconnects(w->o) && time_left(w->dial) == 0)
 			dial(w);
-		if (w->waiting.fds.count && start(w, &w->waiting))
+		if (w->waiting.set.count && start(w, &w->waiting))
 			w->waiting = (struct delivery){0};
-		bool waits = w->waiting.fds.count;
+		bool waits = w->waiting.set.count;
 		int64_t until = waits ? deadline_in(RETRY_MS) : NEVER;
 		if (inbox_over(&w->in) && reconnects(w->o))
 			until = sooner(until, sooner(w->dial, w->give_up));

@@ -72,7 +72,7 @@ static struct options parse_options(int argc, char *argv[])
 	}
 	listening_parse(&o.addresses, argv + optind, (size_t)(argc - optind), true);
 	for (size_t i = 0; i < o.addresses.count; i++)
-		if (!o.addresses.name[i])
+		if (!o.addresses.set.name[i])
 			errx(FAILED, "%s: a name is missing (NAME=ADDRESS)", argv[optind + (int)i]);
 	return o;
 }
@@ -106,7 +106,7 @@ static int ask(struct options *o)
 {
 	char line[RECORD_MAX], data[4096];
 	struct records in = {0};
-	struct fds none = {0};
+	struct set none = {0};
 	struct record r = {.word = o->list ? RECORD_LIST : RECORD_DROP, .names = o->drop, .id = 1};
 	int64_t deadline = deadline_in(o->cli.timeout);
 	if (endpoint_connect(&o->at, wait_deadline(&o->cli), deadline) == -1)
@@ -178,28 +178,28 @@ static const char *put(struct holder *h, const char *name, int fd, const struct 
 static const char *put_set(struct holder *h, struct delivery *d)
 {
 	const char *why = peer_allowed(&h->o->put, &d->peer, d->sock) ? NULL : "you may not put";
-	for (size_t i = 0; !why && i < d->fds.count; i++)
-		if (!d->name || !d->name[i])
+	for (size_t i = 0; !why && i < d->set.count; i++)
+		if (!d->set.name[i])
 			why = "a name is missing";
 	size_t kept = 0;
-	for (; !why && kept < d->fds.count; kept++)
-		if ((why = put(h, d->name[kept], d->fds.fd[kept], &d->peer, deadline_in(h->o->expire))))
+	for (; !why && kept < d->set.count; kept++)
+		if ((why = put(h, d->set.name[kept], d->set.fd[kept], &d->peer, deadline_in(h->o->expire))))
 			break;
 	if (!why) {
-		d->fds.count = 0; /* the store's now */
+		d->set.count = 0; /* the store's now */
 		return NULL;
 	}
 	while (kept--) {
-		drop(h, store_find(&h->store, d->name[kept]));
-		d->fds.fd[kept] = d->fds.fd[--d->fds.count]; /* closed with the store's entry */
+		drop(h, store_find(&h->store, d->set.name[kept]));
+		d->set.fd[kept] = d->set.fd[--d->set.count]; /* closed with the store's entry */
 	}
-	closer_trim(&h->closer, &d->fds, 0, d->peer.uid);
+	closer_trim(&h->closer, &d->set, 0, d->peer.uid);
 	return why;
 }
 
 static void take(struct holder *h, struct delivery *d)
 {
-	size_t count = d->fds.count;
+	size_t count = d->set.count;
 	const char *why = put_set(h, d);
 	if (why)
 		say(&h->o->cli, "%s: refused %zu descriptors of uid %lu: %s", h->o->at.arg, count,
@@ -216,9 +216,9 @@ static void take(struct holder *h, struct delivery *d)
 /* The uid that put an entry may drop it, and so may root and our own uid. */
 static void drop_named(struct holder *h, const struct delivery *d)
 {
-	const char *why = !peer_allowed(&h->o->put, &d->peer, d->sock) ? "you may not drop" : d->names ? NULL : "a name is missing";
-	for (size_t i = 0; !why && i < d->names; i++) {
-		struct entry *e = d->name[i] ? store_find(&h->store, d->name[i]) : NULL;
+	const char *why = !peer_allowed(&h->o->put, &d->peer, d->sock) ? "you may not drop" : d->set.count ? NULL : "a name is missing";
+	for (size_t i = 0; !why && i < d->set.count; i++) {
+		struct entry *e = d->set.name[i] ? store_find(&h->store, d->set.name[i]) : NULL;
 		if (!e)
 			why = "nothing of that name is held";
 		else if (!uid_trusted(d->peer.uid) && (d->peer.uid != e->who.uid || uid_unmapped(d->peer.uid)))
@@ -460,7 +460,7 @@ static void open_holder(struct holder *h, int adopted)
 	for (size_t i = 0; i < o->addresses.count; i++) {
 		if (!o->nonblock)
 			listener_blocking(&o->addresses.listener[i]);
-		put_own(h, o->addresses.name[i], o->addresses.listener[i].at.fd);
+		put_own(h, o->addresses.set.name[i], o->addresses.listener[i].at.fd);
 	}
 	if (endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true) == -1 ||
 	    inbox_open(&h->in, &o->at, &o->cli.allow, &h->closer, h->watch) == -1) {

@@ -32,8 +32,8 @@ struct reader {
 	bool owed;              /* an answer is unfinished: */
 	bool list;              /* a list; else descriptors */
 	uint64_t id;
-	char **name;            /* those of NAMES, from NEXT on, follow; or, if NULL, */
-	size_t names, next;
+	struct set wanted;      /* those of these names, from NEXT on, follow; or, if there are none, */
+	size_t next;
 	char after[256];        /* all whose names come after this */
 	size_t given;           /* descriptors sent of it */
 	int64_t until;          /* its deadline */
@@ -83,9 +83,9 @@ static enum progress send_line(const struct reader *r, const int *fd, size_t cou
 /* The entry after N that went before it, in the order asked for; NULL at the end, or where its name is gone. */
 static const struct entry *next_entry(const struct holder *h, const struct reader *r, const char *after, size_t n)
 {
-	if (!r->name)
+	if (!r->wanted.count)
 		return store_after(&h->store, after);
-	return r->next + n < r->names ? store_find(&h->store, r->name[r->next + n]) : NULL;
+	return r->next + n < r->wanted.count ? store_find(&h->store, r->wanted.name[r->next + n]) : NULL;
 }
 
 /* Send one message. */
@@ -102,7 +102,7 @@ static enum progress give_some(struct holder *h, struct reader *r)
 		after = e->name;
 	}
 	/* An entry that `more` promised, or that was asked for, has been dropped meanwhile. */
-	if (!n || (!e && r->name && r->next + n < r->names))
+	if (!n || (!e && r->next + n < r->wanted.count))
 		return SEND_NEVER;
 	if (unread_by(h, r->uid) + n > h->share)
 		return SEND_LATER;
@@ -168,10 +168,9 @@ static enum progress list_some(struct holder *h, struct reader *r)
 
 /* ---- readers ---- */
 
-static void names_done(struct reader *r)
+static void end_answer(struct reader *r)
 {
-	names_free(r->name, r->names);
-	r->name = NULL;
+	set_forget(&r->wanted);
 	r->owed = false;
 }
 
@@ -182,7 +181,7 @@ static void give_up(struct holder *h, struct reader *r)
 		inbox_answer(&h->in, r->connection, RECORD_REFUSED, r->id, "what your uid asked for before is not read");
 	note(&h->o->cli, "%s: uid %lu does not read its answer", h->o->at.arg, (unsigned long)r->uid);
 	inbox_drop(&h->in, r->connection);
-	names_done(r);
+	end_answer(r);
 }
 
 /* Send R as much as it can take now. Returns whether that was anything. */
@@ -199,7 +198,7 @@ static bool go_on(struct holder *h, struct reader *r)
 	} else if (!r->owed && any) {
 		if (!r->list)
 			note(&h->o->cli, "%s: uid %lu got %zu", h->o->at.arg, (unsigned long)r->uid, r->given);
-		names_done(r);
+		end_answer(r);
 	}
 	return any;
 }
@@ -213,7 +212,7 @@ static void keep(struct holder *h, struct reader *r)
 		if (sock != -1)
 			close(sock);
 		inbox_drop(&h->in, r->connection);
-		names_done(r);
+		end_answer(r);
 		return;
 	}
 	r->sock = sock;
@@ -256,13 +255,13 @@ static const char *refusal(const struct holder *h, const struct delivery *d, cha
 		return "your uid asks for too much at once";
 	if (d->request == RECORD_LIST)
 		return NULL;
-	if (!d->names && !h->store.count)
+	if (!d->set.count && !h->store.count)
 		return "the store is empty";
-	for (size_t i = 0; i < d->names; i++) {
-		if (d->name && d->name[i] && store_find(&h->store, d->name[i]))
+	for (size_t i = 0; i < d->set.count; i++) {
+		if (d->set.name[i] && store_find(&h->store, d->set.name[i]))
 			continue;
-		snprintf(text, size, "nothing named %s is held", d->name && d->name[i] ? d->name[i] : "");
-		return d->name && d->name[i] ? text : "a name is missing";
+		snprintf(text, size, "nothing named %s is held", d->set.name[i] ? d->set.name[i] : "");
+		return d->set.name[i] ? text : "a name is missing";
 	}
 	return NULL;
 }
@@ -279,10 +278,9 @@ void answers_begin(struct holder *h, struct delivery *d)
 	}
 	struct reader r = {
 		.sock = d->sock, .connection = d->connection, .uid = d->peer.uid, .owed = true, .id = d->id,
-		.list = d->request == RECORD_LIST, .name = d->name, .names = d->names, .until = deadline_in(ANSWER_MS),
+		.list = d->request == RECORD_LIST, .wanted = d->set, .until = deadline_in(ANSWER_MS),
 	};
-	d->name = NULL;
-	d->names = 0;
+	d->set = (struct set){0};
 	while (i < h->readers && h->reader[i].connection != r.connection)
 		i++;
 	if (i < h->readers) {

@@ -30,7 +30,7 @@ struct options {
 	bool connect, no_pid;
 	bool all, asks;         /* --all; a request for a store is given */
 	long number;            /* -N */
-	struct fdlist list;     /* -f */
+	struct set list;     /* -f */
 	bool numbers;           /* some of LIST are numbers */
 	struct text message;
 	struct endpoint at;
@@ -47,7 +47,7 @@ static struct options parse_options(int argc, char *argv[])
 	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
 		switch (letter) {
 		case 'c': o.connect = true; break;
-		case 'f': check("-f", optarg, parse_fdlist(&o.list, optarg, true)); break;
+		case 'f': check("-f", optarg, set_parse(&o.list, optarg, true)); break;
 		case 'm': o.message = message_text(optarg); break;
 		case OPT_MESSAGE_FILE: o.message = message_file(optarg); break;
 		case 'N': check("-N", optarg, parse_number(&o.number, optarg, 1, 1 << 20)); break;
@@ -69,10 +69,10 @@ static struct options parse_options(int argc, char *argv[])
 	if (o.connect && o.cli.type == SOCK_DGRAM)
 		errx(FAILED, "-T dgram: with -c nobody can send a datagram to us");
 	for (size_t i = 0; i < o.list.count; i++) {
-		o.asks = o.asks || o.list.word[i].name;
-		o.numbers = o.numbers || o.list.word[i].fd != -1;
-		if (o.list.word[i].fd == -1 && !o.connect)
-			errx(FAILED, "-f %s: a name alone asks a store, and needs -c", o.list.word[i].name);
+		o.asks = o.asks || o.list.name[i];
+		o.numbers = o.numbers || o.list.fd[i] != -1;
+		if (o.list.fd[i] == -1 && !o.connect)
+			errx(FAILED, "-f %s: a name alone asks a store, and needs -c", o.list.name[i]);
 	}
 	check_given(&o.cli, "ioe", !o.numbers, "cannot be combined with numbers in -f");
 	check_repeats("-f", &o.list, true);
@@ -83,21 +83,19 @@ static struct options parse_options(int argc, char *argv[])
 /* Ask a store for the names in -f, or for all. Another sender may ignore the request. */
 static void ask(const struct options *o, int64_t deadline)
 {
-	char line[RECORD_MAX], names[RECORD_MAX - 256] = "";
-	size_t len = 0;
-	for (size_t i = 0; i < o->list.count; i++) {
-		const char *name = o->list.word[i].name;
-		if (name && len + strlen(name) + 2 > sizeof names)
-			errx(FAILED, "-f: too many names");
-		if (name)
-			len += (size_t)sprintf(names + len, "%s%s", len ? "," : "", name);
-	}
-	ssize_t n = record_format(line, sizeof line, &(struct record){.word = RECORD_GET, .names = o->all ? NULL : names});
-	if (n == -1 || rights_send_all(o->at.fd, NULL, 0, line, (size_t)n, deadline) == -1) {
-		if (errno == EPIPE)
-			fail_closed(&o->at, "without a descriptor");
-		fail(o->at.arg);
-	}
+	char names[RECORD_MAX - 256];
+	struct set named = {0};
+	for (size_t i = 0; i < o->list.count; i++)
+		if (o->list.name[i] && set_add(&named, -1, o->list.name[i]) == -1)
+			fail("-f");
+	if (set_names(&named, 0, SIZE_MAX, names, sizeof names) < named.count)
+		errx(FAILED, "-f: too many names");
+	set_forget(&named);
+	if (record_send(o->at.fd, &(struct record){.word = RECORD_GET, .names = o->all ? NULL : names}, NULL, deadline) == 0)
+		return;
+	if (errno == EPIPE)
+		fail_closed(&o->at, "without a descriptor");
+	fail(o->at.arg);
 }
 
 static void open_socket(struct options *o, int64_t deadline)
@@ -184,59 +182,42 @@ static struct delivery receive(struct options *o, struct inbox *in, int64_t dead
 		else if (event != INBOX_SIGNAL && event != INBOX_TIMEOUT)
 			peer_failed(o, event, &d);
 	}
-	note(&o->cli, "%s: %zu descriptor%s from pid %ld, uid %lu", o->at.arg, d.fds.count, plural(d.fds.count),
+	note(&o->cli, "%s: %zu descriptor%s from pid %ld, uid %lu", o->at.arg, d.set.count, plural(d.set.count),
 	     (long)d.peer.pid, (unsigned long)d.peer.uid);
 	return d;
 }
 
-/* The index in D of the descriptor for WORD of -f: the one with its name, or else the next that no word
- * wants by name. Returns D's count if there is none. */
-static size_t wanted_by(const struct fdword *word, const struct delivery *d, const bool *used)
+/* Put the descriptors, and their names, into the order of -f, and unlisted ones at the end: each name takes its own, and
+ * then each number the next. Returns what is missing, or NULL. */
+static const char *order(const struct set *list, struct set *set)
 {
-	size_t i = 0;
-	while (i < d->fds.count && (used[i] || (word->name && (!d->name || !d->name[i] ||
-	                                                       strcmp(d->name[i], word->name) != 0))))
-		i++;
-	return i;
-}
-
-/* Put the descriptors, and their names, into the order of -f, and unlisted ones at the end.
- * Returns what is missing, or NULL. */
-static const char *order(const struct fdlist *list, struct delivery *d)
-{
-	size_t count = d->fds.count, n = 0;
-	int *fd = calloc(count, sizeof *fd);
-	char **name = calloc(count, sizeof *name);
-	bool *used = calloc(count, sizeof *used);
-	size_t *from = calloc(list->count, sizeof *from);
-	const char *missing = fd && name && used && from ? NULL : "memory";
-	/* Names first: numbers take the other descriptors. */
+	struct set sorted = {0};
+	const char *missing = NULL;
+	for (size_t i = 0; i < set->count; i++)
+		if (set_add(&sorted, -1, NULL) == -1)
+			return "memory";
 	for (int by_name = 1; by_name >= 0; by_name--)
-		for (size_t i = 0; !missing && i < list->count; i++) {
-			if ((list->word[i].name != NULL) != by_name)
+		for (size_t i = 0, next = 0; !missing && i < set->count; i++) {
+			const char *name = i < list->count ? list->name[i] : NULL;
+			if ((name != NULL) != by_name)
 				continue;
-			from[i] = wanted_by(&list->word[i], d, used);
-			if (from[i] == count)
-				missing = by_name ? list->word[i].name : "";
-			else
-				used[from[i]] = true;
+			while (!name && set->fd[next] == -1)
+				next++;
+			size_t from = name ? set_find(set, name) : next;
+			if (from == set->count) {
+				missing = name;
+				break;
+			}
+			sorted.fd[i] = set->fd[from];
+			sorted.name[i] = set->name[from];
+			set->fd[from] = -1;
+			set->name[from] = NULL;
 		}
-	for (size_t i = 0; !missing && i < list->count + count; i++) {
-		size_t at = i < list->count ? from[i] : i - list->count;
-		if (i >= list->count && used[at])
-			continue;
-		fd[n] = d->fds.fd[at];
-		name[n++] = d->name ? d->name[at] : NULL;
-	}
+	struct set former = *set;
 	if (!missing) {
-		memcpy(d->fds.fd, fd, count * sizeof *fd);
-		if (d->name)
-			memcpy(d->name, name, count * sizeof *name);
+		*set = sorted;
+		set_forget(&former);
 	}
-	free(fd);
-	free(name);
-	free(used);
-	free(from);
 	return missing;
 }
 
@@ -245,14 +226,14 @@ static void take_exactly(struct options *o, struct inbox *in, struct delivery *d
 {
 	size_t wanted = o->list.count ? o->list.count : (size_t)o->number;
 	const char *missing = NULL;
-	if (d->fds.count >= wanted && o->list.count)
-		missing = order(&o->list, d);
+	if (d->set.count >= wanted && o->list.count)
+		missing = order(&o->list, &d->set);
 	char why[300] = "";
-	size_t count = wanted ? wanted : d->fds.count;
-	if (missing && *missing)
+	size_t count = wanted ? wanted : d->set.count;
+	if (missing)
 		snprintf(why, sizeof why, "no descriptor named %s came", missing);
-	else if (d->fds.count < wanted || missing)
-		snprintf(why, sizeof why, "too few descriptors came (%zu of %zu)", d->fds.count, wanted);
+	else if (d->set.count < wanted)
+		snprintf(why, sizeof why, "too few descriptors came (%zu of %zu)", d->set.count, wanted);
 	else if (o->command.argv && !command_fits(&o->command, count))
 		too_many(&o->command, count, why, sizeof why);
 	if (*why) {
@@ -260,7 +241,7 @@ static void take_exactly(struct options *o, struct inbox *in, struct delivery *d
 		warnx("%s: %s", o->at.arg, why);
 		leave(o, true, FAILED);
 	}
-	closer_trim(&o->closer, &d->fds, count, d->peer.uid);
+	closer_trim(&o->closer, &d->set, count, d->peer.uid);
 }
 
 /* The set that was asked for. It is used only once its sender has been told so: a sender that no longer listens has
@@ -281,17 +262,17 @@ static int copy_all(const struct options *o, struct delivery *d)
 {
 	int side;
 	signal(SIGPIPE, SIG_IGN);
-	for (size_t i = 0; i < d->fds.count; i++)
-		if (copy_by_kind(d->fds.fd[i], 0, 1, &side) == -1)
+	for (size_t i = 0; i < d->set.count; i++)
+		if (copy_by_kind(d->set.fd[i], 0, 1, &side) == -1)
 			fail_copy(side, o->at.arg);
 	delivery_free(d);
 	return 0;
 }
 
-static bool listed(const struct fdlist *list, int fd)
+static bool listed(const struct set *list, int fd)
 {
 	size_t i = 0;
-	while (i < list->count && list->word[i].fd != fd)
+	while (i < list->count && list->fd[i] != fd)
 		i++;
 	return i < list->count;
 }
@@ -301,7 +282,7 @@ static int *places(const struct options *o)
 {
 	int next = 3, *to = o->numbers ? calloc(o->list.count, sizeof *to) : NULL;
 	for (size_t i = 0; to && i < o->list.count; i++) {
-		to[i] = o->list.word[i].fd;
+		to[i] = o->list.fd[i];
 		if (to[i] != -1)
 			continue;
 		while (listed(&o->list, next))
@@ -319,8 +300,8 @@ int main(int argc, char *argv[])
 	guard_standard();
 	command_prepare(&o.command);
 	for (size_t i = 0; o.command.argv && i < o.list.count; i++)
-		if (o.list.word[i].fd != -1 && (rlim_t)o.list.word[i].fd >= o.command.nofile.rlim_cur)
-			errx(FAILED, "-f %d: not below COMMAND's limit of %llu open files (ulimit -n)", o.list.word[i].fd,
+		if (o.list.fd[i] != -1 && (rlim_t)o.list.fd[i] >= o.command.nofile.rlim_cur)
+			errx(FAILED, "-f %d: not below COMMAND's limit of %llu open files (ulimit -n)", o.list.fd[i],
 			     (unsigned long long)o.command.nofile.rlim_cur);
 	if (o.command.argv)
 		find_command(&o.cli, &o.command);

@@ -21,24 +21,23 @@
 struct options {
 	struct cli cli;
 	long pid;               /* -p, 0 for our own descriptors */
-	struct fdlist list;
+	struct set list;
 	struct sending sending;
 };
 
 static void parse_options(struct options *o, int argc, char *argv[])
 {
 	struct sending *s = &o->sending;
-	struct text text = {0};
 	int letter;
 	*o = (struct options){.sending.cli = &o->cli};
 	cli_start(&o->cli, argv, "fdsend [options] SOCKET [FD...]", "afklmFnpqtvw1MPRThV");
 	while ((letter = cli_option(&o->cli, argc, argv)) != -1)
 		switch (letter) {
-		case 'f': check("-f", optarg, parse_fdlist(&o->list, optarg, false)); break;
+		case 'f': check("-f", optarg, set_parse(&o->list, optarg, false)); break;
 		case 'k': s->keep = true; break;
 		case 'l': s->listen = true; break;
-		case 'm': text = message_text(optarg); break;
-		case OPT_MESSAGE_FILE: text = message_file(optarg); break;
+		case 'm': s->text = message_text(optarg); break;
+		case OPT_MESSAGE_FILE: s->text = message_file(optarg); break;
 		case 'n': s->no_wait = true; break;
 		case 'p': check("-p", optarg, parse_number(&o->pid, optarg, 1, INT32_MAX)); break;
 		case 'P': s->plain = true; break;
@@ -50,28 +49,25 @@ static void parse_options(struct options *o, int argc, char *argv[])
 	const char *arg = operand(argc, argv, "SOCKET");
 	check("", arg, endpoint_parse(&s->at, arg));
 	for (; optind < argc; optind++)
-		check("", argv[optind], parse_fdlist(&o->list, argv[optind], false));
+		check("", argv[optind], set_parse(&o->list, argv[optind], false));
 	if (!o->list.count)
-		check("", "0", parse_fdlist(&o->list, "0", false));
+		check("", "0", set_parse(&o->list, "0", false));
 	check_repeats(arg, &o->list, false);
-	s->set.text = text.data;
-	s->set.len = text.len;
 }
 
 /* Check the descriptors before sending or creating anything: borrow our own, copy those of another process. */
 static void take_descriptors(struct options *o)
 {
-	struct delivery *set = &o->sending.set;
+	struct set *set = &o->sending.set;
 	int process = -1;
 	/* No libc wrapper in musl for these two. */
 	if (o->pid && (process = (int)syscall(SYS_pidfd_open, (pid_t)o->pid, 0)) == -1)
 		err(FAILED, "process %ld", o->pid);
 	for (size_t i = 0; i < o->list.count; i++) {
-		int fd = o->list.word[i].fd;
+		int fd = o->list.fd[i];
 		if (o->pid && (fd = (int)syscall(SYS_pidfd_getfd, process, fd, 0)) == -1)
-			err(FAILED, "fd %d of process %ld", o->list.word[i].fd, o->pid);
-		if (fcntl(fd, F_GETFD) == -1 || fds_add(&set->fds, fd) == -1 ||
-		    names_append(&set->name, i, o->list.word[i].name, 1) == -1)
+			err(FAILED, "fd %d of process %ld", o->list.fd[i], o->pid);
+		if (fcntl(fd, F_GETFD) == -1 || set_add(set, fd, o->list.name[i]) == -1)
 			err(FAILED, "fd %d", fd);
 	}
 	if (process != -1)

@@ -159,7 +159,8 @@ static void close_client(struct server *s, int sock, uid_t from)
  * with it as the delivery's connection, from 1 on. */
 static void start_command(struct server *s)
 {
-	struct delivery d = {.fds = {.fd = &s->held, .count = 1}, .peer = {.uid = NOBODY}};
+	char *no_name = NULL;
+	struct delivery d = {.set = {.fd = &s->held, .name = &no_name, .count = 1}, .peer = {.uid = NOBODY}};
 	size_t i = 0;
 	while (s->o->per_source && s->by_source[i].used)
 		i++;
@@ -178,7 +179,7 @@ static void start_command(struct server *s)
 	}
 	s->by_source[i].source = s->held_source;
 	s->by_source[i].used = true;
-	if (d.fds.count)
+	if (d.set.count)
 		close_client(s, s->held, s->held_from);
 	s->held = -1;
 }

@@ -75,9 +75,7 @@ static void *grow(void *array, size_t count, size_t *room, size_t size)
 
 static int say(const struct worker *w, const struct record *r, const int *fd)
 {
-	char line[RECORD_MAX];
-	ssize_t len = record_format(line, sizeof line, r);
-	return rights_send(w->sock, fd, fd ? 1 : 0, line, (size_t)len) == len ? 0 : -1;
+	return record_send(w->sock, r, fd, AT_ONCE);
 }
 
 int dispatch_add(struct dispatch *d, int sock)
@@ -387,7 +385,7 @@ static void obey(struct dispatch *d, struct worker *w)
 static void listen_to(struct dispatch *d, struct worker *w, bool all)
 {
 	char data[4096];
-	struct fds fds = {0};
+	struct set fds = {0};
 	do {
 		ssize_t n = rights_receive(w->sock, &fds, data, sizeof data, NULL);
 		if (n == -1 && errno == EAGAIN)
@@ -395,7 +393,7 @@ static void listen_to(struct dispatch *d, struct worker *w, bool all)
 		if (fds.count)
 			silence(w); /* a worker has no descriptors for us */
 		closer_trim(d->closer, &fds, 0, w->uid);
-		fds_free(&fds);
+		set_forget(&fds);
 		w->over = n == 0;
 		w->gone = n <= 0 || (!d->plain && records_add(&w->in, data, (size_t)n, &fds) == -1);
 		if (!w->gone && !d->plain)

@@ -16,19 +16,16 @@ int hand_over_listeners(struct options *o)
 {
 	struct sending sending = {.cli = &o->cli, .at = o->worker, .listen = o->listen, .keep = o->listen,
 	                          .untaken = o->listen ? NULL : &o->addresses};
-	struct delivery *set = &sending.set;
 	size_t count = o->addresses.count;
 	char why[120];
 	too_many(&o->command, count, why, sizeof why);
 	if (o->command.argv && !command_fits(&o->command, count))
 		errx(FAILED, "%s: %s", o->command.argv[0], why);
 	listening_open(&o->addresses, &o->cli, false);
-	for (size_t i = 0; i < count; i++) {
-		struct listener *l = &o->addresses.listener[i];
-		if ((!o->nonblock && listener_blocking(l) == -1) || fds_add(&set->fds, l->at.fd) == -1 ||
-		    names_append(&set->name, i, o->addresses.name[i], 1) == -1)
-			fail(l->arg);
-	}
+	for (size_t i = 0; i < count; i++)
+		if (!o->nonblock && listener_blocking(&o->addresses.listener[i]) == -1)
+			fail(o->addresses.listener[i].arg);
+	sending.set = o->addresses.set;
 	int status = listening_announce(&o->addresses, &o->cli, -1, deadline_in(o->cli.timeout));
 	if (status)
 		return status;
@@ -42,7 +39,8 @@ int hand_over_listeners(struct options *o)
 	struct launch l;
 	if (launch_open(&l, &o->command, -1, -1) == -1)
 		fail(o->command.argv[0]);
-	status = become(&l, set, NULL, o->no_pid);
+	const struct delivery set = {.set = sending.set, .peer.uid = NOBODY};
+	status = become(&l, &set, NULL, o->no_pid);
 	listening_close(&o->addresses);
 	return status;
 }

@@ -20,23 +20,20 @@ void listening_parse(struct listening *l, char *argv[], size_t count, bool named
 {
 	l->count = count;
 	l->listener = calloc(count + 1, sizeof *l->listener);
-	l->name = calloc(count + 1, sizeof *l->name);
-	if (!l->listener || !l->name)
+	if (!l->listener)
 		err(FAILED, "%s", count ? argv[0] : "ADDRESS");
 	for (size_t i = 0; i < count; i++) {
-		const char *address = argv[i], *equals = named ? strchr(argv[i], '=') : NULL;
+		char *equals = named ? strchr(argv[i], '=') : NULL, *name = NULL;
 		/* unix:a=b is a path. */
-		if (equals && strcspn(argv[i], ":/@") > (size_t)(equals - argv[i])) {
-			l->name[i] = strndup(argv[i], (size_t)(equals - argv[i]));
-			address = equals + 1;
-			check("", argv[i], l->name[i] ? parse_name(l->name[i]) : "out of memory");
-		}
-		check("", argv[i], listener_parse(&l->listener[i], address));
+		if (equals && strcspn(argv[i], ":/@") > (size_t)(equals - argv[i]) &&
+		    !(name = strndup(argv[i], (size_t)(equals - argv[i]))))
+			err(FAILED, "%s", argv[i]);
+		check("", argv[i], name ? parse_name(name) : NULL);
+		check("", argv[i], listener_parse(&l->listener[i], name ? equals + 1 : argv[i]));
+		check("", argv[i], set_add(&l->set, -1, name) == -1 ? "out of memory" : NULL);
+		free(name);
 	}
-	const char *twice;
-	const char *why = names_repeat(l->name, count, &twice);
-	if (why)
-		errx(FAILED, "%s: %s", twice ? twice : argv[0], why);
+	check_repeats(argv[0], &l->set, false);
 }
 
 void listening_close(struct listening *l)
@@ -52,6 +49,7 @@ void listening_open(struct listening *l, const struct cli *c, bool checked)
 		check("-A", l->file.path, address_file_prepare(&l->file));
 	for (size_t i = 0; i < l->count; i++) {
 		const char *why = listener_open(&l->listener[i], socket_mode(c, checked), c->backlog);
+		l->set.fd[i] = l->listener[i].at.fd;
 		if (!why)
 			continue;
 		listening_close(l);
@@ -72,7 +70,7 @@ static char *addresses(const struct listening *l, const struct cli *c)
 			unknown = errno;
 			snprintf(name, sizeof name, "%s", l->listener[i].arg);
 		}
-		fprintf(out, "%s%s%s\n", l->name[i] ? l->name[i] : "", l->name[i] ? "=" : "", name);
+		fprintf(out, "%s%s%s\n", l->set.name[i] ? l->set.name[i] : "", l->set.name[i] ? "=" : "", name);
 		note(c, "%s: listening", name);
 	}
 	if (!out || fclose(out) == EOF)

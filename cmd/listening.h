@@ -7,11 +7,12 @@
 #include "address.h"
 #include "cli.h"
 #include "ready.h"
+#include "set.h"
 
 /* The listening sockets of ADDRESS or, if NAMED, NAME=ADDRESS operands. */
 struct listening {
 	struct listener *listener;
-	char **name;            /* NULL for none */
+	struct set set;         /* their names, and, once they are open, their sockets, which are the listeners' */
 	size_t count;
 	struct address_file file; /* -A */
 };

@@ -30,16 +30,16 @@ enum { SERVED_AT_ONCE = 64, SERVED_PER_UID = 48, YIELD_MS = 1000, CLOSE_MS = 200
 void sending_check(struct sending *s)
 {
 	/* Names need the record form, and a set of more than a message's worth that is one; nothing else does. */
-	bool several = s->set.fds.count > FDS_PER_MESSAGE && !s->one_each && !s->plain;
-	s->records = s->set.name || several;
+	bool several = s->set.count > FDS_PER_MESSAGE && !s->one_each && !s->plain;
+	s->records = set_named(&s->set) || several;
 	s->at.type = s->cli->type;
 	if (s->listen && s->at.type == SOCK_DGRAM)
 		errx(FAILED, "-T dgram: with -l there is nobody to send a datagram to");
-	if (s->set.name && (s->one_each || s->plain))
+	if (set_named(&s->set) && (s->one_each || s->plain))
 		errx(FAILED, "%s cannot be combined with names", s->one_each ? "-1" : "-P");
 	if (s->at.type == SOCK_DGRAM && several)
 		errx(FAILED, "-T dgram: a datagram takes %d descriptors", FDS_PER_MESSAGE);
-	if (s->records && s->set.len > SET_TEXT_MAX)
+	if (s->records && s->text.len > SET_TEXT_MAX)
 		errx(FAILED, "-m: beside names or more than %d descriptors, a message has at most %d bytes",
 		     FDS_PER_MESSAGE, SET_TEXT_MAX);
 }
@@ -94,7 +94,7 @@ static void reply(struct sending *s, const char *data, size_t len)
 static bool hear(struct sending *s, struct records *in, const char *data, size_t len)
 {
 	struct record r;
-	struct fds none = {0};
+	struct set none = {0};
 	if (records_add(in, data, len, &none) == -1)
 		leave(s, say_failed(s->at.arg));
 	while (s->records || may_be_record(in->data + in->start, in->end - in->start)) {
@@ -137,7 +137,7 @@ static void await_end(struct sending *s, bool reset, int64_t deadline)
 {
 	char data[1024];
 	struct records in = {0};
-	struct fds fds = {0};
+	struct set fds = {0};
 	bool replies = false;
 	shutdown(s->at.fd, SHUT_WR);
 	for (;;) {
@@ -162,7 +162,7 @@ static void await_end(struct sending *s, bool reset, int64_t deadline)
 	}
 	check_end(s, &in, replies, reset);
 	records_free(&in);
-	fds_free(&fds);
+	set_close(&fds);
 }
 
 static _Noreturn void not_sent(struct sending *s, int64_t deadline)
@@ -177,11 +177,11 @@ static _Noreturn void not_sent(struct sending *s, int64_t deadline)
 /* The plain form: as few messages as it takes, or with -1 one for each descriptor. */
 static void send_plain(struct sending *s, int64_t deadline)
 {
-	size_t most = s->one_each ? 1 : FDS_PER_MESSAGE, count = s->set.fds.count;
+	size_t most = s->one_each ? 1 : FDS_PER_MESSAGE, count = s->set.count;
 	for (size_t sent = 0, n; sent < count; sent += n) {
 		n = count - sent < most ? count - sent : most;
-		if (rights_send_all(s->at.fd, s->set.fds.fd + sent, n, s->set.text ? s->set.text : "",
-		                    s->set.text ? s->set.len : 1, deadline) == -1)
+		if (rights_send_all(s->at.fd, s->set.fd + sent, n, s->text.data ? s->text.data : "",
+		                    s->text.data ? s->text.len : 1, deadline) == -1)
 			not_sent(s, deadline);
 	}
 }
@@ -210,9 +210,9 @@ static void deliver(struct sending *s, int64_t deadline)
 	bool answered = !shared(s) && !datagram && !s->no_wait;
 	if (!s->records)
 		send_plain(s, deadline);
-	else if (set_send(s->at.fd, &s->set, answered, deadline) == -1)
+	else if (set_send(s->at.fd, &s->set, s->text.data, s->text.len, answered, deadline) == -1)
 		not_sent(s, deadline);
-	note(s->cli, "%s: sent %zu", s->at.arg, s->set.fds.count);
+	note(s->cli, "%s: sent %zu", s->at.arg, s->set.count);
 	if (s->no_wait)
 		leave(s, 0);
 	if (datagram)

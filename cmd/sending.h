@@ -6,7 +6,7 @@
 
 #include "cli.h"
 #include "closer.h"
-#include "inbox.h"
+#include "set.h"
 #include "socket.h"
 
 struct listening;
@@ -16,7 +16,8 @@ struct sending {
 	const struct cli *cli;
 	struct endpoint at;
 	struct closer closer;
-	struct delivery set;    /* .fds, .name, .text and .len are sent; the default text is one NUL */
+	struct set set;         /* borrowed */
+	struct text text;       /* -m; one NUL unless given */
 	bool listen, keep;      /* -l -k */
 	bool one_each, no_wait, plain; /* -1 -n -P */
 	bool records;           /* the record form: sending_check decides */

@@ -348,10 +348,13 @@ void closer_hang_up(struct closer *c, int sock, uid_t from)
 	errno = error;
 }
 
-void closer_trim(struct closer *c, struct fds *set, size_t keep, uid_t from)
+void closer_trim(struct closer *c, struct set *set, size_t keep, uid_t from)
 {
-	while (set->count > keep)
-		closer_close(c, set->fd[--set->count], from);
+	while (set->count > keep) {
+		free(set->name[--set->count]);
+		if (set->fd[set->count] != -1)
+			closer_close(c, set->fd[set->count], from);
+	}
 }
 
 /* Is a number that was given still in our table? */

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-struct fds;
+struct set;
 
 /* All zero: nothing to close, nothing started. A process that was forked has one of its own from then on. */
 struct closer {
@@ -22,7 +22,7 @@ struct closer {
 void closer_close(struct closer *c, int fd, uid_t from);
 
 /* The same for all of SET but the first KEEP. */
-void closer_trim(struct closer *c, struct fds *set, size_t keep, uid_t from);
+void closer_trim(struct closer *c, struct set *set, size_t keep, uid_t from);
 
 /* Close SOCK, a connected Unix socket that we accepted: at once if its queue is empty. */
 void closer_hang_up(struct closer *c, int sock, uid_t from);

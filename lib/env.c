@@ -104,7 +104,7 @@ void env_reset(struct env *env)
 }
 
 /* Names with colons between; systemd's word for a descriptor without a name is unknown. */
-static int set_names(struct env *env, char *const *name, size_t count)
+static int listen_names(struct env *env, char *const *name, size_t count)
 {
 	size_t len = 0;
 	char *text = NULL;
@@ -163,7 +163,7 @@ int env_listen(struct env *env, const int *to, char *const *name, size_t count, 
 	if (all && result == 0)
 		result = set(env, "LISTEN_FDS=%zu", count);
 	if (all && result == 0)
-		result = set_names(env, by_number, count);
+		result = listen_names(env, by_number, count);
 	free(by_number);
 	free(there);
 	return result;

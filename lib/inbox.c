@@ -34,7 +34,7 @@ struct connection {
 	struct share *share;    /* its uid's, and its part of that: */
 	size_t fds, bytes;
 	struct records records; /* record form: what is not parsed yet */
-	struct delivery set;    /* gathered so far */
+	struct delivery begun;  /* gathered so far */
 	struct queue *queue;    /* the one that it stands in, or NULL */
 	struct connection *next, *before;
 };
@@ -127,21 +127,20 @@ static int connection_add(struct inbox *in, int sock, bool ours, struct peer pee
 
 void delivery_free(struct delivery *d)
 {
-	names_free(d->name, d->names);
-	fds_free(&d->fds);
+	set_close(&d->set);
 	free(d->text);
 	*d = (struct delivery){0};
 }
 
 void delivery_close(struct delivery *d, struct closer *c)
 {
-	closer_trim(c, &d->fds, 0, d->peer.uid);
+	closer_trim(c, &d->set, 0, d->peer.uid);
 	delivery_free(d);
 }
 
 static size_t gathered(const struct connection *c)
 {
-	return c->set.fds.count + c->records.fds.count;
+	return c->begun.set.count + c->records.fds.count;
 }
 
 /* Charge to C's uid what C has gathered. */
@@ -156,9 +155,9 @@ static void charge(struct connection *c)
 
 static void let_go(const struct inbox *in, struct connection *c)
 {
-	closer_trim(in->closer, &c->set.fds, 0, c->peer.uid);
+	closer_trim(in->closer, &c->begun.set, 0, c->peer.uid);
 	closer_trim(in->closer, &c->records.fds, 0, c->peer.uid);
-	delivery_free(&c->set);
+	delivery_free(&c->begun);
 	records_free(&c->records);
 	charge(c);
 }
@@ -265,9 +264,7 @@ static bool tell_share(const struct inbox *in, struct share *s, bool full)
 /* Kernel: a line this short is sent as a whole or not at all (unix_stream_sendmsg). */
 static int answer(const struct connection *c, const struct record *r)
 {
-	char line[RECORD_MAX];
-	ssize_t len = record_format(line, sizeof line, r);
-	return rights_send(c->sock, NULL, 0, line, (size_t)len) == len ? 0 : -1;
+	return record_send(c->sock, r, NULL, AT_ONCE);
 }
 
 bool inbox_has(const struct inbox *in, uint64_t serial)
@@ -413,11 +410,11 @@ static bool deliver(struct inbox *in, struct connection *c, struct delivery *d, 
 {
 	struct peer peer = d->peer;
 	c->until = 0;
-	*d = c->set;
+	*d = c->begun;
 	d->peer = peer;
 	d->connection = c->serial;
 	d->sock = c->sock;
-	c->set = (struct delivery){0};
+	c->begun = (struct delivery){0};
 	delivered(in, c);
 	*event = INBOX_DELIVERY;
 	return true;
@@ -440,18 +437,16 @@ static int keep_text(struct delivery *set, const char *text, size_t len)
 /* A set's record: its descriptors are the first of C's stream. Returns errno's value or 0. */
 static int add_record(struct connection *c, const struct record *r)
 {
-	struct delivery *set = &c->set;
-	size_t before = set->fds.count;
-	if (!r->fds || fds_move(&set->fds, &c->records.fds, r->fds) == -1)
-		return r->fds ? ENOMEM : EPROTO;
-	if (names_append(&set->name, before, r->names, r->fds) == -1)
-		return errno;
-	set->names = set->name ? set->fds.count : 0;
-	set->id = r->id;
-	if (keep_text(set, r->text ? r->text : "", r->text_len) == -1)
-		return errno;
+	struct set *set = &c->begun.set;
+	size_t before = set->count;
 	const char *twice;
-	return r->more || !names_repeat(set->name, set->fds.count, &twice) ? 0 : EPROTO;
+	if (!r->fds || set_move(set, &c->records.fds, r->fds) == -1)
+		return r->fds ? ENOMEM : EPROTO;
+	if ((r->names && set_name(set, before, r->names) == -1) ||
+	    keep_text(&c->begun, r->text ? r->text : "", r->text_len) == -1)
+		return errno;
+	c->begun.id = r->id;
+	return r->more || !set_repeats(set, false, &twice) ? 0 : EPROTO;
 }
 
 static bool is_request(const struct record *r)
@@ -464,14 +459,12 @@ static bool request(struct inbox *in, struct connection *c, const struct record 
                     enum inbox_event *event)
 {
 	d->request = (int)r->word;
-	d->names = r->names != NULL;
-	for (const char *p = r->names; p && *p; p++)
-		d->names += *p == ',';
 	const char *twice;
-	if (names_append(&d->name, 0, r->names, d->names) == -1 || names_repeat(d->name, d->names, &twice)) {
-		names_free(d->name, d->names);
-		d->name = NULL;
-		d->names = 0;
+	int result = r->names ? set_add(&d->set, -1, NULL) : 0;
+	for (const char *p = r->names; result == 0 && p && (p = strchr(p, ',')); p++)
+		result = set_add(&d->set, -1, NULL);
+	if (result == -1 || (r->names && set_name(&d->set, 0, r->names) == -1) || set_repeats(&d->set, false, &twice)) {
+		set_forget(&d->set);
 		d->error = EPROTO;
 	}
 	d->id = r->id;
@@ -489,7 +482,7 @@ static bool read_records(struct inbox *in, struct connection *c, struct delivery
 	struct record r;
 	int got, error = 0;
 	while ((got = records_next(&c->records, &r)) == 1) {
-		if (r.word == RECORD_HELLO && !c->set.fds.count) {
+		if (r.word == RECORD_HELLO && !c->begun.set.count) {
 			in->channels += !c->channel;
 			c->channel = true;
 			d->connection = c->serial;
@@ -498,7 +491,7 @@ static bool read_records(struct inbox *in, struct connection *c, struct delivery
 			*event = INBOX_HELLO;
 			return true;
 		}
-		if (in->requests && !c->set.fds.count && is_request(&r))
+		if (in->requests && !c->begun.set.count && is_request(&r))
 			return request(in, c, &r, d, event);
 		if (r.word == RECORD_REFUSED) { /* what we asked for */
 			d->text = strdup(r.why ? r.why : "refused");
@@ -516,21 +509,21 @@ static bool read_records(struct inbox *in, struct connection *c, struct delivery
 }
 
 /* A message with N bytes of DATA has come from C, and its descriptors are in TO, where BEFORE were already. */
-static bool read_message(struct inbox *in, struct connection *c, const char *data, size_t n, struct fds *to, size_t before,
+static bool read_message(struct inbox *in, struct connection *c, const char *data, size_t n, struct set *to, size_t before,
                          struct delivery *d, enum inbox_event *event)
 {
 	if (c->form == FORM_UNKNOWN)
 		c->form = is_record(data, n) ? FORM_RECORD : FORM_PLAIN;
 	if (c->form == FORM_RECORD) {
-		struct fds none = {0}, *first = to == &c->set.fds ? to : &none;
+		struct set none = {0}, *first = to == &c->begun.set ? to : &none;
 		return records_add(&c->records, data, n, first) == -1 ? failed(in, c, errno, d, event)
 		                                                      : read_records(in, c, d, event);
 	}
-	if (c->set.fds.count == before)
+	if (c->begun.set.count == before)
 		return false;
-	if (keep_text(&c->set, data, n) == -1)
+	if (keep_text(&c->begun, data, n) == -1)
 		return failed(in, c, errno, d, event);
-	return c->set.fds.count >= in->gather && deliver(in, c, d, event);
+	return c->begun.set.count >= in->gather && deliver(in, c, d, event);
 }
 
 /* The same from a datagram socket, which stays whatever comes: each one is judged alone, by its sender's credentials first. */
@@ -538,7 +531,7 @@ static bool read_datagram(struct inbox *in, struct connection *c, struct deliver
 {
 	char data[MESSAGE_MAX];
 	d->peer = (struct peer){.uid = endpoint_given(in->at) ? 0 : NOBODY};
-	ssize_t n = rights_receive(c->sock, &c->set.fds, data, sizeof data, &d->peer);
+	ssize_t n = rights_receive(c->sock, &c->begun.set, data, sizeof data, &d->peer);
 	int error = errno;
 	if (n == -1 && error == EAGAIN)
 		return false;
@@ -553,7 +546,7 @@ static bool read_datagram(struct inbox *in, struct connection *c, struct deliver
 		d->error = error;
 		*event = INBOX_FAILED;
 	} else {
-		tell = (n || c->set.fds.count) && read_message(in, c, data, (size_t)n, &c->set.fds, 0, d, event);
+		tell = (n || c->begun.set.count) && read_message(in, c, data, (size_t)n, &c->begun.set, 0, d, event);
 	}
 	restart_datagram(in, c);
 	return tell;
@@ -562,7 +555,7 @@ static bool read_datagram(struct inbox *in, struct connection *c, struct deliver
 /* Read once from C. */
 static bool read_one(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
 {
-	struct fds *to = c->form == FORM_RECORD ? &c->records.fds : &c->set.fds;
+	struct set *to = c->form == FORM_RECORD ? &c->records.fds : &c->begun.set;
 	size_t before = to->count;
 	char data[MESSAGE_MAX];
 	if (in->at->type == SOCK_DGRAM)

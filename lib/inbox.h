@@ -20,11 +20,9 @@ struct endpoint;
 /* A set of descriptors, and what came with it. Whoever receives one owns it, and ends it with
  * delivery_free. */
 struct delivery {
-	struct fds fds;
+	struct set set;                 /* INBOX_REQUEST: the names asked for, without descriptors */
 	char *text;                     /* the bytes that came with the first message, LEN of them */
 	size_t len;
-	char **name;                    /* NULL, or a name or NULL for each of FDS: */
-	size_t names;                   /* so many */
 	struct peer peer;               /* who sent; pid 0: not known (exec:) */
 	int error;                      /* INBOX_FAILED: errno */
 	int request;                    /* INBOX_REQUEST: RECORD_GET, RECORD_LIST or RECORD_DROP of NAME */

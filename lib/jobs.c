@@ -147,7 +147,7 @@ int jobs_start(struct jobs *j, const struct command *c, struct delivery *d)
 	}
 	j->failures = 0;
 	if (l->slot != -1)
-		d->fds.count = 0;
+		d->set.count = 0;
 	return 0;
 }
 

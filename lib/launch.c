@@ -204,15 +204,15 @@ int launch_set(struct launch *l, const int *from, const int *to, size_t count)
 int launch_delivery(struct launch *l, const struct delivery *d, const int *where)
 {
 	const struct command *c = l->command;
-	if (make_room(l, d->fds.count) == -1)
+	if (make_room(l, d->set.count) == -1)
 		return -1;
-	memcpy(l->fds + 1, d->fds.fd, l->count * sizeof *l->fds);
+	memcpy(l->fds + 1, d->set.fd, l->count * sizeof *l->fds);
 	l->places = command_places(c, l->count, l->to);
 	if (where)
 		memcpy(l->to, where, l->places * sizeof *where);
 	l->connection = true;
 	if (c->blocking)
-		make_blocking(&d->fds);
+		make_blocking(&d->set);
 	return env_fds(&l->env, l->to, l->places) == -1 ? -1 : env_delivery(&l->env, d);
 }
 
@@ -227,7 +227,7 @@ void launch_acknowledge(struct launch *l, int sock, uint64_t id)
 /* Take out of the slot what no process has received. */
 static void drain(struct launch *l, struct closer *closer)
 {
-	struct fds left = {0};
+	struct set left = {0};
 	char byte;
 	ssize_t n;
 	while ((n = rights_receive(l->slot, &left, &byte, 1, NULL)) > 0)
@@ -236,7 +236,7 @@ static void drain(struct launch *l, struct closer *closer)
 	if (n == -1 && errno != EAGAIN)
 		l->slot = -1;
 	closer_trim(closer, &left, 0, NOBODY);
-	fds_free(&left);
+	set_forget(&left);
 	l->received = true;
 }
 

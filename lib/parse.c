@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* The words in arguments: numbers, TIME, MODE, TYPE, lists of FD and NAME. */
+/* The words in arguments: numbers, TIME, MODE, TYPE, NAME. */
 #include "parse.h"
 #include "record.h"
 #include "set.h"
@@ -130,99 +130,4 @@ const char *parse_name(const char *name)
 		if (*name <= ' ' || *name > '~' || strchr(":=,", *name))
 			return "a name has only printable ASCII other than : = , and space";
 	return NULL;
-}
-
-/* NAME, where not NULL, becomes the list's on success. */
-static const char *fdlist_add(struct fdlist *list, char *name, int fd)
-{
-	if (list->count == list->room) {
-		size_t room = list->room ? 2 * list->room : 8;
-		struct fdword *grown = realloc(list->word, room * sizeof *grown);
-		if (!grown)
-			return "out of memory";
-		list->word = grown;
-		list->room = room;
-	}
-	list->word[list->count++] = (struct fdword){.name = name, .fd = fd};
-	return NULL;
-}
-
-static const char *parse_named(struct fdlist *list, char *word, bool bare)
-{
-	char *equals = strchr(word, '=');
-	long fd = -1;
-	if (equals) {
-		*equals = '\0';
-		if (parse_number(&fd, equals + 1, 0, INT_MAX))
-			return "not a descriptor (NAME=N)";
-	} else if (!bare) {
-		return "not a descriptor";
-	}
-	const char *why = parse_name(word);
-	if (why)
-		return why;
-	char *name = strdup(word);
-	why = name ? fdlist_add(list, name, (int)fd) : "out of memory";
-	if (why)
-		free(name);
-	return why;
-}
-
-static const char *parse_range(struct fdlist *list, char *word)
-{
-	char *dash = strchr(word, '-');
-	long first, last;
-	if (dash)
-		*dash = '\0';
-	if (parse_number(&first, word, 0, INT_MAX))
-		return "not a descriptor";
-	last = first;
-	if (dash && parse_number(&last, dash + 1, 0, INT_MAX))
-		return "not a range of descriptors";
-	if (last < first || last - first >= 1 << 20)
-		return "not a range of descriptors";
-	const char *why = NULL;
-	for (; !why && first <= last; first++)
-		why = fdlist_add(list, NULL, (int)first);
-	return why;
-}
-
-static int compare(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
-const char *fdlist_repeats(const struct fdlist *list, bool numbers, const char **name)
-{
-	*name = NULL;
-	if (list->count < 2)
-		return NULL;
-	char **names = calloc(list->count, sizeof *names);
-	int *fds = calloc(list->count, sizeof *fds);
-	size_t numbered = 0;
-	for (size_t i = 0; names && fds && i < list->count; i++) {
-		names[i] = list->word[i].name;
-		if (numbers && list->word[i].fd != -1)
-			fds[numbered++] = list->word[i].fd;
-	}
-	const char *why = names && fds ? names_repeat(names, list->count, name) : "out of memory";
-	if (numbered)
-		qsort(fds, numbered, sizeof *fds, compare);
-	for (size_t i = 1; !why && i < numbered; i++)
-		if (fds[i] == fds[i - 1])
-			why = "the same number twice";
-	free(names);
-	free(fds);
-	return why;
-}
-
-const char *parse_fdlist(struct fdlist *list, const char *arg, bool bare)
-{
-	char *copy = strdup(arg), *rest = copy, *word;
-	const char *why = copy ? NULL : "out of memory";
-	while (!why && (word = strsep(&rest, ",")))
-		why = isdigit((unsigned char)*word) && !strchr(word, '=') ? parse_range(list, word)
-		                                                           : parse_named(list, word, bare);
-	free(copy);
-	return why;
 }

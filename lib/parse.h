@@ -9,16 +9,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* A descriptor, a name, or both: N is -1 where only the name is given. NAME is NULL or owned. */
-struct fdword {
-	char *name;
-	int fd;
-};
-struct fdlist {
-	struct fdword *word;
-	size_t count, room;
-};
-
 const char *parse_number(long *out, const char *arg, long min, long max);
 
 /* The other way round, without a NUL, into NUMBER_ROOM bytes. Returns the length. */
@@ -36,12 +26,5 @@ const char *parse_time(int64_t *ms, const char *arg);   /* TIME, rounded up to m
 const char *parse_mode(mode_t *mode, const char *arg);  /* octal, 0 to 0777 */
 const char *parse_name(const char *name);
 const char *parse_type(int *type, const char *arg);     /* stream, dgram, seqpacket: SOCK_... */
-
-/* Append N, N-M, NAME=N or, where BARE, NAME: a comma separates several. */
-const char *parse_fdlist(struct fdlist *list, const char *arg, bool bare);
-
-/* NULL if no name and, where NUMBERS, no number stands there twice; else the reason, and in *NAME the name,
- * which stays the list's, or NULL. */
-const char *fdlist_repeats(const struct fdlist *list, bool numbers, const char **name);
 
 #endif

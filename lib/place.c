@@ -130,12 +130,12 @@ bool command_fits(const struct command *c, size_t fds)
 	return fds + 3 + SPARE <= c->nofile.rlim_cur;
 }
 
-void make_blocking(const struct fds *fds)
+void make_blocking(const struct set *set)
 {
-	for (size_t i = 0; i < fds->count; i++) {
-		int flags = fcntl(fds->fd[i], F_GETFL);
+	for (size_t i = 0; i < set->count; i++) {
+		int flags = fcntl(set->fd[i], F_GETFL);
 		if (flags != -1 && flags & O_NONBLOCK)
-			fcntl(fds->fd[i], F_SETFL, flags & ~O_NONBLOCK);
+			fcntl(set->fd[i], F_SETFL, flags & ~O_NONBLOCK);
 	}
 }
 

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <sys/resource.h>
 
-struct fds;
+struct set;
 
 /* COMMAND, and what the tool was started with, which COMMAND gets back. */
 struct command {
@@ -42,7 +42,7 @@ bool command_fits(const struct command *c, size_t fds);
 int connection_placed(const int *from, const int *to, size_t count);
 
 /* Clear O_NONBLOCK on what came. */
-void make_blocking(const struct fds *fds);
+void make_blocking(const struct set *set);
 
 /* 127 for a command that is not there, 126 for one that cannot be run: as env(1). */
 int exec_status(int error);

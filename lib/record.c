@@ -100,6 +100,13 @@ ssize_t record_format(char *line, size_t size, const struct record *r)
 	return -1;
 }
 
+int record_send(int sock, const struct record *r, const int *fd, int64_t deadline)
+{
+	char line[RECORD_MAX];
+	ssize_t len = record_format(line, sizeof line, r);
+	return len == -1 ? -1 : rights_send_all(sock, fd, fd ? r->fds : 0, line, (size_t)len, deadline);
+}
+
 /* ---- reading ---- */
 
 static int hex(char c)
@@ -185,7 +192,7 @@ static bool parse_line(struct record *r, char *line)
 	return w < WORDS;
 }
 
-int records_add(struct records *in, const char *data, size_t len, struct fds *fds)
+int records_add(struct records *in, const char *data, size_t len, struct set *fds)
 {
 	if (!in->data && !(in->data = malloc(RECORDS_ROOM)))
 		return -1;
@@ -201,7 +208,7 @@ int records_add(struct records *in, const char *data, size_t len, struct fds *fd
 	}
 	memcpy(in->data + in->end, data, len);
 	in->end += len;
-	return fds_move(&in->fds, fds, fds->count);
+	return set_move(&in->fds, fds, fds->count);
 }
 
 int records_next(struct records *in, struct record *r)
@@ -223,108 +230,25 @@ int records_next(struct records *in, struct record *r)
 
 void records_free(struct records *in)
 {
-	fds_free(&in->fds);
+	set_close(&in->fds);
 	free(in->data);
 	*in = (struct records){0};
 }
 
-/* ---- names ---- */
-
-int names_append(char ***name, size_t before, const char *names, size_t count)
-{
-	if (!names && !*name)
-		return 0;
-	char **grown = realloc(*name, (before + count) * sizeof *grown);
-	if (!grown)
-		return -1;
-	if (!*name)
-		memset(grown, 0, before * sizeof *grown);
-	memset(grown + before, 0, count * sizeof *grown);
-	*name = grown;
-	if (!names)
-		return 0;
-	char *copy = strdup(names), *rest = copy, *word;
-	size_t n = 0;
-	bool good = copy;
-	while (good && (word = strsep(&rest, ","))) {
-		good = n < count && (!*word || (!parse_name(word) && (grown[before + n] = strdup(word))));
-		n++;
-	}
-	free(copy);
-	if (good && n == count)
-		return 0;
-	for (size_t i = before; i < before + count; i++) {
-		free(grown[i]);
-		grown[i] = NULL;
-	}
-	errno = EPROTO;
-	return -1;
-}
-
-static int compare(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-const char *names_repeat(char *const *name, size_t count, const char **twice)
-{
-	*twice = NULL;
-	if (!name || count < 2)
-		return NULL;
-	char **sorted = calloc(count, sizeof *sorted);
-	size_t n = 0;
-	if (!sorted)
-		return "out of memory";
-	for (size_t i = 0; i < count; i++)
-		if (name[i])
-			sorted[n++] = name[i];
-	qsort(sorted, n, sizeof *sorted, compare);
-	for (size_t i = 1; !*twice && i < n; i++)
-		if (strcmp(sorted[i - 1], sorted[i]) == 0)
-			*twice = sorted[i];
-	free(sorted);
-	return *twice ? "the same name twice" : NULL;
-}
-
-void names_free(char **name, size_t count)
-{
-	for (size_t i = 0; name && i < count; i++)
-		free(name[i]);
-	free(name);
-}
-
 /* ---- sets ---- */
 
-/* Join names from FIRST on, as many as a message takes and ROOM holds. Returns how many. */
-static size_t join_names(const struct delivery *set, size_t first, char *names, size_t room)
+int set_send(int sock, const struct set *set, const char *text, size_t text_len, bool answered, int64_t deadline)
 {
-	size_t n = 0, len = 0;
-	for (; first + n < set->fds.count && n < FDS_PER_MESSAGE; n++) {
-		const char *name = set->name && set->name[first + n] ? set->name[first + n] : "";
-		size_t more = strlen(name);
-		if (len + more + 2 > room)
-			break;
-		if (n)
-			names[len++] = ',';
-		memcpy(names + len, name, more);
-		len += more;
-	}
-	names[len] = '\0';
-	return n;
-}
-
-int set_send(int sock, const struct delivery *set, bool answered, int64_t deadline)
-{
-	char line[RECORD_MAX], names[RECORD_MAX - 3 * SET_TEXT_MAX - 256];
-	for (size_t sent = 0, n; sent < set->fds.count; sent += n) {
-		n = join_names(set, sent, names, sizeof names);
-		bool last = sent + n == set->fds.count, named = strspn(names, ",") != strlen(names);
+	char names[RECORD_MAX - 3 * SET_TEXT_MAX - 256];
+	bool named = set_named(set);
+	for (size_t sent = 0, n; sent < set->count; sent += n) {
+		n = set_names(set, sent, FDS_PER_MESSAGE, names, sizeof names);
+		bool last = sent + n == set->count;
 		const struct record r = {
 			.word = RECORD_SET, .fds = n, .more = !last, .id = last && answered,
-			.names = named ? names : NULL, .text = sent ? NULL : set->text, .text_len = set->len,
+			.names = named ? names : NULL, .text = sent ? NULL : text, .text_len = text_len,
 		};
-		ssize_t len = record_format(line, sizeof line, &r);
-		if (len == -1 || rights_send_all(sock, set->fds.fd + sent, n, line, (size_t)len, deadline) == -1)
+		if (record_send(sock, &r, set->fd + sent, deadline) == -1)
 			return -1;
 	}
 	return 0;

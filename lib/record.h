@@ -12,8 +12,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct delivery;
-
 enum {
 	RECORD_MAX = MESSAGE_MAX,       /* bytes of a line with its newline */
 	RECORDS_ROOM = 2 * RECORD_MAX,
@@ -47,7 +45,7 @@ struct record {
 struct records {
 	char *data;
 	size_t start, end;
-	struct fds fds;
+	struct set fds;
 };
 
 /* Do these first bytes of a connection begin a record? */
@@ -59,13 +57,17 @@ bool may_be_record(const char *data, size_t len);
 /* Write R into LINE, which has room for SIZE bytes. Returns the length; errno EMSGSIZE. */
 ssize_t record_format(char *line, size_t size, const struct record *r);
 
-/* Send a set, in as many records as it takes, waiting until DEADLINE; the descriptors stay the
- * caller's. ANSWERED: ask for an answer, to id 1. errno as rights_send_all; EMSGSIZE: too much text. */
-int set_send(int sock, const struct delivery *set, bool answered, int64_t deadline);
+/* Send R with the R->fds descriptors at FD, which stay the caller's, or without any where FD is NULL, by DEADLINE. errno as
+ * rights_send_all; EMSGSIZE. */
+int record_send(int sock, const struct record *r, const int *fd, int64_t deadline);
+
+/* Send a set, in as many records as it takes, the first with TEXT unless that is NULL, by DEADLINE; the descriptors stay the
+ * caller's. ANSWERED: ask for an answer, to id 1. errno as record_send. */
+int set_send(int sock, const struct set *set, const char *text, size_t text_len, bool answered, int64_t deadline);
 
 /* Append what was received, once all that is whole was read; the descriptors move. errno EPROTO: more bytes or
  * descriptors than one line can have. */
-int records_add(struct records *in, const char *data, size_t len, struct fds *fds);
+int records_add(struct records *in, const char *data, size_t len, struct set *fds);
 
 /* The next whole record: 1; 0 when there is none yet; -1 (EPROTO) for a line that is no record, or names
  * more descriptors than came, which is passed over. A set's descriptors are the first R->fds of in->fds: take them. R
@@ -73,16 +75,5 @@ int records_add(struct records *in, const char *data, size_t len, struct fds *fd
 int records_next(struct records *in, struct record *r);
 
 void records_free(struct records *in);
-
-/* Make *NAME, an array of owned names with NULL where a descriptor has none, COUNT longer than BEFORE,
- * by NAMES as in a record, or NULL for COUNT without one. It stays NULL while there are none at all.
- * errno EPROTO: another count, or a bad name; then nothing of NAMES is kept. */
-int names_append(char ***name, size_t before, const char *names, size_t count);
-
-/* NULL if no name is there twice; else the reason, and in *TWICE the name, which stays its owner's, or NULL without
- * memory to tell. */
-const char *names_repeat(char *const *name, size_t count, const char **twice);
-
-void names_free(char **name, size_t count);
 
 #endif

@@ -18,47 +18,6 @@
 
 enum { PAUSE_MS = 10, PAUSE_MOST_MS = 100 }; /* while too many descriptors are on their way: at first, and at most */
 
-int fds_add(struct fds *set, int fd)
-{
-	if (set->count == set->room) {
-		size_t room = set->room ? 2 * set->room : 8;
-		int *grown = realloc(set->fd, room * sizeof *grown);
-		if (!grown)
-			return -1;
-		set->fd = grown;
-		set->room = room;
-	}
-	set->fd[set->count++] = fd;
-	return 0;
-}
-
-int fds_move(struct fds *to, struct fds *from, size_t count)
-{
-	int result = 0;
-	for (size_t i = 0; i < count; i++)
-		if (fds_add(to, from->fd[i]) == -1) {
-			close(from->fd[i]);
-			result = -1;
-		}
-	from->count -= count;
-	for (size_t i = 0; i < from->count; i++)
-		from->fd[i] = from->fd[i + count];
-	return result;
-}
-
-void fds_trim(struct fds *set, size_t keep)
-{
-	while (set->count > keep)
-		close(set->fd[--set->count]);
-}
-
-void fds_free(struct fds *set)
-{
-	fds_trim(set, 0);
-	free(set->fd);
-	*set = (struct fds){0};
-}
-
 /* Room for every descriptor that a message can bring and for the headers that may come with
  * them: credentials, and a pidfd or a label where somebody switched those on. */
 union control {
@@ -113,6 +72,8 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
 			p += n;
 			len -= (size_t)n;
 			count = 0;
+		} else if (deadline == AT_ONCE) {
+			return -1;
 		} else if (errno == EAGAIN) {
 			if (await(sock, POLLOUT, deadline) == -1)
 				return -1;
@@ -133,14 +94,14 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
 
 /* Append the descriptors of one header. They are ours from the moment of recvmsg, so each is
  * added or closed. */
-static int take(const struct cmsghdr *c, struct fds *set)
+static int take(const struct cmsghdr *c, struct set *set)
 {
 	size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 	int result = 0;
 	for (size_t i = 0; i < count; i++) {
 		int fd;
 		memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-		if (fds_add(set, fd) == -1) {
+		if (set_add(set, fd, NULL) == -1) {
 			close(fd);
 			result = -1;
 		}
@@ -188,7 +149,7 @@ bool rights_waiting(int sock)
 	return n > 0 || (n == 0 && msg.msg_flags & MSG_CTRUNC);
 }
 
-ssize_t rights_read(int sock, struct fds *set, void *data, size_t len, struct peer *from)
+ssize_t rights_read(int sock, struct set *set, void *data, size_t len, struct peer *from)
 {
 	union control control;
 	struct iovec iov = {.iov_base = data, .iov_len = len};
@@ -224,7 +185,7 @@ ssize_t rights_read(int sock, struct fds *set, void *data, size_t len, struct pe
 	return -1;
 }
 
-ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct peer *from)
+ssize_t rights_receive(int sock, struct set *set, void *data, size_t len, struct peer *from)
 {
 	ssize_t n;
 	do

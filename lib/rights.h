@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct fds;
+struct set;
 struct peer;
 
 enum {
@@ -25,7 +25,8 @@ enum {
  * descriptors in flight (backpressure too), EPIPE the peer is gone; never EINTR, no SIGPIPE. */
 ssize_t rights_send(int sock, const int *fd, size_t count, const void *data, size_t len);
 
-/* The same, waiting until all is sent. errno ETIMEDOUT: not by DEADLINE. */
+/* The same, waiting until all is sent. errno ETIMEDOUT: not by DEADLINE. With AT_ONCE it does not wait: LEN must be below 48 KiB,
+ * so that all is sent or nothing, and errno is as rights_send's. */
 int rights_send_all(int sock, const int *fd, size_t count, const void *data, size_t len,
                     int64_t deadline);
 
@@ -36,11 +37,11 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
  * MSG_CTRUNC, net/core/scm.c; a security module's refusal looks the same); those that did are
  * in SET, and a NUL ends the bytes in DATA if they are fewer than LEN. Never EINTR, nor
  * ECONNRESET: what the peer sent comes first, and then end of file. */
-ssize_t rights_receive(int sock, struct fds *set, void *data, size_t len, struct peer *from);
+ssize_t rights_receive(int sock, struct set *set, void *data, size_t len, struct peer *from);
 
 /* The same, but with ECONNRESET, once, where the peer closed and left bytes of ours unread. Kernel: on a seqpacket
  * socket it comes before what is in the queue (unix_dgram_recvmsg). */
-ssize_t rights_read(int sock, struct fds *set, void *data, size_t len, struct peer *from);
+ssize_t rights_read(int sock, struct set *set, void *data, size_t len, struct peer *from);
 
 /* The same for a process that shares its parent's memory, of a message that a rights_send of ours sent: its descriptors
  * alone, MOST at most, into FD. Returns how many, or minus errno's value; errno stays. After a failure some may be open. */

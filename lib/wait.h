@@ -10,6 +10,7 @@
 
 /* Deadlines are CLOCK_MONOTONIC milliseconds; NEVER is none. */
 #define NEVER ((int64_t)-1)
+#define AT_ONCE ((int64_t)0)
 
 int64_t now(void);
 

@@ -79,25 +79,25 @@ static void hear(struct world *w, struct far *f)
 	if (!f->there)
 		return;
 	for (;;) {
-		struct fds fds = {0};
+		struct set fds = {0};
 		n = rights_receive(f->sock, &fds, data, sizeof data, NULL);
 		if (n <= 0)
 			return;
 		if (w->d.plain) {
 			must(n == 1 && fds.count == 1, "the plain form");
 			got_one(w, f, fds.fd[0], 0);
-			fds_free(&fds);
+			set_close(&fds);
 			continue;
 		}
 		must(records_add(&f->in, data, (size_t)n, &fds) == 0, "room for what a dispatcher says");
-		fds_free(&fds);
+		set_close(&fds);
 		while (f->in.start < f->in.end) {
 			must(records_next(&f->in, &r) == 1, "whole lines");
 			must(r.word == RECORD_HELLO || (r.word == RECORD_SET && r.id && r.fds == 1), "a dispatcher's word");
 			if (r.word == RECORD_HELLO)
 				continue;
 			got_one(w, f, f->in.fds.fd[0], r.id);
-			fds_trim(&f->in.fds, 0);
+			set_close(&f->in.fds);
 		}
 	}
 }
@@ -139,7 +139,7 @@ static void go_astray(struct world *w, struct far *f)
 static void rubbish(struct world *w, struct far *f, struct input *input)
 {
 	char data[8 + 256] = "fdkit/1 ";
-	struct fds fds = {0};
+	struct set fds = {0};
 	unsigned kind = take_byte(input);
 	size_t len = take_byte(input), start = kind & 1 ? 8 : 0;
 	const char *bytes = take_bytes(input, &len);
@@ -152,7 +152,7 @@ static void rubbish(struct world *w, struct far *f, struct input *input)
 	add_tokens(&fds, kind >> 6);
 	if (start + len)
 		rights_send(f->sock, fds.fd, fds.count, data, start + len);
-	fds_free(&fds);
+	set_close(&fds);
 }
 
 static void flood(struct world *w, struct far *f, unsigned n)

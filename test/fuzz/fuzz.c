@@ -92,11 +92,11 @@ int token(ino_t *ino)
 	return fd;
 }
 
-void add_tokens(struct fds *set, size_t count)
+void add_tokens(struct set *set, size_t count)
 {
 	ino_t any;
 	while (count--)
-		must(fds_add(set, token(&any)) == 0, "memory");
+		must(set_add(set, token(&any), NULL) == 0, "memory");
 }
 
 void make_pair(int type, int pair[2])
@@ -239,7 +239,7 @@ ssize_t __wrap_sendmsg(int sock, const struct msghdr *msg, int flags)
 
 /* No helpers: whoever asks whether something is closed asks at once. */
 void __wrap_closer_close(struct closer *c, int fd, uid_t from);
-void __wrap_closer_trim(struct closer *c, struct fds *set, size_t keep, uid_t from);
+void __wrap_closer_trim(struct closer *c, struct set *set, size_t keep, uid_t from);
 void __wrap_closer_hang_up(struct closer *c, int sock, uid_t from);
 
 void __wrap_closer_hang_up(struct closer *c, int sock, uid_t from)
@@ -254,11 +254,15 @@ void __wrap_closer_close(struct closer *c, int fd, uid_t from)
 	close(fd);
 }
 
-void __wrap_closer_trim(struct closer *c, struct fds *set, size_t keep, uid_t from)
+void __wrap_closer_trim(struct closer *c, struct set *set, size_t keep, uid_t from)
 {
 	(void)c;
 	(void)from;
-	fds_trim(set, keep);
+	while (set->count > keep) {
+		free(set->name[--set->count]);
+		if (set->fd[set->count] != -1)
+			close(set->fd[set->count]);
+	}
 }
 
 /* Nothing that an input names is to be asked of a name server. */

@@ -51,7 +51,7 @@ int token(ino_t *ino);
 ino_t inode(int fd);
 
 /* Append COUNT descriptors to SET, which owns them. */
-void add_tokens(struct fds *set, size_t count);
+void add_tokens(struct set *set, size_t count);
 
 /* A connected pair of TYPE, non-blocking. */
 void make_pair(int type, int pair[2]);

@@ -82,14 +82,14 @@ static void send_honest(struct world *w, struct end *e, struct input *input)
 {
 	static const char *const names[] = {"a", "a,b", ",b,a"};
 	char data[400];
-	struct fds fds = {0};
+	struct set fds = {0};
 	size_t len = 0, sets = w->sets;
 	unsigned count = 1 + take_byte(input) % 4, kind = take_byte(input);
 	count = w->at.type == SOCK_STREAM ? count : 1;
 	for (; count-- && w->sets < SETS; w->sets++) {
 		struct sent *s = &w->sent[w->sets];
 		*s = (struct sent){.fds = 1 + kind % 3};
-		must(fds_add(&fds, token(&s->ino)) == 0, "memory");
+		must(set_add(&fds, token(&s->ino), NULL) == 0, "memory");
 		add_tokens(&fds, s->fds - 1);
 		len += (size_t)snprintf(data + len, sizeof data - len, "fdkit/1 set fds=%zu%s%s%s\n", s->fds,
 		                        kind & 16 ? " id=7" : "", kind & 8 ? " names=" : "", kind & 8 ? names[s->fds - 1] : "");
@@ -101,13 +101,13 @@ static void send_honest(struct world *w, struct end *e, struct input *input)
 		w->sets = sets;
 		e->honest = e->honest && first == len;
 	}
-	fds_free(&fds);
+	set_close(&fds);
 }
 
 static void send_rubbish(struct world *w, struct end *e, struct input *input)
 {
 	char data[8 + 128 * 256] = "fdkit/1 ";
-	struct fds fds = {0};
+	struct set fds = {0};
 	unsigned kind = take_byte(input);
 	size_t len = take_byte(input), start = kind & 1 ? 8 : 0;
 	const char *bytes = take_bytes(input, &len);
@@ -124,7 +124,7 @@ static void send_rubbish(struct world *w, struct end *e, struct input *input)
 	add_tokens(&fds, kind >> 5);
 	if (start + len || w->at.type != SOCK_STREAM)
 		rights_send(e->sock, fds.fd, fds.count, data, start + len);
-	fds_free(&fds);
+	set_close(&fds);
 }
 
 /* Credentials that somebody claims; root may claim any. */
@@ -153,11 +153,10 @@ static void send_credentials(struct end *e, unsigned uid)
 
 static void check_names(const struct delivery *d)
 {
-	must(!d->names == !d->name, "names where it says so");
-	for (size_t i = 0; i < d->names; i++)
-		must(!d->name[i] || !parse_name(d->name[i]), "a name as names are");
+	for (size_t i = 0; i < d->set.count; i++)
+		must(!d->set.name[i] || !parse_name(d->set.name[i]), "a name as names are");
 	const char *twice;
-	must(!names_repeat(d->name, d->names, &twice), "each name once");
+	must(!set_repeats(&d->set, false, &twice), "each name once");
 }
 
 static void check_environment(const struct delivery *d)
@@ -170,16 +169,15 @@ static void check_environment(const struct delivery *d)
 
 static void delivered(struct world *w, const struct delivery *d)
 {
-	must(d->fds.count, "a delivery has descriptors");
-	must(!d->names || d->names == d->fds.count, "a name for each, or none");
+	must(d->set.count, "a delivery has descriptors");
 	must(d->len <= MESSAGE_MAX && (d->text || !d->len), "a text no longer than a message");
-	for (size_t i = 0; i < d->fds.count; i++)
-		must(fcntl(d->fds.fd[i], F_GETFD) == FD_CLOEXEC, "an open descriptor, close-on-exec");
+	for (size_t i = 0; i < d->set.count; i++)
+		must(fcntl(d->set.fd[i], F_GETFD) == FD_CLOEXEC, "an open descriptor, close-on-exec");
 	if (!w->troubled)
 		check_environment(d);
 	for (size_t i = 0; i < w->sets; i++)
-		if (w->sent[i].ino == inode(d->fds.fd[0]))
-			must(++w->sent[i].delivered == 1 && (w->sent[i].fds == d->fds.count || w->in.gather), "a set once, and whole");
+		if (w->sent[i].ino == inode(d->set.fd[0]))
+			must(++w->sent[i].delivered == 1 && (w->sent[i].fds == d->set.count || w->in.gather), "a set once, and whole");
 	w->last.connection = d->connection;
 	w->last.id = d->id;
 }
@@ -191,7 +189,8 @@ static enum inbox_event next(struct world *w, bool hold)
 	enum inbox_event event = inbox_next(&w->in, &d, hold, deadline_in(1));
 	bool message = event == INBOX_DELIVERY || event == INBOX_REQUEST || event == INBOX_HELLO;
 	must(!hold || !message, "no message while none is to be taken");
-	must(event == INBOX_DELIVERY || !d.fds.count, "descriptors in a delivery only");
+	for (size_t i = 0; i < d.set.count; i++)
+		must((event == INBOX_DELIVERY) == (d.set.fd[i] >= 0), "descriptors in a delivery only");
 	check_names(&d);
 	if (event == INBOX_DELIVERY)
 		delivered(w, &d);

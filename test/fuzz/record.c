@@ -19,7 +19,7 @@
 static void read_all(struct records *in)
 {
 	struct record r;
-	struct fds own = {0};
+	struct set own = {0};
 	int got;
 	while ((got = records_next(in, &r)) != 0) {
 		must(in->start <= in->end && in->end <= RECORDS_ROOM, "a stream within its buffer");
@@ -31,9 +31,9 @@ static void read_all(struct records *in)
 		for (const char *c = r.why; c && *c; c++)
 			must((unsigned char)*c >= ' ' && *c != 0x7f, "a reason without control characters");
 		if (r.word == RECORD_SET)
-			fds_move(&own, &in->fds, r.fds);
+			set_move(&own, &in->fds, r.fds);
 	}
-	fds_free(&own);
+	set_close(&own);
 }
 
 /* One piece: its descriptors, then its length, a line of that length, or a line's beginning. */
@@ -41,7 +41,7 @@ static void add(struct records *in, struct input *input)
 {
 	enum { PAD = 128 };
 	char data[8 + PAD * 256];
-	struct fds fds = {0};
+	struct set fds = {0};
 	unsigned kind = take_byte(input);
 	size_t len = take_byte(input);
 	add_tokens(&fds, kind >> 5);
@@ -62,37 +62,31 @@ static void add(struct records *in, struct input *input)
 	if (records_add(in, data, len, &fds) == 0)
 		must(fds.count == 0, "descriptors move");
 	fail_allocation(0);
-	fds_free(&fds);
-}
-
-static void check_names(char **name, size_t count)
-{
-	for (size_t i = 0; name && i < count; i++)
-		must(!name[i] || !parse_name(name[i]), "a name as names are");
-	bool unique = true;
-	for (size_t i = 0; name && i < count; i++)
-		for (size_t j = 0; name[i] && j < i; j++)
-			unique = unique && (!name[j] || strcmp(name[i], name[j]) != 0);
-	const char *twice;
-	must(!names_repeat(name, count, &twice) == unique, "names_repeat tells whether one is there twice");
+	set_close(&fds);
 }
 
 static void names(struct input *input)
 {
-	char text[600], **name = NULL;
-	size_t count = 0;
+	char text[600];
+	struct set set = {0};
 	for (unsigned n = take_byte(input) % 4; n; n--) {
-		size_t more = 1 + take_byte(input) % 4;
+		size_t more = 1 + take_byte(input) % 4, before = set.count;
 		const char *list = take_text(input, take_byte(input) * 2, text, sizeof text);
+		while (set.count < before + more)
+			must(set_add(&set, -1, NULL) == 0, "memory");
 		if (take_byte(input) & 1)
 			fail_allocation(1 + n);
-		int result = names_append(&name, count, *list == '-' ? NULL : list, more);
+		int result = set_name(&set, before, list);
 		fail_allocation(0);
-		if (result == 0)
-			count += more;
+		for (size_t i = before; i < set.count; i++)
+			must(!set.name[i] || (result == 0 && !parse_name(set.name[i])), "a name as names are, or none");
 	}
-	check_names(name, count);
-	names_free(name, count);
+	bool unique = true;
+	for (size_t i = 0; i < set.count; i++)
+		unique = unique && (!set.name[i] || set_find(&set, set.name[i]) == i);
+	const char *twice;
+	must(!set_repeats(&set, false, &twice) == unique, "set_repeats tells whether one is there twice");
+	set_forget(&set);
 }
 
 /* A record that is written is read as it was. */
@@ -117,7 +111,7 @@ static void round_trip(struct input *input)
 	must(record_format(line, (size_t)n - 1, &r) == -1, "no room for a byte more than there is");
 	record_format(line, (size_t)n, &r);
 	struct records in = {0};
-	must(records_add(&in, line, (size_t)n, &(struct fds){0}) == 0 && records_next(&in, &got) == 1, "a record");
+	must(records_add(&in, line, (size_t)n, &(struct set){0}) == 0 && records_next(&in, &got) == 1, "a record");
 	must(got.word == r.word && got.id == r.id && got.more == r.more && got.slots == r.slots, "its figures");
 	must(strcmp(got.names, r.names) == 0 && strcmp(got.why, r.why) == 0, "its names and reason");
 	must(got.text_len == r.text_len && (!len || memcmp(got.text, r.text, len) == 0), "its text");
@@ -128,41 +122,33 @@ static void round_trip(struct input *input)
 /* What set_send sends in several messages is one set, with its text and its names. */
 static void send_set(struct input *input)
 {
-	char text[SET_TEXT_MAX], data[RECORD_MAX], **name = NULL;
+	char text[SET_TEXT_MAX], data[RECORD_MAX], name[256];
 	int pair[2], null = dup(0);
 	make_pair(SOCK_STREAM, pair);
-	struct delivery set = {.text = text, .len = 1 + take_byte(input) * 32};
+	struct set set = {0}, came = {0};
+	size_t text_len = 1 + take_byte(input) * 32;
 	size_t count = 1 + take_byte(input), wide = take_byte(input), step = 1 + take_byte(input);
-	memset(text, (int)take_byte(input), set.len);
-	set.name = calloc(count, sizeof *set.name);
-	set.names = count;
+	memset(text, (int)take_byte(input), text_len);
 	for (size_t i = 0; i < count; i++) {
-		must(fds_add(&set.fds, null) == 0, "memory");
-		set.name[i] = i % step ? NULL : malloc(256);
-		if (set.name[i])
-			snprintf(set.name[i], 256, "%0*zu", (int)(wide > 5 ? wide : 5), i);
+		snprintf(name, sizeof name, "%0*zu", (int)(wide > 5 ? wide : 5), i);
+		must(set_add(&set, null, i % step ? NULL : name) == 0, "memory");
 	}
-	must(set_send(pair[0], &set, true, now()) == 0, "a set sent");
+	must(set_send(pair[0], &set, text, text_len, true, now()) == 0, "a set sent");
 	struct records in = {0};
 	struct record r = {.more = true};
-	for (size_t got = 0, n; r.more; got += n) {
-		struct fds fds = {0}, own = {0};
+	for (size_t got = 0; r.more; got = came.count) {
+		struct set fds = {0};
 		ssize_t len = rights_receive(pair[1], &fds, data, sizeof data, NULL);
 		must(len > 0 && records_add(&in, data, (size_t)len, &fds) == 0 && records_next(&in, &r) == 1, "a record each");
-		n = r.fds;
-		must(!got == !!r.text && (!r.text || (r.text_len == set.len && memcmp(r.text, text, set.len) == 0)), "the text, once");
-		must(names_append(&name, got, r.names, n) == 0 && fds_move(&own, &in.fds, n) == 0, "its names");
-		must(r.more ? !r.id : r.id == 1 && got + n == count, "an answer wanted for the last");
-		fds_free(&own);
-		fds_free(&fds);
+		must(!got == !!r.text && (!r.text || (r.text_len == text_len && memcmp(r.text, text, text_len) == 0)), "the text, once");
+		must(set_move(&came, &in.fds, r.fds) == 0 && set_name(&came, got, r.names) == 0, "its names");
+		must(r.more ? !r.id : r.id == 1 && came.count == count, "an answer wanted for the last");
+		set_close(&fds);
 	}
-	must(name, "its names");
 	for (size_t i = 0; i < count; i++)
-		must(!set.name[i] == !name[i] && (!name[i] || strcmp(name[i], set.name[i]) == 0), "each name at its place");
-	names_free(name, count);
-	names_free(set.name, count);
-	set.fds.count = 0;
-	fds_free(&set.fds);
+		must(!set.name[i] == !came.name[i] && (!came.name[i] || strcmp(came.name[i], set.name[i]) == 0), "each name at its place");
+	set_close(&came);
+	set_forget(&set);
 	records_free(&in);
 	close(pair[0]);
 	close(pair[1]);

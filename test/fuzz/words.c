@@ -49,28 +49,24 @@ static bool wide(const char *word)
 	return false;
 }
 
-static void fdlist(const char *word, bool bare)
+static void list(const char *word, bool bare)
 {
-	struct fdlist list = {0};
-	const char *why = parse_fdlist(&list, word, bare);
+	struct set set = {0};
+	const char *why = set_parse(&set, word, bare), *name;
 	bool named = true, numbered = true;
-	must(why || list.count, "something in a list");
-	for (size_t i = 0; i < list.count; i++) {
-		const struct fdword *a = &list.word[i];
-		must(a->name ? !parse_name(a->name) : a->fd >= 0, "a name or a number");
-		must(bare || a->fd >= 0, "a number");
-		for (size_t j = 0; list.count < 300 && j < i; j++) {
-			named = named && (!a->name || !list.word[j].name || strcmp(a->name, list.word[j].name) != 0);
-			numbered = numbered && (a->fd == -1 || a->fd != list.word[j].fd);
+	must(why || set.count, "something in a list");
+	for (size_t i = 0; i < set.count; i++) {
+		must(set.name[i] ? !parse_name(set.name[i]) : set.fd[i] >= 0, "a name or a number");
+		must(bare || set.fd[i] >= 0, "a number");
+		for (size_t j = 0; set.count < 300 && j < i; j++) {
+			named = named && (!set.name[i] || !set.name[j] || strcmp(set.name[i], set.name[j]) != 0);
+			numbered = numbered && (set.fd[i] == -1 || set.fd[i] != set.fd[j]);
 		}
 	}
-	const char *name;
-	must(list.count >= 300 || !fdlist_repeats(&list, false, &name) == named, "each name once");
+	must(set.count >= 300 || !set_repeats(&set, false, &name) == named, "each name once");
 	must(named || name, "the name that is there twice");
-	must(list.count >= 300 || !fdlist_repeats(&list, true, &name) == (named && numbered), "each number once");
-	for (size_t i = 0; i < list.count; i++)
-		free(list.word[i].name);
-	free(list.word);
+	must(set.count >= 300 || !set_repeats(&set, true, &name) == (named && numbered), "each number once");
+	set_forget(&set);
 }
 
 static void sockets(const char *word)
@@ -141,11 +137,13 @@ static void message(const char *data, size_t len, bool trouble)
 static void listening(const int *to, size_t count, const char *names)
 {
 	struct env env;
-	char **name = NULL;
+	struct set set = {0};
 	must(env_open(&env) == 0, "an environment");
-	if (names_append(&name, 0, names, count) == 0)
-		must(env_listen(&env, to, name, count, true) == 0 && env_fds(&env, to, count) == 0, "an environment");
-	names_free(name, count);
+	while (set.count < count)
+		must(set_add(&set, -1, NULL) == 0, "memory");
+	if (set_name(&set, 0, names) == 0)
+		must(env_listen(&env, to, set.name, count, true) == 0 && env_fds(&env, to, count) == 0, "an environment");
+	set_forget(&set);
 	env_reset(&env);
 	free(env.var);
 }
@@ -164,7 +162,7 @@ static void word(struct input *input)
 	case 1: numbers(text); break;
 	case 2: case 3:
 		if (!wide(text))
-			fdlist(text, kind & 1);
+			list(text, kind & 1);
 		break;
 	case 4: sockets(text); break;
 	case 5: allow(text); break;

@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static int free_numbers(const struct fds *set)
+static int free_numbers(const struct set *set)
 {
 	int count = 0;
 	for (size_t i = 0; i < set->count; i++)
@@ -39,13 +39,13 @@ int main(int argc, char *argv[])
 	if (argc - optind != 2)
 		errx(2, "usage: closer [-kw] [-e COMMAND] PATH COUNT");
 	struct closer c = {0};
-	struct fds set = {0}, given = {0};
+	struct set set = {0}, given = {0};
 	int count = atoi(argv[optind + 1]), pair[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == -1)
 		err(1, "socketpair");
 	for (int i = 0; i < count; i++) {
 		int fd = open(argv[optind], O_RDONLY | O_CLOEXEC);
-		if (fd == -1 || fds_add(&set, fd) == -1 || fds_add(&given, fd) == -1)
+		if (fd == -1 || set_add(&set, fd, NULL) == -1 || set_add(&given, fd, NULL) == -1)
 			err(1, "%s", argv[optind]);
 	}
 	printf("opened %zu\n", set.count);
