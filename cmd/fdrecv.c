@@ -164,12 +164,12 @@ static struct delivery receive(struct options *o, struct inbox *in, int64_t dead
 			break;
 		if (sig) {
 			door_close(&o->at, &o->closer);
-			closer_end(&o->closer, in->count);
+			closer_end(&o->closer, in->connections.count);
 			die_of(sig);
 		}
 		if (event == INBOX_TIMEOUT && !early) {
 			warnx("%s: timed out: no descriptor came in time", o->at.arg);
-			leave(o, in->count, TIMED_OUT);
+			leave(o, in->connections.count, TIMED_OUT);
 		}
 		if (event == INBOX_GONE) {
 			warnx("%s: %s", o->at.arg, reason(ESHUTDOWN));
@@ -265,7 +265,7 @@ static int copy_all(const struct options *o, struct delivery *d)
 	for (size_t i = 0; i < d->set.count; i++)
 		if (copy_by_kind(d->set.fd[i], 0, 1, &side) == -1)
 			fail_copy(side, o->at.arg);
-	delivery_free(d);
+	set_close(&d->set);
 	return 0;
 }
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC */
-/* The door of every tool that listens: accepting, asking who it is, who has how much, resting, and saying things once. */
 #include "door.h"
 #include "closer.h"
 #include "peer.h"
@@ -117,43 +116,27 @@ void door_close(struct endpoint *at, struct closer *closer)
 
 /* ---- shares ---- */
 
-struct share *share_join(struct shares *s, uid_t uid)
+struct share *share_join(struct share **shares, uid_t uid)
 {
-	size_t i = 0;
-	while (i < s->count && s->share[i]->uid != uid)
-		i++;
-	if (i < s->count) {
-		s->share[i]->connections++;
-		return s->share[i];
-	}
-	struct share *share = malloc(sizeof *share);
-	if (!share)
-		return NULL;
-	if (s->count == s->room) {
-		size_t room = s->room ? 2 * s->room : 4;
-		struct share **grown = realloc(s->share, room * sizeof(void *));
-		if (!grown) {
-			free(share);
+	struct share *s = *shares;
+	while (s && s->uid != uid)
+		s = s->next;
+	if (!s) {
+		if (!(s = malloc(sizeof *s)))
 			return NULL;
-		}
-		s->share = grown;
-		s->room = room;
+		*s = (struct share){.next = *shares, .uid = uid};
+		*shares = s;
 	}
-	*share = (struct share){.uid = uid, .connections = 1};
-	return s->share[s->count++] = share;
+	s->connections++;
+	return s;
 }
 
-void share_leave(struct shares *s, struct share *share)
+void share_leave(struct share **shares, struct share *share)
 {
 	if (--share->connections)
 		return;
-	size_t i = 0;
-	while (s->share[i] != share)
-		i++;
-	s->share[i] = s->share[--s->count];
+	while (*shares != share)
+		shares = &(*shares)->next;
+	*shares = share->next;
 	free(share);
-	if (s->count)
-		return;
-	free(s->share);
-	*s = (struct shares){0};
 }

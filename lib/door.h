@@ -52,15 +52,14 @@ void door_close(struct endpoint *at, struct closer *closer);
 /* UID is refused: is that to be told of? Once in ten seconds; while 16 uids are refused, no other's is. */
 bool door_tells(struct door *d, uid_t uid);
 
-/* What one uid has of us. */
+/* What one uid has of ours. */
 struct share {
+	struct share *next;
 	uid_t uid;
 	size_t connections, fds, bytes;
-	bool told;                      /* it was said that it has all that it may have */
-};
-struct shares {
-	struct share **share;
-	size_t count, room;
+	size_t owed;                    /* acknowledgements that its workers owe, */
+	uint64_t turn;                  /* and when one of them was last given something */
+	bool told;                      /* its excess was reported */
 };
 
 /* How many descriptors one uid may take up, by connections and unfinished sets: a quarter of our limit. */
@@ -69,10 +68,10 @@ size_t share_of_uid(void);
 /* How many connections: as many, CONNECTIONS_OF_UID at most. */
 size_t connections_of_uid(void);
 
-/* Count one connection more of UID. Returns its share, which stays until it has none. On failure (ENOMEM) NULL. */
-struct share *share_join(struct shares *s, uid_t uid);
+/* Count one connection more of UID. Returns its share, which stays until it has no connection. On failure (ENOMEM) NULL. */
+struct share *share_join(struct share **shares, uid_t uid);
 
 /* One connection less. */
-void share_leave(struct shares *s, struct share *share);
+void share_leave(struct share **shares, struct share *share);
 
 #endif

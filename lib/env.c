@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* The environment of COMMAND. */
 #include "env.h"
-#include "inbox.h"
+#include "wire.h"
 #include "kernel.h"
 #include "parse.h"
 #include "peer.h"

@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: ISC */
-/* Messages from whoever connects to a SOCKET: accepts, checks each peer, and gathers the
- * descriptors that each sends, so that a silent or broken peer costs only its own connection. */
 #include "inbox.h"
 #include "closer.h"
-#include "door.h"
-#include "peer.h"
-#include "record.h"
 #include "rights.h"
-#include "set.h"
 #include "socket.h"
 #include "wait.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -21,20 +14,16 @@
 #include <unistd.h>
 
 struct connection {
-	int sock;
-	uint64_t serial;
+	struct wire wire;
+	uint64_t id;
 	bool ours;              /* accepted here, to be closed here */
-	bool delivered;         /* something of it has reached the caller */
-	bool parked;            /* it is waited for by its end alone */
+	bool delivered;         /* the caller has got something of it */
 	bool channel;           /* a dispatcher's */
+	bool parked;            /* only its end is waited for */
 	int64_t until;          /* when the rest of a set must have come, 0 for none */
 	size_t promised, most;  /* to a dispatcher: sets at once; what it may be promised */
-	enum { FORM_UNKNOWN, FORM_PLAIN, FORM_RECORD } form;
-	struct peer peer;
 	struct share *share;    /* its uid's, and its part of that: */
 	size_t fds, bytes;
-	struct records records; /* record form: what is not parsed yet */
-	struct delivery begun;  /* gathered so far */
 	struct queue *queue;    /* the one that it stands in, or NULL */
 	struct connection *next, *before;
 };
@@ -43,7 +32,6 @@ enum {
 	REST_MS = 100,
 	UNFINISHED_MS = 10000,  /* for the rest of a set: it may hold the very end whose closing we wait for */
 	LATE_MOST = 64,         /* rounds after the deadline: a peer that keeps sending cannot postpone it */
-	PLACE_BITS = 20,        /* of a serial number: the place among connections */
 };
 
 /* ---- connections ---- */
@@ -69,145 +57,102 @@ static void queue_up(struct queue *q, struct connection *c)
 	q->last = c;
 }
 
-/* Wait for C to have something for us or, PARKED, only for its end, once. */
-static int watch(const struct inbox *in, struct connection *c, int operation, bool parked)
+static int watch_by_epoll(const struct inbox *in, struct connection *c, int operation)
 {
-	struct epoll_event event = {.events = parked ? EPOLLRDHUP | EPOLLET : EPOLLIN, .data.u64 = c->serial};
+	struct epoll_event event = {.events = c->parked ? EPOLLRDHUP | EPOLLET : EPOLLIN, .data.ptr = c};
+	return epoll_ctl(in->epoll, operation, c->wire.sock, &event);
+}
+
+/* Wait for C, which is ADDED or there, to have something for us or, PARKED, only for its end, once. A single connection is
+ * polled itself, which is cheaper, until it is parked: poll(2) has no edges. */
+static int watch(struct inbox *in, struct connection *c, bool added, bool parked)
+{
 	c->parked = parked;
-	return epoll_ctl(in->epoll, operation, c->sock, &event);
-}
-
-static size_t place_of(uint64_t serial)
-{
-	return serial & (((uint64_t)1 << PLACE_BITS) - 1);
-}
-
-static struct connection *find(const struct inbox *in, uint64_t serial)
-{
-	size_t i = place_of(serial);
-	return i < in->room && in->connection[i] && in->connection[i]->serial == serial ? in->connection[i] : NULL;
-}
-
-/* Make room for connection number in->vacant. */
-static int make_room(struct inbox *in)
-{
-	while (in->vacant < in->room && in->connection[in->vacant])
-		in->vacant++;
-	if (in->vacant < in->room)
+	if (in->epoll != -1)
+		return watch_by_epoll(in, c, added ? EPOLL_CTL_ADD : EPOLL_CTL_MOD);
+	if (in->connections.count == 1 && !parked) {
+		in->only = c;
 		return 0;
-	size_t room = in->room ? 2 * in->room : 1;
-	struct connection **grown = room >> PLACE_BITS ? NULL : realloc(in->connection, room * sizeof(void *));
-	if (!grown)
+	}
+	if ((in->epoll = epoll_create1(EPOLL_CLOEXEC)) == -1)
 		return -1;
-	memset(grown + in->room, 0, (room - in->room) * sizeof(void *));
-	in->connection = grown;
-	in->room = room;
-	return 0;
-}
-
-static int connection_add(struct inbox *in, int sock, bool ours, struct peer peer)
-{
-	struct connection *c = make_room(in) == 0 ? malloc(sizeof *c) : NULL;
-	struct share *share = c ? share_join(&in->shares, peer.uid) : NULL;
-	if (!share) {
-		free(c);
+	if (in->only && in->only != c && watch_by_epoll(in, in->only, EPOLL_CTL_ADD) == -1) {
+		close(in->epoll);
+		in->epoll = -1;
 		return -1;
 	}
-	*c = (struct connection){.sock = sock, .serial = ++in->serial << PLACE_BITS | in->vacant, .ours = ours, .peer = peer,
-	                         .share = share};
-	if (watch(in, c, EPOLL_CTL_ADD, false) == -1) {
-		share_leave(&in->shares, share);
-		free(c);
-		return -1;
-	}
-	in->connection[in->vacant] = c;
-	in->count++;
-	return 0;
+	in->only = NULL;
+	return watch_by_epoll(in, c, EPOLL_CTL_ADD);
 }
 
-void delivery_free(struct delivery *d)
+static struct connection *connection_add(struct inbox *in, int sock, bool ours, struct peer peer)
 {
-	set_close(&d->set);
-	free(d->text);
-	*d = (struct delivery){0};
+	struct connection *c = calloc(1, sizeof *c);
+	if (!c)
+		return NULL;
+	c->wire.sock = sock;
+	c->wire.peer = peer;
+	c->ours = ours;
+	c->share = share_join(&in->shares, peer.uid);
+	c->id = c->share ? table_add(&in->connections, c) : 0;
+	if (c->id && watch(in, c, true, false) == 0)
+		return c;
+	if (c->id)
+		table_remove(&in->connections, c->id);
+	if (c->share)
+		share_leave(&in->shares, c->share);
+	free(c);
+	return NULL;
 }
 
-void delivery_close(struct delivery *d, struct closer *c)
-{
-	closer_trim(c, &d->set, 0, d->peer.uid);
-	delivery_free(d);
-}
-
-static size_t gathered(const struct connection *c)
-{
-	return c->begun.set.count + c->records.fds.count;
-}
-
-/* Charge to C's uid what C has gathered. */
+/* Charge to C's uid what has come on C and belongs to no whole set. */
 static void charge(struct connection *c)
 {
-	size_t fds = gathered(c), bytes = c->records.end - c->records.start;
+	size_t fds = wire_fds(&c->wire), bytes = wire_bytes(&c->wire);
 	c->share->fds += fds - c->fds;
 	c->share->bytes += bytes - c->bytes;
 	c->fds = fds;
 	c->bytes = bytes;
 }
 
-static void let_go(const struct inbox *in, struct connection *c)
-{
-	closer_trim(in->closer, &c->begun.set, 0, c->peer.uid);
-	closer_trim(in->closer, &c->records.fds, 0, c->peer.uid);
-	delivery_free(&c->begun);
-	records_free(&c->records);
-	charge(c);
-}
-
-/* Forget C. Nothing more can be in its queue if end of file was READ. */
+/* Forget C. If its end of file was READ, nothing more can be in its queue. */
 static void connection_drop(struct inbox *in, struct connection *c, bool read)
 {
-	let_go(in, c);
+	wire_clear(&c->wire, in->closer);
+	charge(c);
 	leave_queue(c);
-	/* Kernel: a socket of which there is another copy, as in a process that begins, stays watched when it is closed (epoll(7)). */
-	epoll_ctl(in->epoll, EPOLL_CTL_DEL, c->sock, NULL);
+	/* Kernel: a socket stays watched after close(2) if there is another copy, as in a process that begins (epoll(7)). */
+	if (in->epoll != -1)
+		epoll_ctl(in->epoll, EPOLL_CTL_DEL, c->wire.sock, NULL);
+	in->only = NULL;
 	if (c->ours && read)
-		close(c->sock);
+		close(c->wire.sock);
 	else if (c->ours)
-		closer_hang_up(in->closer, c->sock, c->peer.uid);
+		closer_hang_up(in->closer, c->wire.sock, c->wire.peer.uid);
 	in->channels -= c->channel;
-	size_t i = place_of(c->serial);
-	in->connection[i] = NULL;
-	if (i < in->vacant)
-		in->vacant = i;
-	in->count--;
+	table_remove(&in->connections, c->id);
 	share_leave(&in->shares, c->share);
 	free(c);
 }
 
-/* A datagram stands alone: a set that goes on in another, whose sender may be another, does not exist. */
-static void restart_datagram(const struct inbox *in, struct connection *c)
-{
-	c->form = FORM_UNKNOWN;
-	if (c->queue == &in->ahead)
-		leave_queue(c);
-	let_go(in, c);
-}
-
-/* C is over; a datagram socket is everybody's, and stays. */
+/* C is over. A datagram socket stays: each datagram stands alone, and the next may be another sender's. */
 static void connection_end(struct inbox *in, struct connection *c)
 {
-	if (in->at->type == SOCK_DGRAM)
-		restart_datagram(in, c);
-	else
+	if (in->at->type != SOCK_DGRAM) {
 		connection_drop(in, c, false);
+		return;
+	}
+	wire_clear(&c->wire, in->closer);
+	charge(c);
+	c->wire.form = FORM_UNKNOWN;
+	if (c->queue == &in->ahead)
+		leave_queue(c);
 }
 
 int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, struct closer *closer, int sigfd)
 {
-	*in = (struct inbox){.at = at, .closer = closer, .paused = NOBODY, .sigfd = sigfd,
-	                     .epoll = epoll_create1(EPOLL_CLOEXEC)};
+	*in = (struct inbox){.at = at, .closer = closer, .paused = NOBODY, .sigfd = sigfd, .epoll = -1};
 	door_open(&in->door, at, allow, closer);
-	if (in->epoll == -1)
-		return -1;
 	if (at->listens || at->fd == -1 || inbox_attach(in) == 0)
 		return 0;
 	int error = errno;
@@ -219,23 +164,23 @@ int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow,
 int inbox_attach(struct inbox *in)
 {
 	struct peer peer = {.uid = NOBODY};
-	/* A socket that the caller gave needs no check, but COMMAND may know who made it. */
+	/* The peer of a socket that the caller gave is not checked, but COMMAND may know it. */
 	if (in->at->kind != END_EXEC && in->at->type != SOCK_DGRAM && peer_of(in->at->fd, &peer) == -1)
 		return -1;
-	return connection_add(in, in->at->fd, false, peer);
+	return connection_add(in, in->at->fd, false, peer) ? 0 : -1;
 }
 
 bool inbox_over(const struct inbox *in)
 {
-	return (!in->at->listens || in->door.fd == -1) && in->count == 0;
+	return (!in->at->listens || in->door.fd == -1) && !in->connections.count;
 }
 
 void inbox_close(struct inbox *in)
 {
-	for (size_t i = 0; i < in->room; i++)
-		if (in->connection[i])
-			connection_drop(in, in->connection[i], false);
-	free(in->connection);
+	for (size_t i = 0; i < in->connections.room; i++)
+		if (in->connections.slot[i].item)
+			connection_drop(in, in->connections.slot[i].item, false);
+	table_free(&in->connections);
 	if (in->epoll != -1)
 		close(in->epoll);
 	*in = (struct inbox){.at = in->at, .epoll = -1, .sigfd = -1};
@@ -250,55 +195,66 @@ static bool over_share(const struct inbox *in, const struct share *s)
 	                     s->bytes > BYTES_OF_UID);
 }
 
-/* That is to be told of once, until the uid has less than half of its share again. Is it now? */
-static bool tell_share(const struct inbox *in, struct share *s, bool full)
+/* Is this excess to be reported? Once, until the uid has less than half of its share again. */
+static bool excess_is_new(const struct inbox *in, struct share *s, bool excess)
 {
 	size_t held = s->connections + s->fds;
 	bool told = s->told && 2 * held >= (in->share < CONNECTIONS_OF_UID ? in->share : CONNECTIONS_OF_UID);
-	s->told = full || told;
-	return full && !told;
+	s->told = excess || told;
+	return excess && !told;
+}
+
+static enum inbox_event admit(struct inbox *in, struct delivery *d)
+{
+	int sock = door_accept(&in->door, &d->peer);
+	if (sock == -1)
+		return errno == ESHUTDOWN ? INBOX_GONE : errno == EACCES ? INBOX_REFUSED : INBOX_NOTHING;
+	struct connection *c = connection_add(in, sock, true, d->peer);
+	if (!c) {
+		in->door.resting = deadline_in(REST_MS);
+		closer_hang_up(in->closer, sock, d->peer.uid);
+		return INBOX_NOTHING;
+	}
+	bool excess = over_share(in, c->share), tell = excess_is_new(in, c->share, excess);
+	if (excess)
+		connection_drop(in, c, false);
+	return tell ? INBOX_EXCESS : INBOX_NOTHING;
 }
 
 /* ---- answers ---- */
 
-/* Kernel: a line this short is sent as a whole or not at all (unix_stream_sendmsg). */
-static int answer(const struct connection *c, const struct record *r)
+bool inbox_has(const struct inbox *in, uint64_t connection)
 {
-	return record_send(c->sock, r, NULL, AT_ONCE);
+	return table_find(&in->connections, connection);
 }
 
-bool inbox_has(const struct inbox *in, uint64_t serial)
+int inbox_answer(struct inbox *in, uint64_t connection, enum record_word word, uint64_t id, const char *why)
 {
-	return find(in, serial);
-}
-
-int inbox_answer(struct inbox *in, uint64_t serial, enum record_word word, uint64_t id, const char *why)
-{
-	struct connection *c = find(in, serial);
+	struct connection *c = table_find(&in->connections, connection);
 	if (!c)
 		return -1;
-	if (answer(c, &(struct record){.word = word, .id = id, .why = why}) == 0)
+	if (wire_send(&c->wire, &(struct record){.word = word, .id = id, .why = why}) == 0)
 		return 0;
 	connection_end(in, c);
 	return -1;
 }
 
-bool inbox_is_channel(const struct inbox *in, uint64_t serial)
+bool inbox_is_channel(const struct inbox *in, uint64_t connection)
 {
-	const struct connection *c = find(in, serial);
+	const struct connection *c = table_find(&in->connections, connection);
 	return c && c->channel;
 }
 
 static void offer(struct inbox *in, struct connection *c, size_t slots)
 {
 	c->promised += slots;
-	if (answer(c, &(struct record){.word = RECORD_SLOTS, .slots = slots}) == -1)
+	if (wire_send(&c->wire, &(struct record){.word = RECORD_SLOTS, .slots = slots}) == -1)
 		connection_end(in, c);
 }
 
-void inbox_offer(struct inbox *in, uint64_t serial, size_t slots, size_t most)
+void inbox_offer(struct inbox *in, uint64_t connection, size_t slots, size_t most)
 {
-	struct connection *c = find(in, serial);
+	struct connection *c = table_find(&in->connections, connection);
 	if (!c)
 		return;
 	size_t left = c->promised < most ? most - c->promised : 0;
@@ -309,7 +265,7 @@ void inbox_offer(struct inbox *in, uint64_t serial, size_t slots, size_t most)
 void inbox_offer_one(struct inbox *in)
 {
 	for (size_t i = 0, seen = 0; seen < in->channels; i++) {
-		struct connection *c = in->connection[i];
+		struct connection *c = in->connections.slot[i].item;
 		seen += c && c->channel;
 		if (c && c->promised < c->most) {
 			offer(in, c, 1);
@@ -318,258 +274,157 @@ void inbox_offer_one(struct inbox *in)
 	}
 }
 
-void inbox_drop(struct inbox *in, uint64_t serial)
+void inbox_drop(struct inbox *in, uint64_t connection)
 {
-	struct connection *c = find(in, serial);
+	struct connection *c = table_find(&in->connections, connection);
 	if (c)
 		connection_end(in, c);
 }
 
-/* ---- reading: each returns true where there is something to tell, in *EVENT and *D; else C is still there ---- */
-
-static bool admit(struct inbox *in, struct delivery *d, enum inbox_event *event)
-{
-	int sock = door_accept(&in->door, &d->peer);
-	if (sock == -1) {
-		*event = errno == ESHUTDOWN ? INBOX_GONE : INBOX_REFUSED;
-		return errno == ESHUTDOWN || errno == EACCES;
-	}
-	if (connection_add(in, sock, true, d->peer) == -1) {
-		in->door.resting = deadline_in(REST_MS);
-		closer_hang_up(in->closer, sock, d->peer.uid);
-		return false;
-	}
-	struct connection *c = in->connection[in->vacant];
-	bool full = over_share(in, c->share), tell = tell_share(in, c->share, full);
-	if (full)
-		connection_drop(in, c, false);
-	*event = INBOX_EXCESS;
-	return tell;
-}
+/* ---- what has come: each returns the event, and fills D; C may be gone then, but not at INBOX_NOTHING ---- */
 
 /* Close C, and tell it WHY, whichever form it speaks. */
-static void turn_away(struct inbox *in, struct connection *c, const char *why, struct delivery *d)
+static enum inbox_event turn_away(struct inbox *in, struct connection *c, const char *why, enum inbox_event event)
 {
-	if (!d->text) /* a refusal is not answered by another */
-		answer(c, &(struct record){.word = RECORD_REFUSED, .why = why});
-	d->peer = c->peer;
+	wire_send(&c->wire, &(struct record){.word = RECORD_REFUSED, .why = why});
 	connection_end(in, c);
+	return event;
 }
 
-/* C did, or asked for, what cannot be. */
-static bool failed(struct inbox *in, struct connection *c, int error, struct delivery *d, enum inbox_event *event)
+static enum inbox_event failed(struct inbox *in, struct connection *c, int error, struct delivery *d)
 {
-	turn_away(in, c, strerror(error), d);
 	d->error = error;
-	*event = INBOX_FAILED;
-	return true;
+	return turn_away(in, c, strerror(error), INBOX_FAILED);
 }
 
-/* Has C gathered what its uid has no share for? If not, the rest may come, for a while. */
-static bool exceeds(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
+/* Nothing whole has come. The rest may, for a while, unless C's uid has no share for what is there. */
+static enum inbox_event await_rest(struct inbox *in, struct connection *c)
 {
 	charge(c);
 	if (!in->share || !c->ours)
-		return false;
-	if (!gathered(c))
+		return INBOX_NOTHING;
+	if (!c->fds)
 		c->until = 0;
 	else if (!c->until)
 		c->until = deadline_in(UNFINISHED_MS);
 	if (c->until)
 		in->check = in->check ? sooner(in->check, c->until) : c->until;
 	if (!over_share(in, c->share))
-		return false;
-	turn_away(in, c, c->share->bytes > BYTES_OF_UID ? "too many bytes of your uid wait here"
-	                                                : "too many descriptors of your uid wait here", d);
-	*event = INBOX_EXCESS;
-	return true;
+		return INBOX_NOTHING;
+	return turn_away(in, c, c->share->bytes > BYTES_OF_UID ? "too many bytes of your uid wait here"
+	                                                       : "too many descriptors of your uid wait here", INBOX_EXCESS);
 }
 
-/* The peer has closed. */
-static bool ended(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
+static enum inbox_event ended(struct inbox *in, struct connection *c)
 {
-	*event = gathered(c) ? INBOX_SHORT : c->delivered ? INBOX_ENDED : INBOX_EMPTY;
-	if (*event == INBOX_SHORT)
-		answer(c, &(struct record){.word = RECORD_REFUSED, .why = "too few descriptors came"});
-	d->peer = c->peer;
+	enum inbox_event event = wire_fds(&c->wire) ? INBOX_SHORT : c->delivered ? INBOX_ENDED : INBOX_EMPTY;
+	if (event == INBOX_SHORT)
+		wire_send(&c->wire, &(struct record){.word = RECORD_REFUSED, .why = "too few descriptors came"});
 	connection_drop(in, c, true);
-	return true;
+	return event;
 }
 
-/* Something of C reaches the caller, and more may have been read. */
-static void delivered(struct inbox *in, struct connection *c)
+/* The caller gets EVENT of C, and more may have been read. */
+static enum inbox_event deliver(struct inbox *in, struct connection *c, enum inbox_event event)
 {
 	c->delivered = true;
 	charge(c);
-	if (c->form == FORM_RECORD && c->queue != &in->parked)
+	if (c->wire.form == FORM_RECORD && c->queue != &in->parked)
 		queue_up(&in->ahead, c);
+	return event;
 }
 
-/* Hand what C has gathered to the caller. */
-static bool deliver(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
+/* The names that R asks for go into SET. Returns 0 or errno's value. */
+static int take_names(struct set *set, const struct record *r)
 {
-	struct peer peer = d->peer;
-	c->until = 0;
-	*d = c->begun;
-	d->peer = peer;
-	d->connection = c->serial;
-	d->sock = c->sock;
-	c->begun = (struct delivery){0};
-	delivered(in, c);
-	*event = INBOX_DELIVERY;
-	return true;
-}
-
-/* Keep the text that came with the first of a set's messages. */
-static int keep_text(struct delivery *set, const char *text, size_t len)
-{
-	if (set->text)
-		return 0;
-	set->text = malloc(len ? len : 1);
-	if (!set->text)
-		return -1;
-	if (len)
-		memcpy(set->text, text, len);
-	set->len = len;
-	return 0;
-}
-
-/* A set's record: its descriptors are the first of C's stream. Returns errno's value or 0. */
-static int add_record(struct connection *c, const struct record *r)
-{
-	struct set *set = &c->begun.set;
-	size_t before = set->count;
 	const char *twice;
-	if (!r->fds || set_move(set, &c->records.fds, r->fds) == -1)
-		return r->fds ? ENOMEM : EPROTO;
-	if ((r->names && set_name(set, before, r->names) == -1) ||
-	    keep_text(&c->begun, r->text ? r->text : "", r->text_len) == -1)
-		return errno;
-	c->begun.id = r->id;
-	return r->more || !set_repeats(set, false, &twice) ? 0 : EPROTO;
+	for (const char *p = r->names; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+		if (set_add(set, -1, NULL) == -1)
+			return ENOMEM;
+	return r->names && (set_name(set, 0, r->names) == -1 || set_repeats(set, false, &twice)) ? EPROTO : 0;
 }
 
-static bool is_request(const struct record *r)
+static enum inbox_event obey(struct inbox *in, struct connection *c, const struct record *r, struct delivery *d)
 {
-	return r->word == RECORD_GET || r->word == RECORD_LIST || r->word == RECORD_DROP;
-}
-
-/* Hand a request to the caller. */
-static bool request(struct inbox *in, struct connection *c, const struct record *r, struct delivery *d,
-                    enum inbox_event *event)
-{
-	d->request = (int)r->word;
-	const char *twice;
-	int result = r->names ? set_add(&d->set, -1, NULL) : 0;
-	for (const char *p = r->names; result == 0 && p && (p = strchr(p, ',')); p++)
-		result = set_add(&d->set, -1, NULL);
-	if (result == -1 || (r->names && set_name(&d->set, 0, r->names) == -1) || set_repeats(&d->set, false, &twice)) {
-		set_forget(&d->set);
-		d->error = EPROTO;
+	bool request = r->word == RECORD_GET || r->word == RECORD_LIST || r->word == RECORD_DROP;
+	if (r->word == RECORD_REFUSED) { /* what we asked for */
+		d->text = strdup(r->why ? r->why : "refused");
+		d->error = EACCES;
+		connection_end(in, c);
+		return INBOX_FAILED;
 	}
+	if (r->word == RECORD_HELLO && !c->wire.begun.set.count) {
+		in->channels += !c->channel;
+		c->channel = true;
+		return deliver(in, c, INBOX_HELLO); /* a dispatcher may come and go without giving anything */
+	}
+	if (!in->requests || !request || c->wire.begun.set.count)
+		return failed(in, c, EPROTO, d);
+	d->request = r->word;
 	d->id = r->id;
-	d->connection = c->serial;
-	d->sock = c->sock;
-	d->peer = c->peer;
-	delivered(in, c);
-	*event = INBOX_REQUEST;
-	return true;
+	if ((d->error = take_names(&d->set, r)))
+		set_forget(&d->set);
+	return deliver(in, c, INBOX_REQUEST);
 }
 
-/* Parse what C has sent, up to the end of a set. */
-static bool read_records(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
+static enum inbox_event handle(struct inbox *in, struct connection *c, enum wire_event event, const struct record *r,
+                               struct delivery *d)
+{
+	int error = errno;
+	*d = (struct delivery){.peer = c->wire.peer, .connection = c->id, .sock = c->wire.sock};
+	if (event == WIRE_FAILED)
+		return failed(in, c, error, d);
+	if (event == WIRE_END)
+		return ended(in, c);
+	if (event == WIRE_RECORD)
+		return obey(in, c, r, d);
+	if (event == WIRE_NOTHING)
+		return await_rest(in, c);
+	const struct delivery came = *d;
+	*d = c->wire.begun;
+	d->peer = came.peer;
+	d->connection = came.connection;
+	d->sock = came.sock;
+	c->wire.begun = (struct delivery){0};
+	c->until = 0;
+	return deliver(in, c, INBOX_DELIVERY);
+}
+
+/* Each datagram is judged alone, by its sender's credentials first. */
+static enum inbox_event read_datagram(struct inbox *in, struct connection *c, struct delivery *d)
 {
 	struct record r;
-	int got, error = 0;
-	while ((got = records_next(&c->records, &r)) == 1) {
-		if (r.word == RECORD_HELLO && !c->begun.set.count) {
-			in->channels += !c->channel;
-			c->channel = true;
-			d->connection = c->serial;
-			d->peer = c->peer;
-			delivered(in, c); /* a dispatcher may come and go without giving anything */
-			*event = INBOX_HELLO;
-			return true;
-		}
-		if (in->requests && !c->begun.set.count && is_request(&r))
-			return request(in, c, &r, d, event);
-		if (r.word == RECORD_REFUSED) { /* what we asked for */
-			d->text = strdup(r.why ? r.why : "refused");
-			return failed(in, c, EACCES, d, event);
-		}
-		error = r.word == RECORD_SET ? add_record(c, &r) : EPROTO;
-		if (error)
-			break;
-		if (!r.more) {
-			d->peer = c->peer;
-			return deliver(in, c, d, event);
-		}
-	}
-	return got == 0 ? exceeds(in, c, d, event) : failed(in, c, got == -1 ? EPROTO : error, d, event);
-}
-
-/* A message with N bytes of DATA has come from C, and its descriptors are in TO, where BEFORE were already. */
-static bool read_message(struct inbox *in, struct connection *c, const char *data, size_t n, struct set *to, size_t before,
-                         struct delivery *d, enum inbox_event *event)
-{
-	if (c->form == FORM_UNKNOWN)
-		c->form = is_record(data, n) ? FORM_RECORD : FORM_PLAIN;
-	if (c->form == FORM_RECORD) {
-		struct set none = {0}, *first = to == &c->begun.set ? to : &none;
-		return records_add(&c->records, data, n, first) == -1 ? failed(in, c, errno, d, event)
-		                                                      : read_records(in, c, d, event);
-	}
-	if (c->begun.set.count == before)
-		return false;
-	if (keep_text(&c->begun, data, n) == -1)
-		return failed(in, c, errno, d, event);
-	return c->begun.set.count >= in->gather && deliver(in, c, d, event);
-}
-
-/* The same from a datagram socket, which stays whatever comes: each one is judged alone, by its sender's credentials first. */
-static bool read_datagram(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
-{
-	char data[MESSAGE_MAX];
-	d->peer = (struct peer){.uid = endpoint_given(in->at) ? 0 : NOBODY};
-	ssize_t n = rights_receive(c->sock, &c->begun.set, data, sizeof data, &d->peer);
-	int error = errno;
-	if (n == -1 && error == EAGAIN)
-		return false;
-	c->peer = d->peer;
+	bool given = endpoint_given(in->at);
+	c->wire.peer = (struct peer){.uid = given ? 0 : NOBODY};
+	enum wire_event came = wire_read(&c->wire, in->gather, &r, &c->wire.peer);
+	enum inbox_event event = INBOX_NOTHING;
 	/* Where nothing was received there is nobody to judge. */
-	bool allowed = endpoint_given(in->at) || (n == -1 && d->peer.uid == NOBODY) || peer_allowed(in->door.allow, &d->peer, -1);
-	bool tell = true;
-	if (!allowed) {
-		*event = INBOX_REFUSED;
-		tell = door_tells(&in->door, d->peer.uid);
-	} else if (n == -1) {
-		d->error = error;
-		*event = INBOX_FAILED;
-	} else {
-		tell = (n || c->begun.set.count) && read_message(in, c, data, (size_t)n, &c->begun.set, 0, d, event);
+	if (!given && c->wire.peer.uid != NOBODY && !peer_allowed(in->door.allow, &c->wire.peer, -1)) {
+		*d = (struct delivery){.peer = c->wire.peer};
+		event = door_tells(&in->door, c->wire.peer.uid) ? INBOX_REFUSED : INBOX_NOTHING;
+	} else if (came != WIRE_NOTHING && came != WIRE_END) {
+		event = handle(in, c, came, &r, d);
 	}
-	restart_datagram(in, c);
-	return tell;
+	connection_end(in, c);
+	return event;
 }
 
 /* Read once from C. */
-static bool read_one(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
+static enum inbox_event read_one(struct inbox *in, struct connection *c, struct delivery *d)
 {
-	struct set *to = c->form == FORM_RECORD ? &c->records.fds : &c->begun.set;
-	size_t before = to->count;
-	char data[MESSAGE_MAX];
+	struct record r;
 	if (in->at->type == SOCK_DGRAM)
-		return read_datagram(in, c, d, event);
-	d->peer = c->peer;
-	ssize_t n = rights_receive(c->sock, to, data, sizeof data, NULL);
-	if (n == -1 && errno == EAGAIN)
-		return false;
-	if (n == -1)
-		return failed(in, c, errno, d, event);
-	/* An empty packet can carry descriptors; without them it looks like end of file. */
-	if (n == 0 && to->count == before)
-		return ended(in, c, d, event);
-	return read_message(in, c, data, (size_t)n, to, before, d, event);
+		return read_datagram(in, c, d);
+	enum wire_event came = wire_read(&c->wire, in->gather, &r, NULL);
+	return handle(in, c, came, &r, d);
+}
+
+/* What was read of C before. */
+static enum inbox_event read_on(struct inbox *in, struct connection *c, struct delivery *d)
+{
+	struct record r;
+	enum wire_event came = wire_next(&c->wire, &r);
+	return handle(in, c, came, &r, d);
 }
 
 /* ---- the loop ---- */
@@ -577,42 +432,41 @@ static bool read_one(struct inbox *in, struct connection *c, struct delivery *d,
 /* Is nothing to be taken from C now? */
 static bool held(const struct inbox *in, const struct connection *c, bool hold)
 {
-	return hold || (c->ours && c->peer.uid == in->paused);
+	return hold || (c->ours && c->wire.peer.uid == in->paused);
 }
 
 /* Read from C, which is parked: first what was read of it before. */
-static bool read_parked(struct inbox *in, struct connection *c, struct delivery *d, enum inbox_event *event)
+static enum inbox_event read_parked(struct inbox *in, struct connection *c, struct delivery *d)
 {
 	queue_up(&in->parked, c);
-	if ((c->records.start != c->records.end && read_records(in, c, d, event)) || read_one(in, c, d, event))
-		return true;
-	leave_queue(c);
-	watch(in, c, EPOLL_CTL_MOD, false);
-	return false;
+	enum inbox_event event = wire_bytes(&c->wire) ? read_on(in, c, d) : INBOX_NOTHING;
+	if (!event && !(event = read_one(in, c, d))) {
+		leave_queue(c);
+		watch(in, c, false, false);
+	}
+	return event;
 }
 
 /* C has something for us, or has closed. While no message is to be taken: a peer that has closed, and has nothing more
  * for us, is waiting for our end of file, which says that what it sent was taken. */
-static bool look(struct inbox *in, struct connection *c, bool hold, struct delivery *d, enum inbox_event *event)
+static enum inbox_event look(struct inbox *in, struct connection *c, bool hold, struct delivery *d)
 {
 	if (!held(in, c, hold))
-		return c->queue == &in->parked ? read_parked(in, c, d, event) : read_one(in, c, d, event);
-	if (!c->parked) {
-		queue_up(&in->parked, c);
-		watch(in, c, EPOLL_CTL_MOD, true);
-		return false;
-	}
-	return c->records.start == c->records.end && !rights_waiting(c->sock) && read_one(in, c, d, event);
+		return c->queue == &in->parked ? read_parked(in, c, d) : read_one(in, c, d);
+	if (c->parked)
+		return wire_bytes(&c->wire) || rights_waiting(c->wire.sock) ? INBOX_NOTHING : read_one(in, c, d);
+	queue_up(&in->parked, c);
+	watch(in, c, false, true);
+	return INBOX_NOTHING;
 }
 
-/* One that epoll(7) names: in turn, so that a busy connection delays nobody else for long. */
-static bool look_at_one(struct inbox *in, bool hold, struct delivery *d, enum inbox_event *event)
+/* One of those that have something for us: in turn, so that a busy connection delays nobody else for long. */
+static enum inbox_event look_at_one(struct inbox *in, bool hold, struct delivery *d)
 {
 	struct epoll_event ready;
-	if (epoll_wait(in->epoll, &ready, 1, 0) != 1)
-		return false;
-	struct connection *c = find(in, ready.data.u64);
-	return c && look(in, c, hold, d, event);
+	if (in->only)
+		return look(in, in->only, hold, d);
+	return epoll_wait(in->epoll, &ready, 1, 0) == 1 ? look(in, ready.data.ptr, hold, d) : INBOX_NOTHING;
 }
 
 /* The first of Q that is not held. */
@@ -625,74 +479,77 @@ static struct connection *first_of(const struct inbox *in, const struct queue *q
 }
 
 /* A connection whose set should have been finished by now. While nobody reads it, it is not late. */
-static bool unfinished(struct inbox *in, bool hold, struct delivery *d, enum inbox_event *event)
+static enum inbox_event unfinished(struct inbox *in, bool hold, struct delivery *d)
 {
 	if (!in->check || time_left(in->check))
-		return false;
+		return INBOX_NOTHING;
 	in->check = 0;
-	for (size_t i = 0; i < in->room; i++) {
-		struct connection *c = in->connection[i];
+	for (size_t i = 0; i < in->connections.room; i++) {
+		struct connection *c = in->connections.slot[i].item;
 		if (!c || !c->until)
 			continue;
 		if (c->parked || held(in, c, hold))
 			c->until = deadline_in(UNFINISHED_MS);
 		in->check = in->check ? sooner(in->check, c->until) : c->until;
-		if (!time_left(c->until))
-			return failed(in, c, ETIMEDOUT, d, event);
+		if (!time_left(c->until)) {
+			errno = ETIMEDOUT;
+			return handle(in, c, WIRE_FAILED, NULL, d);
+		}
 	}
-	return false;
+	return INBOX_NOTHING;
 }
 
 enum { PARKED, READY, ARRIVING, SOURCES };
 
-/* Wait, and look at each source of events in turn. Returns as poll(2), or 1 where there is something to tell. */
-static int look_around(struct inbox *in, bool hold, int64_t until, struct delivery *d, enum inbox_event *event, bool *tell)
+/* Wait, and look at each source of events in turn. IDLE: nothing had come. */
+static enum inbox_event look_around(struct inbox *in, bool hold, int64_t until, struct delivery *d, bool *idle)
 {
 	struct connection *parked = first_of(in, &in->parked, hold);
 	bool accepts = !door_rests(&in->door) && in->at->listens && !hold;
+	/* One that is parked, though there was no descriptor for epoll, is not waited for at all. */
+	int connections = !in->only ? in->epoll : in->only->parked ? -1 : in->only->wire.sock;
 	struct pollfd p[] = {{.fd = in->sigfd, .events = POLLIN}, {.fd = accepts ? in->door.fd : -1, .events = POLLIN},
-	                     {.fd = in->epoll, .events = POLLIN}};
+	                     {.fd = connections, .events = POLLIN}};
 	until = sooner(until, sooner(in->door.resting ? in->door.resting : NEVER, in->check ? in->check : NEVER));
 	int ready = await_any(p, 3, parked ? 0 : until);
-	*event = INBOX_SIGNAL;
-	*tell = ready > 0 && p[0].revents;
+	*idle = ready == 0 && !parked;
+	if (ready > 0 && p[0].revents)
+		return INBOX_SIGNAL;
 	/* Connections that have closed, before others come in their place; but whoever is busy cannot keep others out. */
 	unsigned first = in->turn % 8 == 0 ? ARRIVING : in->turn % 2 ? READY : PARKED;
+	enum inbox_event event = INBOX_NOTHING;
 	in->turn++;
-	for (unsigned k = 0; ready >= 0 && !*tell && k < SOURCES; k++) {
+	for (unsigned k = 0; ready >= 0 && !event && k < SOURCES; k++) {
 		unsigned source = (first + k) % SOURCES;
 		if (source == PARKED && (parked = first_of(in, &in->parked, hold)))
-			*tell = read_parked(in, parked, d, event);
+			event = read_parked(in, parked, d);
 		else if (source == ARRIVING && p[1].revents)
-			*tell = admit(in, d, event);
+			event = admit(in, d);
 		else if (source == READY && p[2].revents)
-			*tell = look_at_one(in, hold, d, event);
+			event = look_at_one(in, hold, d);
 	}
-	return parked ? 1 : ready;
+	return event;
 }
 
 enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int64_t deadline)
 {
-	enum inbox_event event = INBOX_SIGNAL;
+	enum inbox_event event = INBOX_NOTHING;
 	struct connection *c;
-	bool tell = false;
 	*d = (struct delivery){0};
-	while ((c = first_of(in, &in->ahead, hold))) {
+	while (!event && (c = first_of(in, &in->ahead, hold))) {
 		leave_queue(c);
-		if (read_records(in, c, d, &event))
-			return event;
+		event = read_on(in, c, d);
 	}
-	for (;;) {
-		int left = time_left(deadline);
-		in->late = left ? 0 : in->late + 1;
+	while (!event) {
+		bool late = !time_left(deadline), idle = false;
+		in->late = late ? in->late + 1 : 0;
 		if (in->late > LATE_MOST)
 			return INBOX_TIMEOUT;
-		if (unfinished(in, hold, d, &event))
-			return event;
-		int ready = look_around(in, hold, deadline, d, &event, &tell);
-		if (tell)
-			return event;
-		if (ready == 0 && left == 0)
+		event = unfinished(in, hold, d);
+		if (!event)
+			event = look_around(in, hold, deadline, d, &idle);
+		if (!event && idle && late)
 			return INBOX_TIMEOUT;
 	}
+	return event;
 }

@@ -5,38 +5,18 @@
 #define INBOX_H
 
 #include "door.h"
-#include "peer.h"
-#include "record.h"
-#include "set.h"
+#include "table.h"
+#include "wire.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+struct allow;
 struct closer;
-struct endpoint;
-
-/* A set of descriptors, and what came with it. Whoever receives one owns it, and ends it with
- * delivery_free. */
-struct delivery {
-	struct set set;                 /* INBOX_REQUEST: the names asked for, without descriptors */
-	char *text;                     /* the bytes that came with the first message, LEN of them */
-	size_t len;
-	struct peer peer;               /* who sent; pid 0: not known (exec:) */
-	int error;                      /* INBOX_FAILED: errno */
-	int request;                    /* INBOX_REQUEST: RECORD_GET, RECORD_LIST or RECORD_DROP of NAME */
-	uint64_t id;                    /* record form: an answer is wanted, see inbox_answer */
-	uint64_t connection;            /* its serial number */
-	int sock;                       /* its socket, still the inbox's */
-};
-
-void delivery_free(struct delivery *d);
-
-/* The same, but C closes its descriptors, for its sender. */
-void delivery_close(struct delivery *d, struct closer *c);
-
 struct connection;
+struct endpoint;
 
 /* Connections in a row. */
 struct queue {
@@ -53,13 +33,11 @@ struct inbox {
 	                                   and these for so long; 0: any number, for ever */
 	uid_t paused;                   /* whose connections that were accepted here are left unread; or NOBODY */
 	int sigfd;                      /* -1 for none */
-	int epoll;                      /* epoll(7): connections */
-	struct connection **connection; /* by place; NULL in a free one */
-	size_t count, room;
-	size_t vacant;                  /* no place before this one is free */
+	int epoll;                      /* epoll(7): connections; -1 until it is needed */
+	struct connection *only;        /* the only one, while it is polled itself */
+	struct table connections;
 	size_t channels;                /* dispatchers among them */
-	uint64_t serial;                /* the last connection's */
-	struct shares shares;
+	struct share *shares;
 	struct queue ahead;             /* of which more is read than was told */
 	struct queue parked;            /* that have something for us, and were not to be read when it came */
 	int64_t check;                  /* when the first unfinished set may be late, 0 for never */
@@ -68,8 +46,9 @@ struct inbox {
 };
 
 enum inbox_event {
-	INBOX_DELIVERY,  /* .fds, .text, .len, .peer */
-	INBOX_REQUEST,   /* .request, .name, .names, .peer */
+	INBOX_NOTHING,   /* inbox_next never returns it */
+	INBOX_DELIVERY,  /* .set, .text, .len, .peer */
+	INBOX_REQUEST,   /* .request, .set, .peer */
 	INBOX_HELLO,     /* .peer is a dispatcher, on .connection: inbox_offer it something */
 	INBOX_SIGNAL,    /* the signal descriptor is readable */
 	INBOX_TIMEOUT,   /* DEADLINE came */
@@ -92,26 +71,26 @@ enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int
 /* Add the endpoint's socket, connected again. */
 int inbox_attach(struct inbox *in);
 
-/* Is connection SERIAL still there? */
-bool inbox_has(const struct inbox *in, uint64_t serial);
+/* Is CONNECTION still there? */
+bool inbox_has(const struct inbox *in, uint64_t connection);
 
-/* Answer connection SERIAL: the set ID (0 in the plain form) is taken, or done, or refused and WHY. A peer that lets
+/* Answer CONNECTION: the set ID (0 in the plain form) is taken, or done, or refused and WHY. A peer that lets
  * answers pile up loses its connection. -1 if it could not be told: the connection is gone, or the peer reads no more
  * (whoever hands connections over has then taken the set back, and may give it to another). */
-int inbox_answer(struct inbox *in, uint64_t serial, enum record_word word, uint64_t id, const char *why);
+int inbox_answer(struct inbox *in, uint64_t connection, enum record_word word, uint64_t id, const char *why);
 
 /* Is it there, and a dispatcher's? */
-bool inbox_is_channel(const struct inbox *in, uint64_t serial);
+bool inbox_is_channel(const struct inbox *in, uint64_t connection);
 
-/* Tell the dispatcher on connection SERIAL that it may send SLOTS sets more, of which it will never be
+/* Tell the dispatcher on CONNECTION that it may send SLOTS sets more, of which it will never be
  * promised more than MOST (the same each time). */
-void inbox_offer(struct inbox *in, uint64_t serial, size_t slots, size_t most);
+void inbox_offer(struct inbox *in, uint64_t connection, size_t slots, size_t most);
 
 /* Offer one to some dispatcher that was promised less than its most. */
 void inbox_offer_one(struct inbox *in);
 
-/* Close connection SERIAL. */
-void inbox_drop(struct inbox *in, uint64_t serial);
+/* Close CONNECTION. */
+void inbox_drop(struct inbox *in, uint64_t connection);
 
 /* Can nothing come any more: a connected socket has reached end of file, or the listening one is gone? */
 bool inbox_over(const struct inbox *in);

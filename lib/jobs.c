@@ -3,7 +3,7 @@
 #include "jobs.h"
 #include "closer.h"
 #include "env.h"
-#include "inbox.h"
+#include "wire.h"
 #include "launch.h"
 #include "place.h"
 

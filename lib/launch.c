@@ -21,7 +21,7 @@
 #include "launch.h"
 #include "closer.h"
 #include "env.h"
-#include "inbox.h"
+#include "wire.h"
 #include "kernel.h"
 #include "peer.h"
 #include "place.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* The record form: a line of text beside the descriptors. fdkit-protocol(7) specifies it. */
 #include "record.h"
-#include "inbox.h"
 #include "parse.h"
 #include "rights.h"
 #include "set.h"

@@ -201,7 +201,8 @@ static enum inbox_event next(struct world *w, bool hold)
 	if (message)
 		must(inbox_has(&w->in, d.connection), "a message's connection");
 	must(event != INBOX_FAILED || d.error, "a reason");
-	delivery_free(&d);
+	set_close(&d.set);
+	free(d.text);
 	return event;
 }
 
