@@ -259,7 +259,7 @@ static void tell_figures(const struct server *s)
 	else
 		warnx("%s: accepted %llu, handed over %llu, acknowledged %llu, returned %llu, waiting %zu, "
 		    "workers %zu, slots %zu", arg, (unsigned long long)s->accepted, (unsigned long long)d->handed,
-		    (unsigned long long)d->acknowledged, (unsigned long long)d->returned, dispatch_pending(d), d->workers,
+		    (unsigned long long)d->acknowledged, (unsigned long long)d->returned, d->pending, d->workers,
 		    dispatch_slots(d));
 }
 
@@ -362,7 +362,7 @@ static void finish(struct server *s)
 	listening_close(&s->o->addresses);
 	if (!sig)
 		say_waiting(&s->o->cli, s->o->addresses.listener[0].arg, s->jobs.running);
-	while (!sig && (s->jobs.running || s->held != -1 || (dispatch_pending(&s->dispatch) && dispatch_hopeful(&s->dispatch))))
+	while (!sig && (s->jobs.running || s->held != -1 || (s->dispatch.pending && dispatch_hopeful(&s->dispatch))))
 		sig = serve_once(s);
 	jobs_kill(&s->jobs, SIGTERM);
 }
@@ -407,7 +407,7 @@ static void open_server(struct server *s)
 
 static void tell_end(const struct server *s, int sig)
 {
-	size_t lost = dispatch_pending(&s->dispatch);
+	size_t lost = s->dispatch.pending;
 	const char *arg = s->o->addresses.listener[0].arg;
 	if (lost)
 		warnx("%s: ended with %zu connection%s not taken by any worker", arg, lost, plural(lost));

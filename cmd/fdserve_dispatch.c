@@ -13,11 +13,11 @@
  * (unix_shutdown, unix_stream_sendmsg), so the cases cannot overlap when we end the channel. */
 #include "fdserve_dispatch.h"
 #include "closer.h"
+#include "door.h"
 #include "peer.h"
-#include "record.h"
 #include "rights.h"
-#include "set.h"
 #include "wait.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -28,54 +28,51 @@
 #include <unistd.h>
 
 struct worker {
-	int sock;
-	uint64_t serial;
-	uid_t uid;
+	struct wire wire;
+	struct share *share;    /* its uid's */
+	enum {
+		WORKS,
+		BROKEN,         /* nothing can be sent to it, but it may still say something */
+		GONE,
+		OVER,           /* gone, and nothing of it is unread */
+	} state;
+	enum { STRANGE, PROVED, TAKES } trust; /* PROVED: it has said how much it takes, or got something; TAKES: has acknowledged something */
+	bool full;              /* its socket is: wait for POLLOUT */
+	bool silenced;          /* by us: what it has not acknowledged may still be in its queue */
+	bool reported;          /* that it does not answer */
+	int64_t crowded;        /* until then too many descriptors are in flight; no event tells */
+	int64_t greeted;
 	size_t slots;           /* sets that it takes more; plain form: always 1 */
 	size_t runs;            /* sets that it has taken, and not said to be done */
-	size_t owes;            /* acknowledgements that all workers of its uid owe, */
-	uint64_t turn;          /* and when one of them was last given something */
-	bool full;              /* its socket is: wait for POLLOUT */
-	int64_t crowded;        /* until then too many descriptors are in flight; no event tells */
-	bool gone;
-	bool over;              /* at end of file: nothing is queued any more */
-	bool broken;            /* nothing can be sent to it, but it may still say something */
-	bool given_up;          /* by us: it may still have what it has not acknowledged in its queue */
-	bool mute;              /* has never said how much it takes */
-	bool proved;            /* has said so, or was given something */
-	bool takes;             /* has acknowledged something */
-	int64_t greeted;
-	struct records in;
+	struct queue unanswered; /* tickets that it has not acknowledged, in the order in which they were sent */
+	struct queue running;   /* tickets that it has, and that are kept */
 };
 
+/* A connection. */
 struct ticket {
+	struct link link;       /* in .waiting, or its worker's .unanswered or .running */
+	uint64_t id;
 	int fd;                 /* our copy; -1 once acknowledged, unless doubled */
-	uint64_t id;            /* its place in the array, and a number that never comes back; 0: free */
-	size_t next;            /* of a free place: the next one, counted from 1 */
-	bool acknowledged;      /* and kept only to be counted, or to be ended */
 	bool doubled;           /* a worker that it was taken back from has another copy in its queue */
 	bool returned;          /* by a worker */
-	uint64_t worker;        /* serial, 0 for nobody yet */
+	struct worker *worker;  /* NULL: none has it */
 	int64_t sent;
 	struct source source;
 };
 
-enum { CROWDED_MS = 20, PLACE_BITS = 20, SLOTS_MOST = 1 << PLACE_BITS };
+enum { CROWDED_MS = 20, SLOTS_MOST = 1 << 20 };
 
-static void *grow(void *array, size_t count, size_t *room, size_t size)
-{
-	if (count < *room)
-		return array;
-	size_t more = *room ? 2 * *room : 16;
-	void *grown = realloc(array, more * size);
-	if (grown)
-		*room = more;
-	return grown;
-}
+/* ---- workers ---- */
 
-static int say(const struct worker *w, const struct record *r, const int *fd)
+static int make_room(struct dispatch *d)
 {
-	return record_send(w->sock, r, fd, AT_ONCE);
+	size_t room = d->room ? 2 * d->room : 4;
+	struct worker **grown = d->workers < d->room ? d->worker : realloc(d->worker, room * sizeof(void *));
+	if (!grown)
+		return -1;
+	d->room = d->workers < d->room ? d->room : room;
+	d->worker = grown;
+	return 0;
 }
 
 int dispatch_add(struct dispatch *d, int sock)
@@ -83,123 +80,90 @@ int dispatch_add(struct dispatch *d, int sock)
 	static const struct record hello = {.word = RECORD_HELLO};
 	struct peer peer = {.uid = NOBODY};
 	peer_of(sock, &peer);
-	struct worker *grown = grow(d->worker, d->workers, &d->worker_room, sizeof *grown);
-	if (grown) {
-		d->worker = grown;
-		struct worker *w = &grown[d->workers];
-		*w = (struct worker){.sock = sock, .serial = ++d->last_id, .uid = peer.uid, .slots = d->plain,
-		                     .mute = !d->plain, .greeted = now()};
-		for (size_t i = 0; i < d->workers; i++)
-			if (d->worker[i].uid == w->uid) {
-				w->owes = d->worker[i].owes;
-				w->turn = d->worker[i].turn;
-			}
-		if (d->plain || say(w, &hello, NULL) == 0) {
-			d->workers++;
+	struct worker *w = make_room(d) == 0 ? malloc(sizeof *w) : NULL;
+	struct share *share = w ? share_join(&d->shares, peer.uid) : NULL;
+	if (share) {
+		*w = (struct worker){.wire = {.sock = sock, .peer = peer}, .share = share, .slots = d->plain, .greeted = now()};
+		if (d->plain || wire_send(&w->wire, &hello) == 0) {
+			d->worker[d->workers++] = w;
 			return 0;
 		}
+		share_leave(&d->shares, share);
 	}
+	free(w);
 	closer_close(d->closer, sock, peer.uid);
 	return -1;
 }
 
 size_t dispatch_of_uid(const struct dispatch *d, uid_t uid)
 {
-	size_t n = 0;
-	for (size_t i = 0; i < d->workers; i++)
-		n += d->worker[i].uid == uid;
-	return n;
+	const struct share *s = d->shares;
+	while (s && s->uid != uid)
+		s = s->next;
+	return s ? s->connections : 0;
+}
+
+/* When W's answer to our greeting is late; NEVER if it came, or is not expected. */
+static int64_t mute_from(const struct dispatch *d, const struct worker *w)
+{
+	return d->plain || w->trust != STRANGE || w->reported || d->patience == NEVER ? NEVER : w->greeted + d->patience;
 }
 
 bool dispatch_hopeful(const struct dispatch *d)
 {
 	for (size_t i = 0; i < d->workers; i++)
-		if (d->worker[i].proved || d->patience == NEVER || time_left(d->worker[i].greeted + d->patience))
+		if (d->worker[i]->trust != STRANGE || d->patience == NEVER || time_left(d->worker[i]->greeted + d->patience))
 			return true;
 	return false;
 }
 
 static bool can_take(const struct worker *w)
 {
-	return w->slots && !w->full && !w->broken && !w->gone && (!w->crowded || !time_left(w->crowded));
+	return w->slots && !w->full && w->state == WORKS && (!w->crowded || !time_left(w->crowded));
 }
 
 size_t dispatch_slots(const struct dispatch *d)
 {
 	size_t slots = 0;
 	for (size_t i = 0; i < d->workers && slots < SLOTS_MOST; i++)
-		if (can_take(&d->worker[i]))
-			slots += d->worker[i].slots;
+		if (can_take(d->worker[i]))
+			slots += d->worker[i]->slots;
 	return slots < SLOTS_MOST ? slots : SLOTS_MOST;
 }
 
 size_t dispatch_room(const struct dispatch *d)
 {
 	size_t slots = dispatch_slots(d);
-	return slots > d->waiting ? slots - d->waiting : 0;
-}
-
-size_t dispatch_pending(const struct dispatch *d)
-{
-	return d->pending;
+	return slots > d->waiting.count ? slots - d->waiting.count : 0;
 }
 
 size_t dispatch_from(const struct dispatch *d, const struct source *source)
 {
 	size_t n = 0;
-	for (size_t i = 0; i < d->tickets; i++)
-		n += d->ticket[i].id && memcmp(&d->ticket[i].source, source, sizeof *source) == 0;
+	for (size_t i = 0; i < d->tickets.room; i++) {
+		const struct ticket *t = d->tickets.slot[i].item;
+		n += t && memcmp(&t->source, source, sizeof *source) == 0;
+	}
 	return n;
 }
 
-/* A free place among the tickets. On failure (ENOMEM) NULL. */
-static struct ticket *ticket_new(struct dispatch *d)
-{
-	size_t i = d->tickets;
-	if (d->vacant) {
-		i = d->vacant - 1;
-		d->vacant = d->ticket[i].next;
-	} else {
-		struct ticket *grown = i >> PLACE_BITS ? NULL : grow(d->ticket, i, &d->ticket_room, sizeof *grown);
-		if (!grown)
-			return NULL;
-		d->ticket = grown;
-		d->tickets++;
-	}
-	d->ticket[i] = (struct ticket){.id = ++d->last_id << PLACE_BITS | i};
-	return &d->ticket[i];
-}
+/* ---- tickets ---- */
 
-/* Close our copy, which may be the last one. Whoever had another may have set SO_LINGER: W, where not NULL, and those
- * that gave it back. */
+/* Close our copy, which may be the last one. A process that had another may have set SO_LINGER: W's, where not NULL, and that of
+ * a worker that gave it back. */
 static void ticket_close(struct dispatch *d, struct ticket *t, const struct worker *w)
 {
 	if (t->fd != -1)
-		closer_close(d->closer, t->fd, t->returned ? NOBODY : w ? w->uid : geteuid());
+		closer_close(d->closer, t->fd, t->returned ? NOBODY : w ? w->share->uid : geteuid());
 	t->fd = -1;
 }
 
 static void ticket_end(struct dispatch *d, struct ticket *t, const struct worker *w)
 {
 	ticket_close(d, t, w);
-	t->id = 0;
-	t->next = d->vacant;
-	d->vacant = (size_t)(t - d->ticket) + 1;
-}
-
-/* A connection waits no longer for an acknowledgement. */
-static void settled(struct dispatch *d)
-{
-	if (--d->pending == 0)
-		d->check = 0;
-}
-
-/* UID's workers owe one acknowledgement MORE, or less. */
-static void owe(struct dispatch *d, uid_t uid, bool more)
-{
-	for (size_t i = 0; i < d->workers; i++)
-		if (d->worker[i].uid == uid)
-			d->worker[i].owes += more ? 1 : (size_t)-1;
+	queue_leave(&t->link);
+	table_remove(&d->tickets, t->id);
+	free(t);
 }
 
 /* Is A rather than B the one for T? One that has acknowledged something comes first where another worker has given T
@@ -207,121 +171,109 @@ static void owe(struct dispatch *d, uid_t uid, bool more)
  * workers the one with the most free slots. */
 static bool better(const struct ticket *t, const struct worker *a, const struct worker *b)
 {
-	if (t->returned && a->takes != b->takes)
-		return a->takes;
-	if (a->uid != b->uid && a->owes != b->owes)
-		return a->owes < b->owes;
-	return a->uid != b->uid ? a->turn < b->turn : a->slots > b->slots;
+	if (t->returned && (a->trust == TAKES) != (b->trust == TAKES))
+		return a->trust == TAKES;
+	if (a->share->owed != b->share->owed)
+		return a->share->owed < b->share->owed;
+	return a->share != b->share ? a->share->turn < b->share->turn : a->slots > b->slots;
 }
 
 /* The best worker for T; among equals, each in turn. */
 static struct worker *best_for(struct dispatch *d, const struct ticket *t)
 {
 	struct worker *best = NULL;
+	size_t first = d->turn;
 	for (size_t k = 0; k < d->workers; k++) {
-		struct worker *w = &d->worker[(d->turn + k) % d->workers];
-		if (can_take(w) && (!best || better(t, w, best)))
-			best = w;
+		size_t i = (first + k) % d->workers;
+		if (!can_take(d->worker[i]) || (best && !better(t, d->worker[i], best)))
+			continue;
+		best = d->worker[i];
+		d->turn = i + 1;
 	}
-	if (best)
-		d->turn = (size_t)(best - d->worker) + 1;
 	return best;
 }
 
-/* Hand ticket T to a worker, if one has a slot. Returns false if none has. */
+/* Send T's connection to W. */
+static int send_ticket(const struct dispatch *d, const struct worker *w, const struct ticket *t)
+{
+	const struct record set = {.word = RECORD_SET, .fds = 1, .id = t->id};
+	if (d->plain)
+		return rights_send(w->wire.sock, &t->fd, 1, "", 1) == 1 ? 0 : -1;
+	return record_send(w->wire.sock, &set, &t->fd, AT_ONCE);
+}
+
+/* Hand T to a worker, if one has a slot. Returns false if none has. */
 static bool hand(struct dispatch *d, struct ticket *t)
 {
 	struct worker *w;
-	while ((w = best_for(d, t))) {
-		const struct record set = {.word = RECORD_SET, .fds = 1, .id = t->id};
-		int result = d->plain ? (rights_send(w->sock, &t->fd, 1, "", 1) == 1 ? 0 : -1) : say(w, &set, &t->fd);
-		if (result == -1) {
-			if (errno == EAGAIN)
-				w->full = true;
-			else if (errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM)
-				w->crowded = deadline_in(CROWDED_MS);
-			else
-				w->broken = true;
-			continue;
-		}
-		d->handed++;
-		d->waiting--;
-		w->proved = true;
-		for (size_t i = 0; i < d->workers; i++)
-			if (d->worker[i].uid == w->uid)
-				d->worker[i].turn = d->handed;
-		if (d->plain) {
-			settled(d);
-			ticket_end(d, t, w);
-			return true;
-		}
-		w->slots--;
-		owe(d, w->uid, true);
-		t->worker = w->serial;
-		t->sent = now();
-		if (!d->check && d->patience != NEVER)
-			d->check = t->sent + d->patience;
+	while ((w = best_for(d, t)) && send_ticket(d, w, t) == -1)
+		if (errno == EAGAIN)
+			w->full = true;
+		else if (errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM)
+			w->crowded = deadline_in(CROWDED_MS);
+		else
+			w->state = BROKEN;
+	if (!w)
+		return false;
+	w->share->turn = ++d->handed;
+	if (w->trust == STRANGE)
+		w->trust = PROVED;
+	if (d->plain) {
+		d->pending--;
+		ticket_end(d, t, w);
 		return true;
 	}
-	return false;
+	w->slots--;
+	w->share->owed++;
+	t->worker = w;
+	t->sent = now();
+	queue_add(&w->unanswered, &t->link);
+	return true;
 }
 
 int dispatch_give(struct dispatch *d, int connection, const struct source *source)
 {
-	struct ticket *t = ticket_new(d);
-	if (!t)
+	struct ticket *t = malloc(sizeof *t);
+	if (t)
+		*t = (struct ticket){.link.item = t, .fd = connection, .source = *source};
+	if (!t || !(t->id = table_add(&d->tickets, t))) {
+		free(t);
 		return -1;
-	t->fd = connection;
-	t->source = *source;
-	d->waiting++;
+	}
+	queue_add(&d->waiting, &t->link);
 	d->pending++;
 	hand(d, t);
 	return 0;
 }
 
-/* Worker W has given T back. It gets another number: none is sent twice on a channel. */
-static void give_back(struct dispatch *d, const struct worker *w, struct ticket *t)
+/* T's worker gives it back. It gets another id: none is sent twice on a channel. */
+static void give_back(struct dispatch *d, struct ticket *t)
 {
-	t->id = ++d->last_id << PLACE_BITS | (size_t)(t - d->ticket);
-	t->worker = 0;
+	t->id = table_renew(&d->tickets, t->id);
+	t->worker->share->owed--;
+	t->worker = NULL;
 	t->returned = true;
-	d->waiting++;
 	d->returned++;
-	owe(d, w->uid, false);
-}
-
-/* What worker W has not acknowledged is to be handed on. What it has is not our matter any more. */
-static void take_back(struct dispatch *d, const struct worker *w)
-{
-	for (size_t i = 0; i < d->tickets; i++) {
-		struct ticket *t = &d->ticket[i];
-		if (!t->id || t->worker != w->serial)
-			continue;
-		if (t->acknowledged) {
-			ticket_end(d, t, w);
-		} else {
-			t->doubled = t->doubled || w->given_up;
-			give_back(d, w, t);
-		}
-	}
+	queue_add(&d->waiting, &t->link);
 }
 
 static void acknowledge(struct dispatch *d, struct worker *w, struct ticket *t)
 {
-	settled(d);
-	owe(d, w->uid, false);
+	d->pending--;
 	d->acknowledged++;
-	w->takes = true;
+	w->share->owed--;
+	w->trust = TAKES;
 	w->runs++;
-	t->acknowledged = true;
-	if (!t->doubled && d->track)
+	if (!t->doubled)
 		ticket_close(d, t, w);
-	else if (!t->doubled)
+	if (t->doubled || d->track)
+		queue_add(&w->running, &t->link);
+	else
 		ticket_end(d, t, w);
 }
 
-/* The command of ticket T has ended. Where a stopped worker's queue holds the connection too, the client
- * would not see its end before that worker goes on: so it is ended here. */
+/* The command of T has ended. Where a stopped worker's queue holds the connection too, the client would not see its end
+ * before that worker goes on: so it is ended here. */
 static void finish(struct dispatch *d, const struct worker *w, struct ticket *t)
 {
 	if (t->doubled)
@@ -329,24 +281,26 @@ static void finish(struct dispatch *d, const struct worker *w, struct ticket *t)
 	ticket_end(d, t, w);
 }
 
+/* ---- what workers say ---- */
+
 /* W takes N sets more. */
 static void add_slots(struct worker *w, size_t n)
 {
 	w->slots = n < SLOTS_MOST && w->slots < SLOTS_MOST - n ? w->slots + n : SLOTS_MOST;
 }
 
-/* What worker W says of ticket ID. Of what it has taken not every number is known here, but the count. */
+/* What worker W says of a set. Of what it has taken not every id is known here, but the count. */
 static void answered(struct dispatch *d, struct worker *w, const struct record *r)
 {
-	size_t i = r->id & (((uint64_t)1 << PLACE_BITS) - 1);
-	struct ticket *t = r->id && i < d->tickets && d->ticket[i].id == r->id && d->ticket[i].worker == w->serial
-	                   ? &d->ticket[i] : NULL;
-	bool held = t && !t->acknowledged;
-	if (r->word == RECORD_TAKEN && held) {
+	struct ticket *t = table_find(&d->tickets, r->id);
+	if (t && t->worker != w)
+		t = NULL;
+	bool unanswered = t && t->link.queue == &w->unanswered;
+	if (r->word == RECORD_TAKEN && unanswered) {
 		acknowledge(d, w, t);
-	} else if (r->word == RECORD_REFUSED && held) {
-		give_back(d, w, t);
-	} else if (r->word == RECORD_DONE && !held && w->runs) {
+	} else if (r->word == RECORD_REFUSED && unanswered) {
+		give_back(d, t);
+	} else if (r->word == RECORD_DONE && !unanswered && w->runs) {
 		w->runs--;
 		add_slots(w, 1);
 		if (t)
@@ -354,139 +308,126 @@ static void answered(struct dispatch *d, struct worker *w, const struct record *
 	}
 }
 
-/* W is not to say anything more; what it has said can still be read. */
+/* Returns false for a word that is not a worker's to say. */
+static bool obey(struct dispatch *d, struct worker *w, const struct record *r)
+{
+	if (d->plain)
+		return true;
+	if (r->word == RECORD_SLOTS)
+		add_slots(w, r->slots);
+	else if (r->word == RECORD_TAKEN || r->word == RECORD_REFUSED || r->word == RECORD_DONE)
+		answered(d, w, r);
+	else
+		return false;
+	if (w->trust == STRANGE)
+		w->trust = PROVED;
+	return true;
+}
+
+/* W can say nothing more; what it has said can still be read. */
 static void silence(struct worker *w)
 {
-	shutdown(w->sock, SHUT_RD);
-	w->given_up = true;
+	shutdown(w->wire.sock, SHUT_RD);
+	w->silenced = true;
 }
 
-/* Obey the records that are there. Whoever sends what is none is silenced. */
-static void obey(struct dispatch *d, struct worker *w)
-{
-	struct record r;
-	int got;
-	while ((got = records_next(&w->in, &r)) != 0) {
-		bool answer = got == 1 && (r.word == RECORD_DONE || r.word == RECORD_TAKEN || r.word == RECORD_REFUSED);
-		if (!answer && (got == -1 || r.word != RECORD_SLOTS)) {
-			silence(w);
-			continue;
-		}
-		w->mute = false;
-		w->proved = true;
-		if (answer)
-			answered(d, w, &r);
-		else
-			add_slots(w, r.slots);
-	}
-}
-
-/* Read what W has said: once, or all if it is not to be asked again. */
+/* Read what W has said: once, or ALL if it is not to be asked again. A worker that says what is no answer is silenced; it has
+ * no descriptors for us either. */
 static void listen_to(struct dispatch *d, struct worker *w, bool all)
 {
-	char data[4096];
-	struct set fds = {0};
+	struct record r;
+	enum wire_event event;
 	do {
-		ssize_t n = rights_receive(w->sock, &fds, data, sizeof data, NULL);
-		if (n == -1 && errno == EAGAIN)
-			return;
-		if (fds.count)
-			silence(w); /* a worker has no descriptors for us */
-		closer_trim(d->closer, &fds, 0, w->uid);
-		set_forget(&fds);
-		w->over = n == 0;
-		w->gone = n <= 0 || (!d->plain && records_add(&w->in, data, (size_t)n, &fds) == -1);
-		if (!w->gone && !d->plain)
-			obey(d, w);
-	} while (all && !w->gone);
+		event = wire_read(&w->wire, 0, &r, NULL);
+		for (; event >= WIRE_SET && event != WIRE_END; event = wire_next(&w->wire, &r)) {
+			if (event == WIRE_FAILED && errno != EPROTO) {
+				w->state = GONE;
+				return;
+			}
+			if (event != WIRE_RECORD || !obey(d, w, &r))
+				silence(w);
+		}
+		if (event == WIRE_END)
+			w->state = OVER;
+	} while (all && event == WIRE_PART);
 }
 
-/* Is an acknowledgement of W's overdue? */
-static bool overdue(const struct dispatch *d, const struct worker *w)
+/* ---- the loop ---- */
+
+/* When W's oldest acknowledgement is overdue; NEVER if none is awaited. */
+static int64_t overdue_from(const struct dispatch *d, const struct worker *w)
 {
-	for (size_t i = 0; i < d->tickets; i++) {
-		const struct ticket *t = &d->ticket[i];
-		if (t->id && t->worker == w->serial && !t->acknowledged && time_left(t->sent + d->patience) == 0)
-			return true;
-	}
-	return false;
+	const struct ticket *oldest = queue_first(&w->unanswered);
+	return oldest && d->patience != NEVER ? oldest->sent + d->patience : NEVER;
 }
 
-/* When the first acknowledgement that is awaited will be overdue; 0 for never. */
-static int64_t next_check(const struct dispatch *d)
-{
-	int64_t next = NEVER;
-	for (size_t i = 0; d->patience != NEVER && i < d->tickets; i++) {
-		const struct ticket *t = &d->ticket[i];
-		if (t->id && t->worker && !t->acknowledged)
-			next = sooner(next, t->sent + d->patience);
-	}
-	return next == NEVER ? 0 : next;
-}
-
+/* End worker I. What it has not acknowledged is handed on; what it has is its own matter. */
 static void worker_end(struct dispatch *d, size_t i)
 {
-	struct worker *w = &d->worker[i];
-	take_back(d, w);
-	d->turned_away += !w->proved;
-	if (w->over)
-		close(w->sock);
+	struct worker *w = d->worker[i];
+	struct ticket *t;
+	while ((t = queue_first(&w->unanswered))) {
+		t->doubled = t->doubled || w->silenced;
+		give_back(d, t);
+	}
+	while ((t = queue_first(&w->running)))
+		ticket_end(d, t, w);
+	d->turned_away += w->trust == STRANGE;
+	wire_clear(&w->wire, d->closer);
+	if (w->state == OVER)
+		close(w->wire.sock);
 	else
-		closer_close(d->closer, w->sock, w->uid);
-	records_free(&w->in);
-	*w = d->worker[--d->workers];
+		closer_close(d->closer, w->wire.sock, w->share->uid);
+	share_leave(&d->shares, w->share);
+	free(w);
+	d->worker[i] = d->worker[--d->workers];
 }
 
 void dispatch_poll(const struct dispatch *d, struct pollfd *p)
 {
 	for (size_t i = 0; i < d->workers; i++)
-		p[i] = (struct pollfd){.fd = d->worker[i].sock,
-		                       .events = (short)(d->worker[i].full ? POLLIN | POLLOUT : POLLIN)};
+		p[i] = (struct pollfd){.fd = d->worker[i]->wire.sock,
+		                       .events = (short)(d->worker[i]->full ? POLLIN | POLLOUT : POLLIN)};
 }
 
 void dispatch_run(struct dispatch *d, const struct pollfd *p)
 {
-	bool check = d->check && !time_left(d->check);
 	for (size_t i = 0; i < d->workers; i++) {
-		struct worker *w = &d->worker[i];
+		struct worker *w = d->worker[i];
 		if (p[i].revents & POLLOUT)
 			w->full = false;
 		if (p[i].revents & ~POLLOUT)
 			listen_to(d, w, false);
 		if (w->crowded && !time_left(w->crowded))
 			w->crowded = 0;
-		bool ended = w->broken && p[i].revents & POLLHUP; /* by itself: what it said is all being read */
-		if (!w->gone && !ended && (w->broken || (check && overdue(d, w)))) {
+		bool ended = w->state == BROKEN && p[i].revents & POLLHUP; /* by itself: what it said is all being read */
+		if (w->state < GONE && !ended && (w->state == BROKEN || time_left(overdue_from(d, w)) == 0)) {
 			/* From here on no acknowledgement can be sent; those that were are read. */
 			silence(w);
 			listen_to(d, w, true);
-			w->gone = true;
+			w->state = w->state == OVER ? OVER : GONE;
 		}
 	}
 	for (size_t i = d->workers; i-- > 0;)
-		if (d->worker[i].gone)
+		if (d->worker[i]->state >= GONE)
 			worker_end(d, i);
-	if (check)
-		d->check = next_check(d);
-	for (size_t i = 0; d->waiting && i < d->tickets; i++)
-		if (d->ticket[i].id && !d->ticket[i].worker && !hand(d, &d->ticket[i]))
-			break;
+	while (d->waiting.count && hand(d, queue_first(&d->waiting)))
+		;
 }
 
 int64_t dispatch_deadline(const struct dispatch *d)
 {
-	int64_t next = d->check ? d->check : NEVER;
+	int64_t next = NEVER;
 	/* A plain worker is ready from the start: nothing it says tells that it can be given what waits. */
-	if (d->waiting && dispatch_slots(d))
+	if (d->waiting.count && dispatch_slots(d))
 		return now();
 	for (size_t i = 0; i < d->workers; i++) {
-		const struct worker *w = &d->worker[i];
-		if (w->gone || w->broken)
+		const struct worker *w = d->worker[i];
+		if (w->state != WORKS)
 			return now();
+		next = sooner(next, sooner(overdue_from(d, w), mute_from(d, w)));
 		if (w->crowded)
 			next = sooner(next, w->crowded);
-		if (w->mute && d->patience != NEVER)
-			next = sooner(next, w->greeted + d->patience);
 	}
 	return next;
 }
@@ -494,13 +435,9 @@ int64_t dispatch_deadline(const struct dispatch *d)
 bool dispatch_mute(struct dispatch *d)
 {
 	bool found = false;
-	for (size_t i = 0; i < d->workers; i++) {
-		struct worker *w = &d->worker[i];
-		if (w->mute && d->patience != NEVER && time_left(w->greeted + d->patience) == 0) {
-			w->mute = false;
-			found = true;
-		}
-	}
+	for (size_t i = 0; i < d->workers; i++)
+		if (time_left(mute_from(d, d->worker[i])) == 0)
+			found = d->worker[i]->reported = true;
 	return found;
 }
 
@@ -508,11 +445,11 @@ void dispatch_close(struct dispatch *d)
 {
 	while (d->workers)
 		worker_end(d, d->workers - 1);
-	for (size_t i = 0; i < d->tickets; i++)
-		if (d->ticket[i].id)
-			ticket_end(d, &d->ticket[i], NULL);
+	for (size_t i = 0; i < d->tickets.room; i++)
+		if (d->tickets.slot[i].item)
+			ticket_end(d, d->tickets.slot[i].item, NULL);
+	table_free(&d->tickets);
 	free(d->worker);
-	free(d->ticket);
 	d->worker = NULL;
-	d->ticket = NULL;
+	d->room = 0;
 }

@@ -4,32 +4,30 @@
 #ifndef FDSERVE_DISPATCH_H
 #define FDSERVE_DISPATCH_H
 
+#include "queue.h"
+#include "table.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 struct closer;
-
 struct pollfd;
-struct worker;
-struct ticket;
 
+/* All zero but for the first four: no workers, no connections. */
 struct dispatch {
 	bool plain;             /* the workers speak the plain form: no slots, no acknowledgements */
 	bool track;             /* keep count of what runs, by source */
 	struct closer *closer;
 	int64_t patience;       /* ms that a worker has for an acknowledgement, NEVER for ever */
-	struct worker *worker;
-	size_t workers, worker_room;
-	struct ticket *ticket;
-	size_t tickets, ticket_room;
-	size_t vacant;          /* the first free place among them, counted from 1 */
-	size_t waiting;         /* connections that no worker has got, */
-	size_t pending;         /* or acknowledged */
-	int64_t check;          /* when to look for overdue acknowledgements, 0 for never */
+	struct worker **worker;
+	size_t workers, room;
+	struct share *shares;   /* of the uids that have workers */
+	struct table tickets;   /* connections that wait, are handed over or, if that is counted, run */
+	struct queue waiting;   /* those that no worker has */
+	size_t pending;         /* those that no worker has acknowledged */
 	size_t turn;            /* the worker to look at first */
-	uint64_t last_id;
 	uint64_t handed, acknowledged, returned; /* figures */
 	uint64_t turned_away;   /* workers that went before they took anything */
 };
@@ -50,9 +48,6 @@ bool dispatch_hopeful(const struct dispatch *d);
 
 /* Connections that could be handed to a worker at once. */
 size_t dispatch_room(const struct dispatch *d);
-
-/* Connections that no worker has acknowledged. */
-size_t dispatch_pending(const struct dispatch *d);
 
 /* Connections from SOURCE that wait or run; needs track. */
 size_t dispatch_from(const struct dispatch *d, const struct source *source);

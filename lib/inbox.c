@@ -24,8 +24,7 @@ struct connection {
 	size_t promised, most;  /* to a dispatcher: sets at once; what it may be promised */
 	struct share *share;    /* its uid's, and its part of that: */
 	size_t fds, bytes;
-	struct queue *queue;    /* the one that it stands in, or NULL */
-	struct connection *next, *before;
+	struct link link;       /* in .ahead, .parked or neither */
 };
 
 enum {
@@ -35,27 +34,6 @@ enum {
 };
 
 /* ---- connections ---- */
-
-static void leave_queue(struct connection *c)
-{
-	struct queue *q = c->queue;
-	if (!q)
-		return;
-	*(c->before ? &c->before->next : &q->first) = c->next;
-	*(c->next ? &c->next->before : &q->last) = c->before;
-	c->queue = NULL;
-}
-
-/* C stands last in Q, and in no other. */
-static void queue_up(struct queue *q, struct connection *c)
-{
-	leave_queue(c);
-	c->queue = q;
-	c->next = NULL;
-	c->before = q->last;
-	*(q->last ? &q->last->next : &q->first) = c;
-	q->last = c;
-}
 
 static int watch_by_epoll(const struct inbox *in, struct connection *c, int operation)
 {
@@ -90,6 +68,7 @@ static struct connection *connection_add(struct inbox *in, int sock, bool ours, 
 	struct connection *c = calloc(1, sizeof *c);
 	if (!c)
 		return NULL;
+	c->link.item = c;
 	c->wire.sock = sock;
 	c->wire.peer = peer;
 	c->ours = ours;
@@ -120,7 +99,7 @@ static void connection_drop(struct inbox *in, struct connection *c, bool read)
 {
 	wire_clear(&c->wire, in->closer);
 	charge(c);
-	leave_queue(c);
+	queue_leave(&c->link);
 	/* Kernel: a socket stays watched after close(2) if there is another copy, as in a process that begins (epoll(7)). */
 	if (in->epoll != -1)
 		epoll_ctl(in->epoll, EPOLL_CTL_DEL, c->wire.sock, NULL);
@@ -145,8 +124,8 @@ static void connection_end(struct inbox *in, struct connection *c)
 	wire_clear(&c->wire, in->closer);
 	charge(c);
 	c->wire.form = FORM_UNKNOWN;
-	if (c->queue == &in->ahead)
-		leave_queue(c);
+	if (c->link.queue == &in->ahead)
+		queue_leave(&c->link);
 }
 
 int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, struct closer *closer, int sigfd)
@@ -329,8 +308,8 @@ static enum inbox_event deliver(struct inbox *in, struct connection *c, enum inb
 {
 	c->delivered = true;
 	charge(c);
-	if (c->wire.form == FORM_RECORD && c->queue != &in->parked)
-		queue_up(&in->ahead, c);
+	if (c->wire.form == FORM_RECORD && c->link.queue != &in->parked)
+		queue_add(&in->ahead, &c->link);
 	return event;
 }
 
@@ -378,7 +357,7 @@ static enum inbox_event handle(struct inbox *in, struct connection *c, enum wire
 		return ended(in, c);
 	if (event == WIRE_RECORD)
 		return obey(in, c, r, d);
-	if (event == WIRE_NOTHING)
+	if (event == WIRE_NONE || event == WIRE_PART)
 		return await_rest(in, c);
 	const struct delivery came = *d;
 	*d = c->wire.begun;
@@ -402,7 +381,7 @@ static enum inbox_event read_datagram(struct inbox *in, struct connection *c, st
 	if (!given && c->wire.peer.uid != NOBODY && !peer_allowed(in->door.allow, &c->wire.peer, -1)) {
 		*d = (struct delivery){.peer = c->wire.peer};
 		event = door_tells(&in->door, c->wire.peer.uid) ? INBOX_REFUSED : INBOX_NOTHING;
-	} else if (came != WIRE_NOTHING && came != WIRE_END) {
+	} else if (came == WIRE_SET || came == WIRE_RECORD || came == WIRE_FAILED) {
 		event = handle(in, c, came, &r, d);
 	}
 	connection_end(in, c);
@@ -438,10 +417,10 @@ static bool held(const struct inbox *in, const struct connection *c, bool hold)
 /* Read from C, which is parked: first what was read of it before. */
 static enum inbox_event read_parked(struct inbox *in, struct connection *c, struct delivery *d)
 {
-	queue_up(&in->parked, c);
+	queue_add(&in->parked, &c->link);
 	enum inbox_event event = wire_bytes(&c->wire) ? read_on(in, c, d) : INBOX_NOTHING;
 	if (!event && !(event = read_one(in, c, d))) {
-		leave_queue(c);
+		queue_leave(&c->link);
 		watch(in, c, false, false);
 	}
 	return event;
@@ -452,10 +431,10 @@ static enum inbox_event read_parked(struct inbox *in, struct connection *c, stru
 static enum inbox_event look(struct inbox *in, struct connection *c, bool hold, struct delivery *d)
 {
 	if (!held(in, c, hold))
-		return c->queue == &in->parked ? read_parked(in, c, d) : read_one(in, c, d);
+		return c->link.queue == &in->parked ? read_parked(in, c, d) : read_one(in, c, d);
 	if (c->parked)
 		return wire_bytes(&c->wire) || rights_waiting(c->wire.sock) ? INBOX_NOTHING : read_one(in, c, d);
-	queue_up(&in->parked, c);
+	queue_add(&in->parked, &c->link);
 	watch(in, c, false, true);
 	return INBOX_NOTHING;
 }
@@ -472,10 +451,10 @@ static enum inbox_event look_at_one(struct inbox *in, bool hold, struct delivery
 /* The first of Q that is not held. */
 static struct connection *first_of(const struct inbox *in, const struct queue *q, bool hold)
 {
-	struct connection *c = hold ? NULL : q->first;
-	while (c && held(in, c, hold))
-		c = c->next;
-	return c;
+	const struct link *l = hold ? NULL : q->first;
+	while (l && held(in, l->item, hold))
+		l = l->next;
+	return l ? l->item : NULL;
 }
 
 /* A connection whose set should have been finished by now. While nobody reads it, it is not late. */
@@ -537,7 +516,7 @@ enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int
 	struct connection *c;
 	*d = (struct delivery){0};
 	while (!event && (c = first_of(in, &in->ahead, hold))) {
-		leave_queue(c);
+		queue_leave(&c->link);
 		event = read_on(in, c, d);
 	}
 	while (!event) {

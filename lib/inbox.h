@@ -5,6 +5,7 @@
 #define INBOX_H
 
 #include "door.h"
+#include "queue.h"
 #include "table.h"
 #include "wire.h"
 
@@ -17,11 +18,6 @@ struct allow;
 struct closer;
 struct connection;
 struct endpoint;
-
-/* Connections in a row. */
-struct queue {
-	struct connection *first, *last;
-};
 
 struct inbox {
 	struct endpoint *at;            /* open */

@@ -79,7 +79,7 @@ enum wire_event wire_next(struct wire *w, struct record *r)
 			return WIRE_SET;
 	}
 	if (got == 0)
-		return WIRE_NOTHING;
+		return WIRE_PART;
 	errno = EPROTO;
 	return WIRE_FAILED;
 }
@@ -91,7 +91,7 @@ enum wire_event wire_read(struct wire *w, size_t gather, struct record *r, struc
 	size_t before = to->count;
 	ssize_t n = rights_receive(w->sock, to, data, sizeof data, from);
 	if (n == -1)
-		return errno == EAGAIN ? WIRE_NOTHING : WIRE_FAILED;
+		return errno == EAGAIN ? WIRE_NONE : WIRE_FAILED;
 	/* An empty packet can carry descriptors; without them it looks like end of file. */
 	if (n == 0 && to->count == before)
 		return WIRE_END;
@@ -100,8 +100,8 @@ enum wire_event wire_read(struct wire *w, size_t gather, struct record *r, struc
 	if (w->form == FORM_RECORD)
 		return records_add(&w->records, data, (size_t)n, to == &w->begun.set ? to : &none) == -1 ? WIRE_FAILED : wire_next(w, r);
 	if (to->count == before)
-		return WIRE_NOTHING;
+		return WIRE_PART;
 	if (keep_text(&w->begun, data, (size_t)n) == -1)
 		return WIRE_FAILED;
-	return to->count >= gather ? WIRE_SET : WIRE_NOTHING;
+	return to->count >= gather ? WIRE_SET : WIRE_PART;
 }

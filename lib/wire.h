@@ -39,7 +39,8 @@ struct wire {
 };
 
 enum wire_event {
-	WIRE_NOTHING,   /* nothing whole has come */
+	WIRE_NONE,      /* nothing has come */
+	WIRE_PART,      /* nothing whole */
 	WIRE_SET,       /* .begun is a whole set: take it */
 	WIRE_RECORD,    /* another record */
 	WIRE_END,       /* end of file */

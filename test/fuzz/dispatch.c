@@ -208,13 +208,13 @@ static void check_figures(const struct world *w)
 {
 	const struct dispatch *d = &w->d;
 	uint64_t sent = d->plain ? d->handed : d->acknowledged;
-	must(w->clients == sent + dispatch_pending(d), "what was given is pending or acknowledged");
+	must(w->clients == sent + d->pending, "what was given is pending or acknowledged");
 	must(d->handed >= d->returned, "only what was handed over comes back");
 	must(dispatch_room(d) <= dispatch_slots(d), "room for no more than the slots");
 	size_t from = 0;
 	for (unsigned i = 0; i < 4; i++)
 		from += dispatch_from(d, &(struct source){.bytes = {(unsigned char)i}});
-	must(!d->track || (from >= dispatch_pending(d) && from <= w->clients), "each is counted with its source");
+	must(!d->track || (from >= d->pending && from <= w->clients), "each is counted with its source");
 }
 
 /* Do all there is to do. That comes to an end: else the server would never sleep. What MEANWHILE, where not
