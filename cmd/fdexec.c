@@ -147,6 +147,7 @@ static void job_ended(struct worker *w, const struct job *job, int status)
 		say(&o->cli, "%s: a connection was taken back", o->at.arg);
 		inbox_drop(&w->in, job->connection);
 	} else {
+		w->pause = DIAL_MS;
 		if (job->error)
 			warnx("%s: %s", name, strerror(job->error));
 		note(&o->cli, "%s: pid %ld ended with status %d", name, (long)job->pid, exit_status(status));
@@ -224,8 +225,7 @@ static bool reconnects(const struct options *o)
 	return o->connect && (o->at.kind == END_PATH || o->at.kind == END_ABSTRACT);
 }
 
-/* Try to connect to the dispatcher; report a failure once. After each failure or refusal wait longer, until it sends
- * us a connection. */
+/* Try to connect to the dispatcher; report a failure once. After each attempt wait longer, until a command has run. */
 static void dial(struct worker *w)
 {
 	struct options *o = w->o;
@@ -281,8 +281,6 @@ static int work(struct worker *w)
 			tell(w->o, event, &d);
 		else if (!start(w, &d))
 			w->waiting = d;
-		if (event == INBOX_DELIVERY)
-			w->pause = DIAL_MS;
 	}
 }
 

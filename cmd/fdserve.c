@@ -17,7 +17,6 @@
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -111,40 +110,29 @@ static bool runs_command(const struct server *s)
 	return s->o->command.argv;
 }
 
-static struct source source_of(const struct listener *l, int sock, uid_t uid)
+/* Count SOCK, which came to L, FROM a uid if L is a Unix socket, with its source: no source has more than -C says. False: SOCK is
+ * one too many, or there was no memory. */
+static bool count_source(struct server *s, const struct listener *l, int sock, uid_t from, struct share **source)
 {
-	union {
-		struct sockaddr any;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-		struct sockaddr_storage storage;
-	} a = {0};
-	struct source source = {0};
-	socklen_t len = sizeof a;
-	if (l->local)
-		memcpy(source.bytes, &uid, sizeof uid);
-	else if (!l->local && getpeername(sock, &a.any, &len) == 0 && a.any.sa_family == AF_INET)
-		memcpy(source.bytes, &a.in.sin_addr, sizeof a.in.sin_addr);
-	else if (!l->local && a.any.sa_family == AF_INET6)
-		memcpy(source.bytes, &a.in6.sin6_addr, sizeof a.in6.sin6_addr);
-	source.bytes[sizeof source.bytes - 1] = (unsigned char)a.any.sa_family;
-	return source;
-}
-
-/* No source has more connections than -C says. */
-static bool source_allowed(const struct server *s, const struct listener *l, const struct source *source)
-{
-	size_t from = 0;
+	*source = NULL;
 	if (!s->o->per_source)
 		return true;
-	if (!runs_command(s))
-		from = dispatch_from(&s->dispatch, source);
-	for (size_t i = 0; runs_command(s) && i < s->jobs.limit; i++)
-		from += s->by_source[i].used && memcmp(&s->by_source[i].source, source, sizeof *source) == 0;
-	if (from < (size_t)s->o->per_source)
+	*source = share_join(&s->sources, l->local ? source_of_uid(from) : source_of_address(sock));
+	if (*source && (*source)->connections <= (size_t)s->o->per_source)
 		return true;
-	note(&s->o->cli, "%s: closed a connection: its source has %zu already", l->arg, from);
+	if (*source) {
+		note(&s->o->cli, "%s: closed a connection: its source has %ld already", l->arg, s->o->per_source);
+		share_leave(&s->sources, *source);
+	} else {
+		warn("%s", l->arg);
+	}
 	return false;
+}
+
+static void end_source(struct server *s, struct share *source)
+{
+	if (source)
+		share_leave(&s->sources, source);
 }
 
 static void close_client(struct server *s, int sock, uid_t from)
@@ -155,30 +143,22 @@ static void close_client(struct server *s, int sock, uid_t from)
 		closer_close(&s->closer, sock, from);
 }
 
-/* Start COMMAND on the held connection. Where sources are counted, the job's number among them goes
- * with it as the delivery's connection, from 1 on. */
+/* Start COMMAND on the held connection. */
 static void start_command(struct server *s)
 {
 	char *no_name = NULL;
-	struct delivery d = {.set = {.fd = &s->held, .name = &no_name, .count = 1}, .peer = {.uid = NOBODY}};
-	size_t i = 0;
-	while (s->o->per_source && s->by_source[i].used)
-		i++;
-	d.connection = (unsigned)i + 1;
+	struct delivery d = {.set = {.fd = &s->held, .name = &no_name, .count = 1}, .peer = {.uid = NOBODY},
+	                     .connection = (uintptr_t)s->held_source};
 	if (jobs_start(&s->jobs, &s->o->command, &d) == -1) {
 		if (s->jobs.failures == 1)
 			warn("%s", s->o->command.argv[0]);
 		s->resting = deadline_in(REST_MS);
+		if (!s->stopping || s->jobs.running)
+			return;
 		/* No command will end and make room: it would be for ever. */
-		if (s->stopping && !s->jobs.running) {
-			warnx("%s: closed a connection that it could not be started for", s->o->command.argv[0]);
-			close_client(s, s->held, s->held_from);
-			s->held = -1;
-		}
-		return;
+		warnx("%s: closed a connection that it could not be started for", s->o->command.argv[0]);
+		end_source(s, s->held_source);
 	}
-	s->by_source[i].source = s->held_source;
-	s->by_source[i].used = true;
 	if (d.set.count)
 		close_client(s, s->held, s->held_from);
 	s->held = -1;
@@ -205,18 +185,17 @@ static bool accept_one(struct server *s, size_t i)
 	}
 	s->accepted++;
 	uid_t from = l->local ? peer.uid : NOBODY;
-	struct source source = {0};
-	if (s->o->per_source)
-		source = source_of(l, sock, from);
-	if (!source_allowed(s, l, &source)) {
+	struct share *source;
+	if (!count_source(s, l, sock, from, &source)) {
 		close_client(s, sock, from);
 	} else if (runs_command(s)) {
 		s->held = sock;
 		s->held_source = source;
 		s->held_from = from;
 		start_command(s);
-	} else if (dispatch_give(&s->dispatch, sock, &source) == -1) {
+	} else if (dispatch_give(&s->dispatch, sock, source) == -1) {
 		warn("%s", l->arg);
+		end_source(s, source);
 		close_client(s, sock, from);
 	}
 	return true;
@@ -240,8 +219,7 @@ static void reap(struct server *s)
 			s->o->worker.child = 0;
 			continue;
 		}
-		if (ended.connection)
-			s->by_source[ended.connection - 1].used = false;
+		end_source(s, (struct share *)(uintptr_t)ended.connection);
 		if (ended.error)
 			warnx("%s: %s", s->o->command.argv[0], strerror(ended.error));
 		note(&s->o->cli, "%s: pid %ld ended with status %d", s->o->command.argv[0], (long)ended.pid,
@@ -377,8 +355,7 @@ static void open_server(struct server *s)
 	s->sigfd = signals_open(true);
 	if (s->sigfd == -1 || !(s->doors = calloc(o->addresses.count, sizeof *s->doors)) ||
 	    (runs_command(s) && (jobs_open(&s->jobs, (size_t)o->jobs) == -1 ||
-	                         jobs_reserve(&s->jobs, s->dispatch.closer) == -1 ||
-	                         !(s->by_source = calloc((size_t)o->jobs, sizeof *s->by_source)))))
+	                         jobs_reserve(&s->jobs, s->dispatch.closer) == -1)))
 		fail(o->addresses.listener[0].arg);
 	o->worker.nofile = &o->command.nofile;
 	listening_open(&o->addresses, &o->cli, true);
@@ -421,7 +398,7 @@ int main(int argc, char *argv[])
 	struct options o = parse_options(argc, argv);
 	struct server s = {
 		.o = &o, .held = -1, .pause = DIAL_MS,
-		.dispatch = {.plain = o.plain, .track = o.per_source, .patience = o.patience},
+		.dispatch = {.plain = o.plain, .sources = &s.sources, .patience = o.patience},
 	};
 	s.dispatch.closer = &s.closer;
 	guard_standard();

@@ -39,9 +39,9 @@ struct server {
 	struct closer closer;
 	struct dispatch dispatch; /* to workers */
 	struct jobs jobs;       /* -- COMMAND */
-	struct { struct source source; bool used; } *by_source; /* -- COMMAND and -C: one for each job */
+	struct share *sources;  /* -C: of connections that wait or run */
 	int held;               /* -- COMMAND: accepted, and not to be started just now; or -1 */
-	struct source held_source;
+	struct share *held_source;
 	uid_t held_from;        /* whose it is; NOBODY for one from the network, which has no descriptor in its queue */
 	bool told;              /* that no worker is there */
 	bool told_share;        /* that a uid has all the workers that it may have */

@@ -57,7 +57,7 @@ struct ticket {
 	bool returned;          /* by a worker */
 	struct worker *worker;  /* NULL: none has it */
 	int64_t sent;
-	struct source source;
+	struct share *source;   /* where it comes from, if that is counted */
 };
 
 enum { CROWDED_MS = 20, SLOTS_MOST = 1 << 20 };
@@ -81,7 +81,7 @@ int dispatch_add(struct dispatch *d, int sock)
 	struct peer peer = {.uid = NOBODY};
 	peer_of(sock, &peer);
 	struct worker *w = make_room(d) == 0 ? malloc(sizeof *w) : NULL;
-	struct share *share = w ? share_join(&d->shares, peer.uid) : NULL;
+	struct share *share = w ? share_join(&d->shares, source_of_uid(peer.uid)) : NULL;
 	if (share) {
 		*w = (struct worker){.wire = {.sock = sock, .peer = peer}, .share = share, .slots = d->plain, .greeted = now()};
 		if (d->plain || wire_send(&w->wire, &hello) == 0) {
@@ -93,14 +93,6 @@ int dispatch_add(struct dispatch *d, int sock)
 	free(w);
 	closer_close(d->closer, sock, peer.uid);
 	return -1;
-}
-
-size_t dispatch_of_uid(const struct dispatch *d, uid_t uid)
-{
-	const struct share *s = d->shares;
-	while (s && s->uid != uid)
-		s = s->next;
-	return s ? s->connections : 0;
 }
 
 /* When W's answer to our greeting is late; NEVER if it came, or is not expected. */
@@ -137,16 +129,6 @@ size_t dispatch_room(const struct dispatch *d)
 	return slots > d->waiting.count ? slots - d->waiting.count : 0;
 }
 
-size_t dispatch_from(const struct dispatch *d, const struct source *source)
-{
-	size_t n = 0;
-	for (size_t i = 0; i < d->tickets.room; i++) {
-		const struct ticket *t = d->tickets.slot[i].item;
-		n += t && memcmp(&t->source, source, sizeof *source) == 0;
-	}
-	return n;
-}
-
 /* ---- tickets ---- */
 
 /* Close our copy, which may be the last one. A process that had another may have set SO_LINGER: W's, where not NULL, and that of
@@ -154,13 +136,15 @@ size_t dispatch_from(const struct dispatch *d, const struct source *source)
 static void ticket_close(struct dispatch *d, struct ticket *t, const struct worker *w)
 {
 	if (t->fd != -1)
-		closer_close(d->closer, t->fd, t->returned ? NOBODY : w ? w->share->uid : geteuid());
+		closer_close(d->closer, t->fd, t->returned ? NOBODY : w ? w->wire.peer.uid : geteuid());
 	t->fd = -1;
 }
 
 static void ticket_end(struct dispatch *d, struct ticket *t, const struct worker *w)
 {
 	ticket_close(d, t, w);
+	if (t->source)
+		share_leave(d->sources, t->source);
 	queue_leave(&t->link);
 	table_remove(&d->tickets, t->id);
 	free(t);
@@ -231,11 +215,11 @@ static bool hand(struct dispatch *d, struct ticket *t)
 	return true;
 }
 
-int dispatch_give(struct dispatch *d, int connection, const struct source *source)
+int dispatch_give(struct dispatch *d, int connection, struct share *source)
 {
 	struct ticket *t = malloc(sizeof *t);
 	if (t)
-		*t = (struct ticket){.link.item = t, .fd = connection, .source = *source};
+		*t = (struct ticket){.link.item = t, .fd = connection, .source = source};
 	if (!t || !(t->id = table_add(&d->tickets, t))) {
 		free(t);
 		return -1;
@@ -266,7 +250,7 @@ static void acknowledge(struct dispatch *d, struct worker *w, struct ticket *t)
 	w->runs++;
 	if (!t->doubled)
 		ticket_close(d, t, w);
-	if (t->doubled || d->track)
+	if (t->doubled || t->source)
 		queue_add(&w->running, &t->link);
 	else
 		ticket_end(d, t, w);
@@ -377,7 +361,7 @@ static void worker_end(struct dispatch *d, size_t i)
 	if (w->state == OVER)
 		close(w->wire.sock);
 	else
-		closer_close(d->closer, w->wire.sock, w->share->uid);
+		closer_close(d->closer, w->wire.sock, w->wire.peer.uid);
 	share_leave(&d->shares, w->share);
 	free(w);
 	d->worker[i] = d->worker[--d->workers];

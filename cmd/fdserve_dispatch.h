@@ -14,11 +14,12 @@
 
 struct closer;
 struct pollfd;
+struct share;
 
 /* All zero but for the first four: no workers, no connections. */
 struct dispatch {
 	bool plain;             /* the workers speak the plain form: no slots, no acknowledgements */
-	bool track;             /* keep count of what runs, by source */
+	struct share **sources; /* of connections; NULL: not counted */
 	struct closer *closer;
 	int64_t patience;       /* ms that a worker has for an acknowledgement, NEVER for ever */
 	struct worker **worker;
@@ -32,16 +33,8 @@ struct dispatch {
 	uint64_t turned_away;   /* workers that went before they took anything */
 };
 
-/* Where a connection comes from: its address without the port, or a uid. */
-struct source {
-	unsigned char bytes[17];
-};
-
 /* Take a connected worker: SOCK is the dispatcher's from here on, also on -1. */
 int dispatch_add(struct dispatch *d, int sock);
-
-/* Workers of UID. */
-size_t dispatch_of_uid(const struct dispatch *d, uid_t uid);
 
 /* Is there a worker that has taken something, or has not been silent for all its patience? */
 bool dispatch_hopeful(const struct dispatch *d);
@@ -49,15 +42,13 @@ bool dispatch_hopeful(const struct dispatch *d);
 /* Connections that could be handed to a worker at once. */
 size_t dispatch_room(const struct dispatch *d);
 
-/* Connections from SOURCE that wait or run; needs track. */
-size_t dispatch_from(const struct dispatch *d, const struct source *source);
-
 /* Free slots of all workers. */
 size_t dispatch_slots(const struct dispatch *d);
 
 /* Hand CONNECTION over to a worker that is free, now or when there is one. It is the dispatcher's from
- * here on, which closes its copy once a worker has acknowledged it; on -1 (ENOMEM) still the caller's. */
-int dispatch_give(struct dispatch *d, int connection, const struct source *source);
+ * here on, which closes its copy once a worker has acknowledged it, and leaves SOURCE, unless that is NULL, when it has ended; on
+ * -1 (ENOMEM) both are still the caller's. */
+int dispatch_give(struct dispatch *d, int connection, struct share *source);
 
 /* What to poll: fills one pollfd for each worker. */
 void dispatch_poll(const struct dispatch *d, struct pollfd *p);

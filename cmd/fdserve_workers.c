@@ -59,7 +59,9 @@ void dial_worker(struct server *s)
 	} else {
 		w->fd = -1;
 		note(&s->o->cli, "%s: worker is there", w->arg);
-		s->dial = deadline_in(s->pause); /* not at once again, should it turn us away */
+		/* Not at once again, if it turns us away or acknowledges nothing. */
+		s->dial = deadline_in(s->pause);
+		s->pause = longer(s->pause, DIAL_MOST_MS);
 		s->give_up = NEVER;
 	}
 }
@@ -67,11 +69,12 @@ void dial_worker(struct server *s)
 void accept_worker(struct server *s)
 {
 	struct peer peer;
+	const struct share *share;
 	int sock = door_accept(&s->workers, &peer);
 	if (sock == -1) {
 		s->resting = s->workers.resting;
 		say_not_accepted(&s->o->cli, s->o->worker.arg, &peer);
-	} else if (dispatch_of_uid(&s->dispatch, peer.uid) >= connections_of_uid()) {
+	} else if ((share = share_find(s->dispatch.shares, source_of_uid(peer.uid))) && share->connections >= connections_of_uid()) {
 		closer_hang_up(&s->closer, sock, peer.uid);
 		if (!s->told_share)
 			say_excess(&s->o->cli, s->o->worker.arg, peer.uid);
@@ -86,8 +89,10 @@ void accept_worker(struct server *s)
 void run_dispatch(struct server *s, const struct pollfd *p)
 {
 	size_t before = s->dispatch.workers;
-	uint64_t turned_away = s->dispatch.turned_away;
+	uint64_t turned_away = s->dispatch.turned_away, acknowledged = s->dispatch.acknowledged;
 	dispatch_run(&s->dispatch, p);
+	if (s->dispatch.acknowledged > acknowledged)
+		s->pause = DIAL_MS;
 	if (s->dispatch.turned_away > turned_away) {
 		if (s->o->listen)
 			say(&s->o->cli, "%s: a worker closed before it took anything", s->o->worker.arg);
@@ -97,7 +102,6 @@ void run_dispatch(struct server *s, const struct pollfd *p)
 		say(&s->o->cli, "%s: worker is gone, %zu left", s->o->worker.arg, s->dispatch.workers);
 		s->told = false;
 		s->told_share = false;
-		s->pause = DIAL_MS;
 	}
 	if (dispatch_mute(&s->dispatch))
 		say(&s->o->cli, "%s: worker does not answer (it is busy, or speaks only the plain form: -P)",

@@ -6,8 +6,10 @@
 #include "wait.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -116,15 +118,46 @@ void door_close(struct endpoint *at, struct closer *closer)
 
 /* ---- shares ---- */
 
-struct share *share_join(struct share **shares, uid_t uid)
+struct source source_of_uid(uid_t uid)
 {
-	struct share *s = *shares;
-	while (s && s->uid != uid)
-		s = s->next;
+	struct source source = {.bytes = {[16] = AF_UNIX}};
+	memcpy(source.bytes, &uid, sizeof uid);
+	return source;
+}
+
+struct source source_of_address(int sock)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} a = {0};
+	struct source source = {0};
+	socklen_t len = sizeof a;
+	if (getpeername(sock, &a.any, &len) == -1)
+		return source;
+	source.bytes[16] = (unsigned char)a.any.sa_family;
+	if (a.any.sa_family == AF_INET)
+		memcpy(source.bytes, &a.in.sin_addr, sizeof a.in.sin_addr);
+	else if (a.any.sa_family == AF_INET6)
+		memcpy(source.bytes, &a.in6.sin6_addr, sizeof a.in6.sin6_addr);
+	return source;
+}
+
+struct share *share_find(struct share *shares, struct source source)
+{
+	while (shares && memcmp(&shares->source, &source, sizeof source) != 0)
+		shares = shares->next;
+	return shares;
+}
+
+struct share *share_join(struct share **shares, struct source source)
+{
+	struct share *s = share_find(*shares, source);
 	if (!s) {
 		if (!(s = malloc(sizeof *s)))
 			return NULL;
-		*s = (struct share){.next = *shares, .uid = uid};
+		*s = (struct share){.next = *shares, .source = source};
 		*shares = s;
 	}
 	s->connections++;

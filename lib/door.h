@@ -4,8 +4,6 @@
 #ifndef DOOR_H
 #define DOOR_H
 
-#include "set.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,10 +50,20 @@ void door_close(struct endpoint *at, struct closer *closer);
 /* UID is refused: is that to be told of? Once in ten seconds; while 16 uids are refused, no other's is. */
 bool door_tells(struct door *d, uid_t uid);
 
-/* What one uid has of ours. */
+/* Where a connection comes from: a uid, or an address without its port. */
+struct source {
+	unsigned char bytes[17];
+};
+
+struct source source_of_uid(uid_t uid);
+
+/* Of a TCP connection. What others do with it cannot hold this up. */
+struct source source_of_address(int sock);
+
+/* What one source has of ours. */
 struct share {
 	struct share *next;
-	uid_t uid;
+	struct source source;
 	size_t connections, fds, bytes;
 	size_t owed;                    /* acknowledgements that its workers owe, */
 	uint64_t turn;                  /* and when one of them was last given something */
@@ -68,8 +76,11 @@ size_t share_of_uid(void);
 /* How many connections: as many, CONNECTIONS_OF_UID at most. */
 size_t connections_of_uid(void);
 
-/* Count one connection more of UID. Returns its share, which stays until it has no connection. On failure (ENOMEM) NULL. */
-struct share *share_join(struct share **shares, uid_t uid);
+/* The share of SOURCE, NULL if it has none. */
+struct share *share_find(struct share *shares, struct source source);
+
+/* Count one connection more of SOURCE. Returns its share, which stays until it has no connection. On failure (ENOMEM) NULL. */
+struct share *share_join(struct share **shares, struct source source);
 
 /* One connection less. */
 void share_leave(struct share **shares, struct share *share);

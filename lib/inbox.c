@@ -72,7 +72,7 @@ static struct connection *connection_add(struct inbox *in, int sock, bool ours, 
 	c->wire.sock = sock;
 	c->wire.peer = peer;
 	c->ours = ours;
-	c->share = share_join(&in->shares, peer.uid);
+	c->share = share_join(&in->shares, source_of_uid(peer.uid));
 	c->id = c->share ? table_add(&in->connections, c) : 0;
 	if (c->id && watch(in, c, true, false) == 0)
 		return c;
@@ -112,6 +112,10 @@ static void connection_drop(struct inbox *in, struct connection *c, bool read)
 	table_remove(&in->connections, c->id);
 	share_leave(&in->shares, c->share);
 	free(c);
+	if (in->epoll != -1 && !in->connections.count) {
+		close(in->epoll);
+		in->epoll = -1;
+	}
 }
 
 /* C is over. A datagram socket stays: each datagram stands alone, and the next may be another sender's. */

@@ -4,6 +4,7 @@
 #include "fuzz.h"
 #include "fdserve_dispatch.h"
 #include "closer.h"
+#include "door.h"
 #include "record.h"
 #include "rights.h"
 #include "set.h"
@@ -45,6 +46,7 @@ struct far {
 
 struct world {
 	struct dispatch d;
+	struct share *sources;
 	struct far far[WORKERS];
 	struct client client[CONNECTIONS];
 	size_t clients;
@@ -195,9 +197,12 @@ static void give(struct world *w, unsigned from)
 	if (w->clients == CONNECTIONS)
 		return;
 	make_pair(SOCK_STREAM, pair);
+	struct share *source = w->d.sources ? share_join(&w->sources, source_of_uid(from)) : NULL;
 	w->client[w->clients++] = (struct client){.sock = pair[0], .ino = inode(pair[1])};
-	if (dispatch_give(&w->d, pair[1], &(struct source){.bytes = {(unsigned char)from}}) == 0)
+	if ((source || !w->d.sources) && dispatch_give(&w->d, pair[1], source) == 0)
 		return;
+	if (source)
+		share_leave(&w->sources, source);
 	must(w->troubled, "no connection fails without a reason");
 	close(pair[1]);
 	close(pair[0]);
@@ -212,9 +217,9 @@ static void check_figures(const struct world *w)
 	must(d->handed >= d->returned, "only what was handed over comes back");
 	must(dispatch_room(d) <= dispatch_slots(d), "room for no more than the slots");
 	size_t from = 0;
-	for (unsigned i = 0; i < 4; i++)
-		from += dispatch_from(d, &(struct source){.bytes = {(unsigned char)i}});
-	must(!d->track || (from >= d->pending && from <= w->clients), "each is counted with its source");
+	for (const struct share *s = w->sources; s; s = s->next)
+		from += s->connections;
+	must(!d->sources || (from >= d->pending && from <= w->clients), "each is counted with its source");
 }
 
 /* Do all there is to do. That comes to an end: else the server would never sleep. What MEANWHILE, where not
@@ -252,7 +257,7 @@ static void check_end(struct world *w)
 		const struct client *c = &w->client[i];
 		bool closed = recv(c->sock, &any, 1, MSG_DONTWAIT) != -1;
 		must(c->taken || c->strayed || !closed, "a connection that nobody took is open");
-		must(!c->taken || c->strayed || w->doubled || w->d.track || closed, "a connection that was taken is closed here");
+		must(!c->taken || c->strayed || w->doubled || w->d.sources || closed, "a connection that was taken is closed here");
 	}
 }
 
@@ -313,7 +318,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct world w = {0};
 	fuzz_begin();
 	unsigned kind = take_byte(&input);
-	w.d = (struct dispatch){.plain = kind & 1, .track = kind & 2, .patience = kind & 4 ? 100 : NEVER};
+	w.d = (struct dispatch){.plain = kind & 1, .sources = kind & 2 ? &w.sources : NULL, .patience = kind & 4 ? 100 : NEVER};
 	w.doubled = w.d.patience != NEVER;
 	while (input.left) {
 		step(&w, &input);
