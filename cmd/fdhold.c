@@ -314,7 +314,7 @@ static int look(struct holder *h)
 		}
 		sig = signals_next(h->sigfd);
 		if (sig == SIGUSR1)
-			warnx("%s: holds %zu, connections %zu", h->o->at.arg, h->store.count, h->in.connections.count);
+			warnx("%s: holds %zu, connections %zu", h->o->at.arg, h->store.count, h->in.connections.table.count);
 		for (pid_t pid; sig == SIGCHLD && (pid = waitpid(-1, &status, WNOHANG)) > 0;)
 			answered(h, pid, status);
 	}

@@ -164,12 +164,12 @@ static struct delivery receive(struct options *o, struct inbox *in, int64_t dead
 			break;
 		if (sig) {
 			door_close(&o->at, &o->closer);
-			closer_end(&o->closer, in->connections.count);
+			closer_end(&o->closer, in->connections.table.count);
 			die_of(sig);
 		}
 		if (event == INBOX_TIMEOUT && !early) {
 			warnx("%s: timed out: no descriptor came in time", o->at.arg);
-			leave(o, in->connections.count, TIMED_OUT);
+			leave(o, in->connections.table.count, TIMED_OUT);
 		}
 		if (event == INBOX_GONE) {
 			warnx("%s: %s", o->at.arg, reason(ESHUTDOWN));

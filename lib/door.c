@@ -173,3 +173,16 @@ void share_leave(struct share **shares, struct share *share)
 	*shares = share->next;
 	free(share);
 }
+
+bool share_exceeds(const struct share *s, size_t limit)
+{
+	return limit && (s->connections + s->fds > limit || s->connections > CONNECTIONS_OF_UID || s->bytes > BYTES_OF_UID);
+}
+
+bool share_reports(struct share *s, size_t limit, bool excess)
+{
+	size_t held = s->connections + s->fds;
+	bool told = s->told && 2 * held >= (limit < CONNECTIONS_OF_UID ? limit : CONNECTIONS_OF_UID);
+	s->told = excess || told;
+	return excess && !told;
+}

@@ -85,4 +85,10 @@ struct share *share_join(struct share **shares, struct source source);
 /* One connection less. */
 void share_leave(struct share **shares, struct share *share);
 
+/* Has it more than LIMIT connections and descriptors together, or than the figures above? LIMIT 0: no limit. */
+bool share_exceeds(const struct share *s, size_t limit);
+
+/* Is its EXCESS to be reported? Once, until it has less than half again. */
+bool share_reports(struct share *s, size_t limit, bool excess);
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "inbox.h"
 #include "closer.h"
+#include "connection.h"
 #include "rights.h"
 #include "socket.h"
 #include "wait.h"
@@ -9,23 +10,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-struct connection {
-	struct wire wire;
-	uint64_t id;
-	bool ours;              /* accepted here, to be closed here */
-	bool delivered;         /* the caller has got something of it */
-	bool channel;           /* a dispatcher's */
-	bool parked;            /* only its end is waited for */
-	int64_t until;          /* when the rest of a set must have come, 0 for none */
-	size_t promised, most;  /* to a dispatcher: sets at once; what it may be promised */
-	struct share *share;    /* its uid's, and its part of that: */
-	size_t fds, bytes;
-	struct link link;       /* in .ahead, .parked or neither */
-};
 
 enum {
 	REST_MS = 100,
@@ -33,108 +19,30 @@ enum {
 	LATE_MOST = 64,         /* rounds after the deadline: a peer that keeps sending cannot postpone it */
 };
 
-/* ---- connections ---- */
-
-static int watch_by_epoll(const struct inbox *in, struct connection *c, int operation)
+static void drop(struct inbox *in, struct connection *c, bool read)
 {
-	struct epoll_event event = {.events = c->parked ? EPOLLRDHUP | EPOLLET : EPOLLIN, .data.ptr = c};
-	return epoll_ctl(in->epoll, operation, c->wire.sock, &event);
-}
-
-/* Wait for C, which is ADDED or there, to have something for us or, PARKED, only for its end, once. A single connection is
- * polled itself, which is cheaper, until it is parked: poll(2) has no edges. */
-static int watch(struct inbox *in, struct connection *c, bool added, bool parked)
-{
-	c->parked = parked;
-	if (in->epoll != -1)
-		return watch_by_epoll(in, c, added ? EPOLL_CTL_ADD : EPOLL_CTL_MOD);
-	if (in->connections.count == 1 && !parked) {
-		in->only = c;
-		return 0;
-	}
-	if ((in->epoll = epoll_create1(EPOLL_CLOEXEC)) == -1)
-		return -1;
-	if (in->only && in->only != c && watch_by_epoll(in, in->only, EPOLL_CTL_ADD) == -1) {
-		close(in->epoll);
-		in->epoll = -1;
-		return -1;
-	}
-	in->only = NULL;
-	return watch_by_epoll(in, c, EPOLL_CTL_ADD);
-}
-
-static struct connection *connection_add(struct inbox *in, int sock, bool ours, struct peer peer)
-{
-	struct connection *c = calloc(1, sizeof *c);
-	if (!c)
-		return NULL;
-	c->link.item = c;
-	c->wire.sock = sock;
-	c->wire.peer = peer;
-	c->ours = ours;
-	c->share = share_join(&in->shares, source_of_uid(peer.uid));
-	c->id = c->share ? table_add(&in->connections, c) : 0;
-	if (c->id && watch(in, c, true, false) == 0)
-		return c;
-	if (c->id)
-		table_remove(&in->connections, c->id);
-	if (c->share)
-		share_leave(&in->shares, c->share);
-	free(c);
-	return NULL;
-}
-
-/* Charge to C's uid what has come on C and belongs to no whole set. */
-static void charge(struct connection *c)
-{
-	size_t fds = wire_fds(&c->wire), bytes = wire_bytes(&c->wire);
-	c->share->fds += fds - c->fds;
-	c->share->bytes += bytes - c->bytes;
-	c->fds = fds;
-	c->bytes = bytes;
-}
-
-/* Forget C. If its end of file was READ, nothing more can be in its queue. */
-static void connection_drop(struct inbox *in, struct connection *c, bool read)
-{
-	wire_clear(&c->wire, in->closer);
-	charge(c);
-	queue_leave(&c->link);
-	/* Kernel: a socket stays watched after close(2) if there is another copy, as in a process that begins (epoll(7)). */
-	if (in->epoll != -1)
-		epoll_ctl(in->epoll, EPOLL_CTL_DEL, c->wire.sock, NULL);
-	in->only = NULL;
-	if (c->ours && read)
-		close(c->wire.sock);
-	else if (c->ours)
-		closer_hang_up(in->closer, c->wire.sock, c->wire.peer.uid);
 	in->channels -= c->channel;
-	table_remove(&in->connections, c->id);
-	share_leave(&in->shares, c->share);
-	free(c);
-	if (in->epoll != -1 && !in->connections.count) {
-		close(in->epoll);
-		in->epoll = -1;
-	}
+	connection_drop(&in->connections, c, read);
 }
 
 /* C is over. A datagram socket stays: each datagram stands alone, and the next may be another sender's. */
 static void connection_end(struct inbox *in, struct connection *c)
 {
 	if (in->at->type != SOCK_DGRAM) {
-		connection_drop(in, c, false);
+		drop(in, c, false);
 		return;
 	}
 	wire_clear(&c->wire, in->closer);
-	charge(c);
+	connection_charge(c);
 	c->wire.form = FORM_UNKNOWN;
-	if (c->link.queue == &in->ahead)
+	if (c->link.queue == &in->connections.ahead)
 		queue_leave(&c->link);
 }
 
 int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, struct closer *closer, int sigfd)
 {
-	*in = (struct inbox){.at = at, .closer = closer, .paused = NOBODY, .sigfd = sigfd, .epoll = -1};
+	*in = (struct inbox){.at = at, .closer = closer, .paused = NOBODY, .sigfd = sigfd,
+	                     .connections = {.closer = closer, .epoll = -1}};
 	door_open(&in->door, at, allow, closer);
 	if (at->listens || at->fd == -1 || inbox_attach(in) == 0)
 		return 0;
@@ -150,41 +58,18 @@ int inbox_attach(struct inbox *in)
 	/* The peer of a socket that the caller gave is not checked, but COMMAND may know it. */
 	if (in->at->kind != END_EXEC && in->at->type != SOCK_DGRAM && peer_of(in->at->fd, &peer) == -1)
 		return -1;
-	return connection_add(in, in->at->fd, false, peer) ? 0 : -1;
+	return connection_add(&in->connections, in->at->fd, false, peer) ? 0 : -1;
 }
 
 bool inbox_over(const struct inbox *in)
 {
-	return (!in->at->listens || in->door.fd == -1) && !in->connections.count;
+	return (!in->at->listens || in->door.fd == -1) && !in->connections.table.count;
 }
 
 void inbox_close(struct inbox *in)
 {
-	for (size_t i = 0; i < in->connections.room; i++)
-		if (in->connections.slot[i].item)
-			connection_drop(in, in->connections.slot[i].item, false);
-	table_free(&in->connections);
-	if (in->epoll != -1)
-		close(in->epoll);
-	*in = (struct inbox){.at = in->at, .epoll = -1, .sigfd = -1};
-}
-
-/* ---- shares ---- */
-
-/* Has a uid more than it may have? */
-static bool over_share(const struct inbox *in, const struct share *s)
-{
-	return in->share && (s->connections + s->fds > in->share || s->connections > CONNECTIONS_OF_UID ||
-	                     s->bytes > BYTES_OF_UID);
-}
-
-/* Is this excess to be reported? Once, until the uid has less than half of its share again. */
-static bool excess_is_new(const struct inbox *in, struct share *s, bool excess)
-{
-	size_t held = s->connections + s->fds;
-	bool told = s->told && 2 * held >= (in->share < CONNECTIONS_OF_UID ? in->share : CONNECTIONS_OF_UID);
-	s->told = excess || told;
-	return excess && !told;
+	connections_close(&in->connections);
+	*in = (struct inbox){.at = in->at, .connections.epoll = -1, .sigfd = -1};
 }
 
 static enum inbox_event admit(struct inbox *in, struct delivery *d)
@@ -192,15 +77,15 @@ static enum inbox_event admit(struct inbox *in, struct delivery *d)
 	int sock = door_accept(&in->door, &d->peer);
 	if (sock == -1)
 		return errno == ESHUTDOWN ? INBOX_GONE : errno == EACCES ? INBOX_REFUSED : INBOX_NOTHING;
-	struct connection *c = connection_add(in, sock, true, d->peer);
+	struct connection *c = connection_add(&in->connections, sock, true, d->peer);
 	if (!c) {
 		in->door.resting = deadline_in(REST_MS);
 		closer_hang_up(in->closer, sock, d->peer.uid);
 		return INBOX_NOTHING;
 	}
-	bool excess = over_share(in, c->share), tell = excess_is_new(in, c->share, excess);
+	bool excess = share_exceeds(c->share, in->share), tell = share_reports(c->share, in->share, excess);
 	if (excess)
-		connection_drop(in, c, false);
+		drop(in, c, false);
 	return tell ? INBOX_EXCESS : INBOX_NOTHING;
 }
 
@@ -208,12 +93,12 @@ static enum inbox_event admit(struct inbox *in, struct delivery *d)
 
 bool inbox_has(const struct inbox *in, uint64_t connection)
 {
-	return table_find(&in->connections, connection);
+	return table_find(&in->connections.table, connection);
 }
 
 int inbox_answer(struct inbox *in, uint64_t connection, enum record_word word, uint64_t id, const char *why)
 {
-	struct connection *c = table_find(&in->connections, connection);
+	struct connection *c = table_find(&in->connections.table, connection);
 	if (!c)
 		return -1;
 	if (wire_send(&c->wire, &(struct record){.word = word, .id = id, .why = why}) == 0)
@@ -224,7 +109,7 @@ int inbox_answer(struct inbox *in, uint64_t connection, enum record_word word, u
 
 bool inbox_is_channel(const struct inbox *in, uint64_t connection)
 {
-	const struct connection *c = table_find(&in->connections, connection);
+	const struct connection *c = table_find(&in->connections.table, connection);
 	return c && c->channel;
 }
 
@@ -237,7 +122,7 @@ static void offer(struct inbox *in, struct connection *c, size_t slots)
 
 void inbox_offer(struct inbox *in, uint64_t connection, size_t slots, size_t most)
 {
-	struct connection *c = table_find(&in->connections, connection);
+	struct connection *c = table_find(&in->connections.table, connection);
 	if (!c)
 		return;
 	size_t left = c->promised < most ? most - c->promised : 0;
@@ -248,7 +133,7 @@ void inbox_offer(struct inbox *in, uint64_t connection, size_t slots, size_t mos
 void inbox_offer_one(struct inbox *in)
 {
 	for (size_t i = 0, seen = 0; seen < in->channels; i++) {
-		struct connection *c = in->connections.slot[i].item;
+		struct connection *c = in->connections.table.slot[i].item;
 		seen += c && c->channel;
 		if (c && c->promised < c->most) {
 			offer(in, c, 1);
@@ -259,7 +144,7 @@ void inbox_offer_one(struct inbox *in)
 
 void inbox_drop(struct inbox *in, uint64_t connection)
 {
-	struct connection *c = table_find(&in->connections, connection);
+	struct connection *c = table_find(&in->connections.table, connection);
 	if (c)
 		connection_end(in, c);
 }
@@ -283,7 +168,7 @@ static enum inbox_event failed(struct inbox *in, struct connection *c, int error
 /* Nothing whole has come. The rest may, for a while, unless C's uid has no share for what is there. */
 static enum inbox_event await_rest(struct inbox *in, struct connection *c)
 {
-	charge(c);
+	connection_charge(c);
 	if (!in->share || !c->ours)
 		return INBOX_NOTHING;
 	if (!c->fds)
@@ -292,7 +177,7 @@ static enum inbox_event await_rest(struct inbox *in, struct connection *c)
 		c->until = deadline_in(UNFINISHED_MS);
 	if (c->until)
 		in->check = in->check ? sooner(in->check, c->until) : c->until;
-	if (!over_share(in, c->share))
+	if (!share_exceeds(c->share, in->share))
 		return INBOX_NOTHING;
 	return turn_away(in, c, c->share->bytes > BYTES_OF_UID ? "too many bytes of your uid wait here"
 	                                                       : "too many descriptors of your uid wait here", INBOX_EXCESS);
@@ -303,7 +188,7 @@ static enum inbox_event ended(struct inbox *in, struct connection *c)
 	enum inbox_event event = wire_fds(&c->wire) ? INBOX_SHORT : c->delivered ? INBOX_ENDED : INBOX_EMPTY;
 	if (event == INBOX_SHORT)
 		wire_send(&c->wire, &(struct record){.word = RECORD_REFUSED, .why = "too few descriptors came"});
-	connection_drop(in, c, true);
+	drop(in, c, true);
 	return event;
 }
 
@@ -311,9 +196,9 @@ static enum inbox_event ended(struct inbox *in, struct connection *c)
 static enum inbox_event deliver(struct inbox *in, struct connection *c, enum inbox_event event)
 {
 	c->delivered = true;
-	charge(c);
-	if (c->wire.form == FORM_RECORD && c->link.queue != &in->parked)
-		queue_add(&in->ahead, &c->link);
+	connection_charge(c);
+	if (c->wire.form == FORM_RECORD && c->link.queue != &in->connections.parked)
+		queue_add(&in->connections.ahead, &c->link);
 	return event;
 }
 
@@ -421,11 +306,11 @@ static bool held(const struct inbox *in, const struct connection *c, bool hold)
 /* Read from C, which is parked: first what was read of it before. */
 static enum inbox_event read_parked(struct inbox *in, struct connection *c, struct delivery *d)
 {
-	queue_add(&in->parked, &c->link);
+	queue_add(&in->connections.parked, &c->link);
 	enum inbox_event event = wire_bytes(&c->wire) ? read_on(in, c, d) : INBOX_NOTHING;
 	if (!event && !(event = read_one(in, c, d))) {
 		queue_leave(&c->link);
-		watch(in, c, false, false);
+		connection_watch(&in->connections, c, false);
 	}
 	return event;
 }
@@ -435,21 +320,12 @@ static enum inbox_event read_parked(struct inbox *in, struct connection *c, stru
 static enum inbox_event look(struct inbox *in, struct connection *c, bool hold, struct delivery *d)
 {
 	if (!held(in, c, hold))
-		return c->link.queue == &in->parked ? read_parked(in, c, d) : read_one(in, c, d);
+		return c->link.queue == &in->connections.parked ? read_parked(in, c, d) : read_one(in, c, d);
 	if (c->parked)
 		return wire_bytes(&c->wire) || rights_waiting(c->wire.sock) ? INBOX_NOTHING : read_one(in, c, d);
-	queue_add(&in->parked, &c->link);
-	watch(in, c, false, true);
+	queue_add(&in->connections.parked, &c->link);
+	connection_watch(&in->connections, c, true);
 	return INBOX_NOTHING;
-}
-
-/* One of those that have something for us: in turn, so that a busy connection delays nobody else for long. */
-static enum inbox_event look_at_one(struct inbox *in, bool hold, struct delivery *d)
-{
-	struct epoll_event ready;
-	if (in->only)
-		return look(in, in->only, hold, d);
-	return epoll_wait(in->epoll, &ready, 1, 0) == 1 ? look(in, ready.data.ptr, hold, d) : INBOX_NOTHING;
 }
 
 /* The first of Q that is not held. */
@@ -467,8 +343,8 @@ static enum inbox_event unfinished(struct inbox *in, bool hold, struct delivery 
 	if (!in->check || time_left(in->check))
 		return INBOX_NOTHING;
 	in->check = 0;
-	for (size_t i = 0; i < in->connections.room; i++) {
-		struct connection *c = in->connections.slot[i].item;
+	for (size_t i = 0; i < in->connections.table.room; i++) {
+		struct connection *c = in->connections.table.slot[i].item;
 		if (!c || !c->until)
 			continue;
 		if (c->parked || held(in, c, hold))
@@ -487,12 +363,10 @@ enum { PARKED, READY, ARRIVING, SOURCES };
 /* Wait, and look at each source of events in turn. IDLE: nothing had come. */
 static enum inbox_event look_around(struct inbox *in, bool hold, int64_t until, struct delivery *d, bool *idle)
 {
-	struct connection *parked = first_of(in, &in->parked, hold);
+	struct connection *parked = first_of(in, &in->connections.parked, hold), *c;
 	bool accepts = !door_rests(&in->door) && in->at->listens && !hold;
-	/* One that is parked, though there was no descriptor for epoll, is not waited for at all. */
-	int connections = !in->only ? in->epoll : in->only->parked ? -1 : in->only->wire.sock;
 	struct pollfd p[] = {{.fd = in->sigfd, .events = POLLIN}, {.fd = accepts ? in->door.fd : -1, .events = POLLIN},
-	                     {.fd = connections, .events = POLLIN}};
+	                     {.fd = connections_fd(&in->connections), .events = POLLIN}};
 	until = sooner(until, sooner(in->door.resting ? in->door.resting : NEVER, in->check ? in->check : NEVER));
 	int ready = await_any(p, 3, parked ? 0 : until);
 	*idle = ready == 0 && !parked;
@@ -504,12 +378,12 @@ static enum inbox_event look_around(struct inbox *in, bool hold, int64_t until, 
 	in->turn++;
 	for (unsigned k = 0; ready >= 0 && !event && k < SOURCES; k++) {
 		unsigned source = (first + k) % SOURCES;
-		if (source == PARKED && (parked = first_of(in, &in->parked, hold)))
+		if (source == PARKED && (parked = first_of(in, &in->connections.parked, hold)))
 			event = read_parked(in, parked, d);
 		else if (source == ARRIVING && p[1].revents)
 			event = admit(in, d);
-		else if (source == READY && p[2].revents)
-			event = look_at_one(in, hold, d);
+		else if (source == READY && p[2].revents && (c = connections_ready(&in->connections)))
+			event = look(in, c, hold, d);
 	}
 	return event;
 }
@@ -519,7 +393,7 @@ enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int
 	enum inbox_event event = INBOX_NOTHING;
 	struct connection *c;
 	*d = (struct delivery){0};
-	while (!event && (c = first_of(in, &in->ahead, hold))) {
+	while (!event && (c = first_of(in, &in->connections.ahead, hold))) {
 		queue_leave(&c->link);
 		event = read_on(in, c, d);
 	}

@@ -4,9 +4,8 @@
 #ifndef INBOX_H
 #define INBOX_H
 
+#include "connection.h"
 #include "door.h"
-#include "queue.h"
-#include "table.h"
 #include "wire.h"
 
 #include <stdbool.h>
@@ -16,7 +15,6 @@
 
 struct allow;
 struct closer;
-struct connection;
 struct endpoint;
 
 struct inbox {
@@ -29,13 +27,8 @@ struct inbox {
 	                                   and these for so long; 0: any number, for ever */
 	uid_t paused;                   /* whose connections that were accepted here are left unread; or NOBODY */
 	int sigfd;                      /* -1 for none */
-	int epoll;                      /* epoll(7): connections; -1 until it is needed */
-	struct connection *only;        /* the only one, while it is polled itself */
-	struct table connections;
+	struct connections connections;
 	size_t channels;                /* dispatchers among them */
-	struct share *shares;
-	struct queue ahead;             /* of which more is read than was told */
-	struct queue parked;            /* that have something for us, and were not to be read when it came */
 	int64_t check;                  /* when the first unfinished set may be late, 0 for never */
 	unsigned turn;                  /* whom to look at first */
 	unsigned late;                  /* rounds since DEADLINE came */
