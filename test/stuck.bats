@@ -130,7 +130,7 @@ service() {
 	for what in "$pub/mnt/file" linger pipe; do
 		for allow in root any; do
 			rm -f output heard
-			service fdrecv -q -a $allow -M 666 -t 1 "$pub/s" true
+			service fdrecv -q -a $allow -M 666 -t 3 "$pub/s" true
 			attack send "$what" 2 'fdkit/1 set fds=2 more\n'
 			ended "$service" 124
 			eventually grep -q 'end of output' heard
