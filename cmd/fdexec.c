@@ -84,9 +84,9 @@ static int run_on_pair(const struct options *o)
 		err(FAILED, "-S %ld", o->pair);
 	/* We copy standard input; COMMAND must not read from it too. */
 	const int from[] = {pair[1], null}, to[] = {(int)o->pair, 0};
-	if (launch_open(&l, &o->command, -1, -1) == -1 || launch_set(&l, from, to, o->pair ? 2 : 1) == -1 || jobs_open(&jobs, 1) == -1)
+	if (launch_open(&l, &o->command, -1) == -1 || launch_set(&l, from, to, o->pair ? 2 : 1) == -1 || jobs_open(&jobs, 1) == -1)
 		err(FAILED, "-S %ld", o->pair);
-	pid_t pid = launch_start(&l, NULL, &jobs.job->error);
+	pid_t pid = launch_start(&l, &jobs.job->error);
 	if (pid == -1)
 		err(FAILED, "%s", o->command.argv[0]);
 	close(null);
@@ -303,7 +303,7 @@ static void open_worker(struct worker *w)
 	struct options *o = w->o;
 	o->at.nofile = &o->command.nofile;
 	w->sigfd = signals_open(true);
-	if (w->sigfd == -1 || jobs_open(&w->jobs, (size_t)o->jobs) == -1 || jobs_reserve(&w->jobs, &w->closer) == -1)
+	if (w->sigfd == -1 || jobs_open(&w->jobs, (size_t)o->jobs) == -1)
 		fail(o->command.argv[0]);
 	bool opened = reconnects(o) || (o->connect ? endpoint_dial(&o->at, true)
 	                                           : endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true)) != -1;

@@ -354,8 +354,7 @@ static void open_server(struct server *s)
 	/* Signals first: we must remove the socket file from the moment that it exists. */
 	s->sigfd = signals_open(true);
 	if (s->sigfd == -1 || !(s->doors = calloc(o->addresses.count, sizeof *s->doors)) ||
-	    (runs_command(s) && (jobs_open(&s->jobs, (size_t)o->jobs) == -1 ||
-	                         jobs_reserve(&s->jobs, s->dispatch.closer) == -1)))
+	    (runs_command(s) && jobs_open(&s->jobs, (size_t)o->jobs) == -1))
 		fail(o->addresses.listener[0].arg);
 	o->worker.nofile = &o->command.nofile;
 	listening_open(&o->addresses, &o->cli, true);

@@ -7,12 +7,11 @@
  * the process from ending; a process with a copy of the table would keep our sockets open, and would close only its
  * copy. So the helpers share the table, and not the memory: clone(2) with CLONE_FILES alone.
  *
- * Numbers to close stand in rings in shared memory, a ring (lane) for several uids, so that one that sends what blocks
- * holds up few others. A supervisor, our child, starts workers; a worker takes a number, which nobody else takes
- * then, and closes it. The supervisor lives as long as a worker, and, when we have left the table or have died,
- * has all of it closed: what blocks would keep that open. */
+ * Numbers to close wait in rings in shared memory, a ring (lane) for several uids, so that a uid that sends what blocks
+ * holds up few others. A supervisor, our child, starts workers; a worker takes a number, which no other worker takes
+ * then, and closes it. The supervisor lives as long as a worker. When we have left the table or have died, it has workers
+ * close every number of the table: stuck helpers would keep that open. */
 #include "closer.h"
-#include "launch.h"
 #include "peer.h"
 #include "set.h"
 #include "wait.h"
@@ -21,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -38,27 +38,27 @@
 
 enum {
 	LANES = 8, WORKERS = 8, RING = 65536,
-	SWEEPERS = 32,
+	SWEEP = LANES, SWEEPERS = 32, /* at the end: the lane of all numbers, and its workers */
 	SLOW_MS = 5,            /* a worker that closed nothing for so long is stuck */
-	IDLE_MS = 20,           /* between looks at workers that are stuck, where nothing else waits */
+	IDLE_MS = 20,           /* between looks at stuck workers, where nothing else waits */
 	LINGER_US = 20000,      /* a wait for SO_LINGER takes so long at most */
 	END_MS = 500,
-	FREE = -1, IDLE = -2,   /* no worker in this place; a worker that closes nothing just now */
+	FREE = 0, IDLE = -1,
 };
 
 struct lane {
-	_Atomic uint32_t head, tail;    /* what was taken; what was given */
-	_Atomic int closing[WORKERS];   /* what each worker closes */
-	_Atomic int number[RING];
+	_Atomic uint32_t head, tail;    /* count the numbers that were taken, and given */
+	_Atomic int closing[SWEEPERS];  /* by each worker: 1 + the number that it closes, IDLE, or FREE where there is no worker */
+	uint32_t seen;                  /* the supervisor's: .head when it looked last, */
+	pid_t worker[SWEEPERS];         /* and its workers */
+	_Atomic int number[RING];       /* unused in SWEEP, where a number is its own count */
 };
 
 struct closing {
-	_Atomic int running;            /* a supervisor */
-	_Atomic int left, swept;        /* the table is nobody's; nothing is in it */
-	_Atomic int next;               /* the number to close next, */
-	int last;                       /* up to this */
+	_Atomic int running;            /* there is a supervisor */
+	_Atomic int left;               /* the tool does not use the table any more */
 	pid_t tool;
-	struct lane lane[LANES];
+	struct lane lane[LANES + 1];
 };
 
 /* As fork(2), but the table of descriptors is shared. Libc's wrapper wants another stack. */
@@ -96,42 +96,31 @@ static void never_linger(void)
 	setitimer(ITIMER_REAL, &often, NULL);
 }
 
-static bool claim(struct lane *l, int *fd)
+static bool claim(struct lane *l, bool sweeps, int *fd)
 {
 	uint32_t head = atomic_load(&l->head);
 	while (head != atomic_load(&l->tail)) {
-		*fd = atomic_load(&l->number[head % RING]);
+		*fd = sweeps ? (int)head : atomic_load(&l->number[head % RING]);
 		if (atomic_compare_exchange_weak(&l->head, &head, head + 1))
 			return true;
 	}
 	return false;
 }
 
-static _Noreturn void work(struct lane *l, _Atomic int *place)
+/* Kernel: what is closed is released when the system call returns: so one call for each, and not close_range(2). */
+static _Noreturn void work(struct lane *l, bool sweeps, _Atomic int *place)
 {
 	int fd;
 	never_linger();
-	while (claim(l, &fd)) {
-		atomic_store(place, fd);
+	while (claim(l, sweeps, &fd)) {
+		atomic_store(place, 1 + fd);
 		close(fd);
 		atomic_store(place, IDLE);
 	}
 	_exit(0);
 }
 
-static _Noreturn void sweep(struct closing *s)
-{
-	int fd;
-	never_linger();
-	/* Kernel: what is closed is released when the system call returns: so one call for each, and not close_range(2). */
-	while ((fd = atomic_fetch_add(&s->next, 1)) <= s->last)
-		close(fd);
-	atomic_store(&s->swept, 1);
-	_exit(0);
-}
-
-/* The highest number in the table, or that can be. */
-static int last_number(void)
+int highest_open(void)
 {
 	int last = 0;
 	DIR *open = opendir("/proc/self/fd");
@@ -146,43 +135,38 @@ static int last_number(void)
 
 /* ---- the supervisor ---- */
 
-/* What it knows of a lane beside what it shares. */
-struct watched {
-	uint32_t head;          /* when it looked last */
-	pid_t worker[WORKERS];
-};
-
-static void reap(struct closing *s, struct watched *watched)
+static void reap(struct closing *s)
 {
 	pid_t pid;
 	while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
-		for (size_t i = 0; i < LANES; i++)
-			for (size_t k = 0; k < WORKERS; k++)
-				if (watched[i].worker[k] == pid)
+		for (size_t i = 0; i <= LANES; i++)
+			for (size_t k = 0; k < SWEEPERS; k++)
+				if (s->lane[i].worker[k] == pid)
 					atomic_store(&s->lane[i].closing[k], FREE);
 }
 
-/* Start a worker where none is, or all are stuck. Returns whether there is one. */
-static bool tend(struct lane *l, struct watched *w)
+/* Start a worker where there is none, or all are stuck. Returns whether there is one. */
+static bool tend(struct lane *l, bool sweeps)
 {
-	size_t place = WORKERS, busy = 0;
+	const size_t most = sweeps ? SWEEPERS : WORKERS;
+	size_t place = most, busy = 0;
 	uint32_t head = atomic_load(&l->head);
-	for (size_t k = 0; k < WORKERS; k++)
+	for (size_t k = 0; k < most; k++)
 		if (atomic_load(&l->closing[k]) == FREE)
 			place = k;
 		else
 			busy++;
-	if (waits(l) && place < WORKERS && (!busy || head == w->head)) {
+	if (waits(l) && place < most && (!busy || head == l->seen)) {
 		atomic_store(&l->closing[place], IDLE);
 		pid_t pid = split(SIGCHLD);
 		if (pid == 0)
-			work(l, &l->closing[place]);
-		w->worker[place] = pid;
+			work(l, sweeps, &l->closing[place]);
+		l->worker[place] = pid;
 		if (pid == -1)
 			atomic_store(&l->closing[place], FREE);
 		busy += pid != -1;
 	}
-	w->head = head;
+	l->seen = head;
 	return busy;
 }
 
@@ -196,44 +180,46 @@ static void rest(int ms)
 	sigtimedwait(&set, NULL, &(struct timespec){.tv_nsec = ms * 1000000L});
 }
 
-/* Nobody uses the table any more: close all of it, in spite of what blocks. */
-static _Noreturn void sweep_all(struct closing *s)
+/* Close all of the table. When every worker is stuck the rest stays open. */
+static _Noreturn void sweep(struct lane *l)
 {
-	s->last = last_number();
-	for (int i = 0; i < SWEEPERS && !atomic_load(&s->swept); i++) {
-		if (split(SIGCHLD) == 0)
-			sweep(s);
-		for (int64_t slow = deadline_in(SLOW_MS); !atomic_load(&s->swept) && time_left(slow);)
-			rest(SLOW_MS);
+	atomic_store(&l->tail, (uint32_t)highest_open() + 1);
+	for (int stuck = 0; waits(l) && stuck < 2 * SWEEPERS; stuck += atomic_load(&l->head) == l->seen) {
+		tend(l, true);
+		rest(SLOW_MS);
 	}
 	_exit(0);
 }
 
+static bool any_waits(const struct closing *s)
+{
+	size_t i = 0;
+	while (i < LANES && !waits(&s->lane[i]))
+		i++;
+	return i < LANES;
+}
+
 static _Noreturn void supervise(struct closing *s)
 {
-	struct watched watched[LANES] = {0};
 	prctl(PR_SET_NAME, "fdkit-closer");
 	prctl(PR_SET_PDEATHSIG, SIGUSR1);
 	setsid();
 	signal(SIGCHLD, SIG_DFL);
 	for (;;) {
-		bool busy = false, waiting = false;
-		reap(s, watched);
-		for (size_t i = 0; i < LANES; i++) {
-			busy = tend(&s->lane[i], &watched[i]) || busy;
-			waiting = waiting || waits(&s->lane[i]);
-		}
+		bool busy = false;
+		reap(s);
+		for (size_t i = 0; i < LANES; i++)
+			busy = tend(&s->lane[i], false) || busy;
 		if (atomic_load(&s->left) || getppid() != s->tool)
-			sweep_all(s);
+			sweep(&s->lane[SWEEP]);
+		bool waiting = any_waits(s);
 		if (busy || waiting) {
 			rest(waiting ? SLOW_MS : IDLE_MS);
 			continue;
 		}
-		/* Whatever is given from now on is seen here, or its giver sees that nobody runs. */
+		/* Whatever is given from now on is seen here, or its giver sees that there is no supervisor. */
 		atomic_store(&s->running, 0);
-		for (size_t i = 0; i < LANES; i++)
-			waiting = waiting || waits(&s->lane[i]);
-		if (!(waiting || atomic_load(&s->left)) || atomic_exchange(&s->running, 1))
+		if (!(any_waits(s) || atomic_load(&s->left)) || atomic_exchange(&s->running, 1))
 			_exit(0);
 	}
 }
@@ -282,9 +268,6 @@ static struct closing *open_closing(struct closer *c)
 	if (s == MAP_FAILED)
 		return NULL;
 	s->tool = self;
-	for (size_t i = 0; i < LANES; i++)
-		for (size_t k = 0; k < WORKERS; k++)
-			s->lane[i].closing[k] = FREE;
 	*c = (struct closer){.shared = s};
 	return s;
 }
@@ -298,38 +281,32 @@ static bool never_waits(int fd, uid_t from)
 	       getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &size) == 0 && !linger.l_onoff;
 }
 
-/* Is there room in L, or will there be soon, since the workers get on? */
-static bool has_room(const struct lane *l)
+/* Put FD into L. Where it is full, wait as long as workers get on, and then leave FD open. */
+static void give(struct lane *l, int fd)
 {
-	for (;;) {
-		uint32_t head = atomic_load(&l->head);
-		if (atomic_load(&l->tail) - head < RING)
-			return true;
+	uint32_t tail = atomic_load(&l->tail), head, before = tail + 1;
+	while ((head = atomic_load(&l->head)) != before && tail - head == RING) {
+		before = head;
 		nap(2 * SLOW_MS, NEVER);
-		if (atomic_load(&l->head) == head)
-			return false;
 	}
+	if (tail - head == RING)
+		return;
+	atomic_store(&l->number[tail % RING], fd);
+	atomic_store(&l->tail, tail + 1);
 }
 
 void closer_close(struct closer *c, int fd, uid_t from)
 {
 	int error = errno;
 	struct closing *s = never_waits(fd, from) ? NULL : open_closing(c);
-	if (!s) {
+	if (s)
+		give(&s->lane[uid_trusted(from) ? 0 : 1 + from % (LANES - 1)], fd);
+	else
 		close(fd);
-		errno = error;
-		return;
-	}
-	struct lane *l = &s->lane[uid_trusted(from) ? 0 : 1 + from % (LANES - 1)];
-	uint32_t tail = atomic_load(&l->tail);
-	if (has_room(l)) {
-		atomic_store(&l->number[tail % RING], fd);
-		atomic_store(&l->tail, tail + 1);
-	}
 	/* Where there can be no helper, we are as good as can be. */
-	if (start(c) == -1)
+	if (s && start(c) == -1)
 		for (size_t i = 0; i < LANES; i++)
-			while (claim(&s->lane[i], &fd))
+			while (claim(&s->lane[i], false, &fd))
 				close(fd);
 	errno = error;
 }
@@ -338,10 +315,11 @@ void closer_hang_up(struct closer *c, int sock, uid_t from)
 {
 	int error = errno, type = 0, queued = 1;
 	socklen_t len = sizeof type;
-	/* Kernel: after SHUT_RD nothing more is queued (unix_stream_sendmsg looks, with the receiver locked). A stream has no
-	 * empty message, so that its length tells whether there is any. */
-	if (getsockopt(sock, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM && shutdown(sock, SHUT_RD) == 0 &&
-	    ioctl(sock, FIONREAD, &queued) == 0 && !queued)
+	struct pollfd p = {.fd = sock, .events = POLLRDHUP};
+	/* Kernel: nothing more is queued once the peer has shut its side down, or we ours, which wakes the peer
+	 * (unix_stream_sendmsg looks, with the receiver locked). A stream has no empty message: its length shows whether it has any. */
+	if (getsockopt(sock, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM &&
+	    ((poll(&p, 1, 0) == 1 && p.revents & POLLRDHUP) || shutdown(sock, SHUT_RD) == 0) && ioctl(sock, FIONREAD, &queued) == 0 && !queued)
 		close(sock);
 	else
 		closer_close(c, sock, from);
@@ -357,29 +335,26 @@ void closer_trim(struct closer *c, struct set *set, size_t keep, uid_t from)
 	}
 }
 
-/* Is a number that was given still in our table? */
-static bool any_left(struct closing *s)
+/* Is a number that L was given still in our table? */
+static bool any_left(const struct lane *l)
 {
-	for (size_t i = 0; i < LANES; i++) {
-		if (waits(&s->lane[i]))
+	for (size_t k = 0; k < SWEEPERS; k++) {
+		int fd = atomic_load(&l->closing[k]) - 1;
+		if (fd >= 0 && fcntl(fd, F_GETFD) != -1)
 			return true;
-		for (size_t k = 0; k < WORKERS; k++) {
-			int fd = atomic_load(&s->lane[i].closing[k]);
-			if (fd >= 0 && fcntl(fd, F_GETFD) != -1)
-				return true;
-		}
 	}
-	return false;
+	return waits(l);
 }
 
 void closer_wait(struct closer *c, int ms)
 {
 	struct closing *s = c->shared;
-	int64_t deadline = deadline_in(ms);
 	if (!s)
 		return;
-	while (any_left(s) && time_left(deadline))
-		nap(1, deadline);
+	int64_t deadline = deadline_in(ms);
+	for (size_t i = 0; i < LANES; i++)
+		while (any_left(&s->lane[i]) && time_left(deadline))
+			nap(1, deadline);
 	/* A helper that is stuck would keep open what COMMAND has, for longer than COMMAND. */
 	if (atomic_load(&s->running) && unshare(CLONE_FILES) == 0)
 		atomic_store(&s->left, 1);
@@ -393,10 +368,11 @@ void closer_end(struct closer *c, bool held)
 	struct closing *s = c->shared || held ? open_closing(c) : NULL;
 	if (!s)
 		return;
+	const struct lane *l = &s->lane[SWEEP];
 	int64_t deadline = deadline_in(END_MS);
 	atomic_store(&s->left, 1);
 	if (start(c) == -1)
 		return;
-	while (!atomic_load(&s->swept) && time_left(deadline))
+	while ((!atomic_load(&l->tail) || any_left(l)) && time_left(deadline))
 		nap(1, deadline);
 }

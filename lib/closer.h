@@ -36,4 +36,7 @@ void closer_wait(struct closer *c, int ms);
  * though one is stuck for ever. Returns after half a second at most; then exit at once: no descriptor is open. */
 void closer_end(struct closer *c, bool held);
 
+/* The highest number in our table; where that cannot be read, the highest that can be. */
+int highest_open(void);
+
 #endif

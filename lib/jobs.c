@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Commands that run: how many, which, and what became of them. */
+/* Commands that run: their number, their processes, and their ends. */
 #include "jobs.h"
 #include "closer.h"
 #include "env.h"
@@ -7,12 +7,10 @@
 #include "launch.h"
 #include "place.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -27,53 +25,27 @@ int jobs_open(struct jobs *j, size_t limit)
 	return job == MAP_FAILED ? -1 : 0;
 }
 
-/* The highest descriptor that is open; -1 where that cannot be told. */
-static int highest_open(void)
+int jobs_reserve(struct jobs *j, struct closer *closer)
 {
-	int highest = -1;
-	DIR *d = opendir("/proc/self/fd");
-	for (const struct dirent *e; d && (e = readdir(d));) {
-		int fd = (int)strtol(e->d_name, NULL, 10);
-		if (fd > highest)
-			highest = fd;
-	}
-	if (d)
-		closedir(d);
-	return highest;
-}
-
-/* How many slots there are to be, above what is open: all that lies below is COMMAND's or ours. A quarter of our
- * descriptors may be used up, by them and for them. */
-static size_t choose_slots(struct jobs *j)
-{
-	struct rlimit limit;
-	int highest = highest_open();
-	if (highest == -1 || getrlimit(RLIMIT_NOFILE, &limit) == -1 || !launch_shares())
-		return 0;
+	struct rlimit limit = {0};
+	getrlimit(RLIMIT_NOFILE, &limit);
 	size_t slots = j->limit < SLOTS_MOST ? j->limit : SLOTS_MOST;
 	if (slots > limit.rlim_cur / 16)
 		slots = (size_t)limit.rlim_cur / 16;
-	j->slot = highest + 1;
-	return (size_t)j->slot + 2 * slots <= limit.rlim_cur / 4 ? slots : 0;
-}
-
-int jobs_reserve(struct jobs *j, struct closer *closer)
-{
-	j->closer = closer;
-	if (!j->launch) {
-		j->slots = choose_slots(j);
-		j->launch = calloc(j->slots + 1, sizeof(struct launch *));
-	}
-	if (!j->launch)
-		return -1;
-	int end = j->slot + 2 * (int)j->slots, fd = j->slots ? eventfd(0, EFD_CLOEXEC) : -1;
+	/* Kernel: a process that leaves a table copies 64 numbers at a time (sane_fdtable_size, fs/file.c). The slots, and all other
+	 * numbers up to their last 64, take a quarter of our descriptors at most. */
+	j->slot = highest_open() + 1;
+	int end = (j->slot + (int)slots + 63) / 64 * 64, fd = -1;
+	if ((rlim_t)end <= limit.rlim_cur / 4 && launch_shares())
+		fd = open("/", O_PATH | O_CLOEXEC); /* which is copied and closed faster than others */
 	while (fd != -1 && fd < end)
 		fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (fd == -1)
-		j->slots = 0;
-	else
+	if (fd != -1)
 		close(fd);
-	return 0;
+	j->slots = fd == -1 ? 0 : slots;
+	j->closer = closer;
+	j->launch = calloc(j->slots + 1, sizeof(struct launch *));
+	return j->launch ? 0 : -1;
 }
 
 struct job *jobs_add(struct jobs *j, const struct job *job)
@@ -108,7 +80,7 @@ size_t jobs_of(const struct jobs *j, uid_t uid)
 	return count;
 }
 
-/* One that is free, or a new one; the last one, without a slot, is always free. */
+/* One that no process uses, or a new one; the last one, which has no slot, is always free. */
 static struct launch *launch_for(struct jobs *j, const struct command *c)
 {
 	size_t i = 0;
@@ -120,8 +92,7 @@ static struct launch *launch_for(struct jobs *j, const struct command *c)
 		return l;
 	}
 	l = malloc(sizeof *l);
-	int slot = i < j->slots ? j->slot + (int)i : -1;
-	if (!l || launch_open(l, c, slot, slot == -1 ? -1 : slot + (int)j->slots) == -1) {
+	if (!l || launch_open(l, c, i < j->slots ? j->slot + (int)i : -1) == -1) {
 		free(l);
 		return NULL;
 	}
@@ -134,12 +105,10 @@ int jobs_start(struct jobs *j, const struct command *c, struct delivery *d)
 	j->failures++;
 	errno = EAGAIN;
 	struct launch *l = j->running < j->limit ? launch_for(j, c) : NULL;
-	if (!l || launch_delivery(l, d, NULL) == -1)
+	if (!l || launch_delivery(l, d, NULL) == -1 || (d->id && launch_acknowledge(l, d->sock, d->id) == -1))
 		return -1;
-	if (d->id)
-		launch_acknowledge(l, d->sock, d->id);
 	struct job *job = jobs_add(j, &(struct job){.pid = -1, .uid = d->peer.uid, .connection = d->connection, .id = d->id});
-	job->pid = launch_start(l, j->closer, &job->error);
+	job->pid = launch_start(l, &job->error);
 	if (job->pid == -1) {
 		j->started--;
 		jobs_remove(j, job);
@@ -157,12 +126,12 @@ bool jobs_reap(struct jobs *j, struct job *ended, int *status)
 	do
 		pid = waitpid(-1, status, WNOHANG);
 	while (pid == -1 && errno == EINTR);
-	/* One that failed may have left its set in its slot. */
-	for (size_t i = 0; pid > 0 && *status && i < j->slots; i++)
-		if (j->launch[i])
-			launch_recover(j->launch[i], j->closer);
 	*ended = (struct job){.pid = pid};
-	for (size_t i = 0; pid > 0 && i < j->used; i++) {
+	if (pid <= 0)
+		return false;
+	for (size_t i = 0; i < j->slots && j->launch[i]; i++)
+		launch_recover(j->launch[i], j->closer);
+	for (size_t i = 0; i < j->used; i++) {
 		if (j->job[i].pid != pid)
 			continue;
 		*ended = j->job[i];
@@ -170,7 +139,7 @@ bool jobs_reap(struct jobs *j, struct job *ended, int *status)
 		jobs_remove(j, &j->job[i]);
 		break;
 	}
-	return pid > 0;
+	return true;
 }
 
 void jobs_kill(const struct jobs *j, int sig)

@@ -32,14 +32,14 @@ struct jobs {
 	struct closer *closer;
 	struct launch **launch; /* one for each slot, made when it is needed; and one without */
 	size_t slots;
-	int slot;               /* the first one's number; after the last come as many for their other ends */
+	int slot;               /* the first one's number */
 };
 
 /* errno ENOMEM. The jobs last as long as the tool. */
 int jobs_open(struct jobs *j, size_t limit);
 
-/* Before strangers' descriptors come: keep low numbers for jobs_start, and fill whatever is free below them. Again where a
- * low number was closed since. What cannot be closed without waiting CLOSER gets. errno ENOMEM. */
+/* For jobs_start, once all is open that the tool opens, and before strangers' descriptors come: keep numbers for slots, and fill
+ * whatever is free below them. CLOSER gets what cannot be closed without waiting. errno ENOMEM. */
 int jobs_reserve(struct jobs *j, struct closer *closer);
 
 /* There must be a free place. Returns it. */
@@ -50,8 +50,9 @@ size_t jobs_of(const struct jobs *j, uid_t uid);
 
 /* Run C with the descriptors of D in a new process: its places, its environment without NOTIFY_SOCKET, its place among
  * the jobs; after jobs_reserve. The descriptors are the process's from here on, and D has none; or the process has a copy,
- * and D has them still, to be closed. If D wants an answer, the process acknowledges by itself. On -1 there was no process or no memory, D is as it was, and it is worth another try.
- * Whether COMMAND was begun tells jobs_reap: ECANCELED, the peer does not want it any more, or has it still. */
+ * and D has them still, to be closed. If D wants an answer, the process acknowledges by itself. On -1 there was no process or
+ * no memory, D is as it was, and it is worth another try. jobs_reap returns whether COMMAND began: ECANCELED, the peer does
+ * not want it any more, or has it still. */
 int jobs_start(struct jobs *j, const struct command *c, struct delivery *d);
 
 /* Reap a child that has ended, a job or not: what it was (a pid alone if no job) and its wait(2)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
-/* COMMAND, and where its descriptors go. */
+/* COMMAND: looked up, its limits, and the numbers of its descriptors. */
 #include "place.h"
+#include "kernel.h"
 #include "set.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,12 +44,12 @@ void command_prepare(struct command *c)
 	raise_limit(&c->nofile);
 }
 
-/* The absolute path of NAME below the directory of LEN bytes at DIR; a relative one if it would be too long. */
+/* The absolute path of NAME in the directory of LEN bytes at DIR; a relative one if ours has no name. */
 static char *below(const char *dir, size_t len, const char *name)
 {
-	char here[PATH_MAX] = "", *path = NULL;
-	bool relative = (len ? *dir : *name) != '/' && getcwd(here, sizeof here);
-	int n = asprintf(&path, "%s%s%.*s%s%s", here, relative ? "/" : "", (int)len, dir, len ? "/" : "", name);
+	char *path, *here = (len ? *dir : *name) == '/' ? NULL : getcwd(NULL, 0);
+	int n = asprintf(&path, "%s%s%.*s%s%s", here ? here : "", here ? "/" : "", (int)len, dir, len ? "/" : "", name);
+	free(here);
 	return n == -1 ? NULL : path;
 }
 
@@ -137,6 +137,33 @@ void make_blocking(const struct set *set)
 		if (flags != -1 && flags & O_NONBLOCK)
 			fcntl(set->fd[i], F_SETFL, flags & ~O_NONBLOCK);
 	}
+}
+
+int place(int *from, const int *to, size_t count)
+{
+	int most = -1, last = 0;
+	for (size_t i = 0; i < count; i++)
+		if (to[i] > last)
+			last = to[i];
+	/* dup3 closes the descriptor at its target: one that may be closed before its turn steps aside, above all the targets. */
+	for (size_t i = 0; i < count; i++) {
+		if (from[i] <= most && from[i] != to[i]) {
+			long aside = kernel(SYS_fcntl, from[i], F_DUPFD_CLOEXEC, last + 1, 0, 0);
+			if (aside < 0)
+				return (int)-aside;
+			from[i] = (int)aside;
+		}
+		if (to[i] > most)
+			most = to[i];
+	}
+	for (size_t i = 0; i < count; i++) {
+		/* Kernel: dup of a descriptor to its own number leaves close-on-exec set (dup(2)). */
+		long result = from[i] == to[i] ? kernel(SYS_fcntl, to[i], F_SETFD, 0, 0, 0)
+		                               : kernel(SYS_dup3, from[i], to[i], 0, 0, 0);
+		if (result < 0)
+			return (int)-result;
+	}
+	return 0;
 }
 
 int exec_status(int error)

@@ -44,6 +44,10 @@ int connection_placed(const int *from, const int *to, size_t count);
 /* Clear O_NONBLOCK on what came. */
 void make_blocking(const struct set *set);
 
+/* Make each FROM appear at TO, without close-on-exec, whatever the order; FROM is used up. Returns
+ * errno's value or 0, and leaves errno alone; after a failure the table is half done: exit. */
+int place(int *from, const int *to, size_t count);
+
 /* 127 for a command that is not there, 126 for one that cannot be run: as env(1). */
 int exec_status(int error);
 

@@ -33,6 +33,20 @@ static ssize_t send_message(int sock, const struct msghdr *msg)
 	return n == -1 && errno == ENOMEM ? syscall(SYS_sendmsg, sock, msg, flags) : n;
 }
 
+static void attach(struct msghdr *msg, union control *control, const int *fd, size_t count)
+{
+	size_t size = count * sizeof *fd;
+	/* The two lengths are a size_t in glibc, and a socklen_t in musl and in POSIX. */
+	memset(control, 0, CMSG_SPACE(size));
+	msg->msg_control = control;
+	msg->msg_controllen = (socklen_t)CMSG_SPACE(size);
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = (socklen_t)CMSG_LEN(size);
+	memcpy(CMSG_DATA(c), fd, size);
+}
+
 ssize_t rights_send(int sock, const int *fd, size_t count, const void *data, size_t len)
 {
 	union control control;
@@ -42,18 +56,8 @@ ssize_t rights_send(int sock, const int *fd, size_t count, const void *data, siz
 		errno = EINVAL;
 		return -1;
 	}
-	if (count) {
-		size_t size = count * sizeof *fd;
-		/* The two lengths are a size_t in glibc, and a socklen_t in musl and in POSIX. */
-		memset(&control, 0, CMSG_SPACE(size));
-		msg.msg_control = &control;
-		msg.msg_controllen = (socklen_t)CMSG_SPACE(size);
-		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = (socklen_t)CMSG_LEN(size);
-		memcpy(CMSG_DATA(c), fd, size);
-	}
+	if (count)
+		attach(&msg, &control, fd, count);
 	ssize_t n;
 	do
 		n = send_message(sock, &msg);
@@ -192,6 +196,19 @@ ssize_t rights_receive(int sock, struct set *set, void *data, size_t len, struct
 		n = rights_read(sock, set, data, len, from);
 	while (n == -1 && errno == ECONNRESET);
 	return n;
+}
+
+long rights_put(int sock, const int *fd, size_t count)
+{
+	union control control;
+	char byte = 0;
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	if (count > FDS_PER_MESSAGE)
+		count = FDS_PER_MESSAGE;
+	attach(&msg, &control, fd, count);
+	long n = kernel(SYS_sendmsg, sock, (long)&msg, MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+	return n < 0 ? n : (long)count;
 }
 
 long rights_take(int sock, int *fd, size_t most)

@@ -43,8 +43,11 @@ ssize_t rights_receive(int sock, struct set *set, void *data, size_t len, struct
  * socket it comes before what is in the queue (unix_dgram_recvmsg). */
 ssize_t rights_read(int sock, struct set *set, void *data, size_t len, struct peer *from);
 
-/* The same for a process that shares its parent's memory, of a message that a rights_send of ours sent: its descriptors
- * alone, MOST at most, into FD. Returns how many, or minus errno's value; errno stays. After a failure some may be open. */
+/* For a process that shares its parent's memory: send FD[COUNT] and a byte, as many as one message takes. Returns how many, or
+ * minus errno's value; errno stays. */
+long rights_put(int sock, const int *fd, size_t count);
+
+/* The same: receive what rights_put sent, MOST descriptors at most, into FD. After a failure some may be open. */
 long rights_take(int sock, int *fd, size_t most);
 
 /* Is there a message to receive, with bytes or with descriptors alone? Kernel: a peek without room for

@@ -139,9 +139,17 @@ served() {
 	timeout 4 sh -c 'until grep -q here "$1"; do sleep 0.02; done' sh "out.$1"
 }
 
-@test "a stranger's unfinished set holds up no COMMAND" {
+@test "a stranger's unfinished set holds up no COMMAND, whatever -j is" {
 	fuse FLUSH
-	spawn fdexec -q s sh -c 'echo here'
+	for jobs in 3 64; do
+		rm -f s
+		unfinished_set "$jobs"
+	done
+}
+
+# unfinished_set JOBS: fdexec has an unfinished set that blocks, and serves.
+unfinished_set() {
+	spawn fdexec -q -j "$1" s sh -c 'echo here'
 	worker=$pid
 	await_socket s
 	stranger "$stuck" 'fdkit/1 set fds=1 more\n'
@@ -150,6 +158,8 @@ served() {
 	served 1
 	served 2
 	served 3
+	kill "$worker"
+	ended "$worker"
 }
 
 @test "a set that blocks holds up its own COMMAND alone, though -R has left a low number" {
