@@ -84,7 +84,7 @@ static int run_on_pair(const struct options *o)
 		err(FAILED, "-S %ld", o->pair);
 	/* We copy standard input; COMMAND must not read from it too. */
 	const int from[] = {pair[1], null}, to[] = {(int)o->pair, 0};
-	if (launch_open(&l, &o->command, -1) == -1 || launch_set(&l, from, to, o->pair ? 2 : 1) == -1 || jobs_open(&jobs, 1) == -1)
+	if (launch_open(&l, &o->command, -1, -1) == -1 || launch_set(&l, from, to, o->pair ? 2 : 1) == -1 || jobs_open(&jobs, 1) == -1)
 		err(FAILED, "-S %ld", o->pair);
 	pid_t pid = launch_start(&l, &jobs.job->error);
 	if (pid == -1)

@@ -320,7 +320,7 @@ int main(int argc, char *argv[])
 	be_ready(&o.cli, false);
 	/* Prepare COMMAND before anything arrives. */
 	struct launch l;
-	if (o.command.argv && launch_open(&l, &o.command, -1) == -1) {
+	if (o.command.argv && launch_open(&l, &o.command, -1, -1) == -1) {
 		endpoint_close(&o.at);
 		fail(o.command.argv[0]);
 	}

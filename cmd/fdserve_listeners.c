@@ -37,7 +37,7 @@ int hand_over_listeners(struct options *o)
 		return 0;
 	}
 	struct launch l;
-	if (launch_open(&l, &o->command, -1) == -1)
+	if (launch_open(&l, &o->command, -1, -1) == -1)
 		fail(o->command.argv[0]);
 	const struct delivery set = {.set = sending.set, .peer.uid = NOBODY};
 	status = become(&l, &set, NULL, o->no_pid);

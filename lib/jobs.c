@@ -35,7 +35,7 @@ int jobs_reserve(struct jobs *j, struct closer *closer)
 	/* Kernel: a process that leaves a table copies 64 numbers at a time (sane_fdtable_size, fs/file.c). The slots, and all other
 	 * numbers up to their last 64, take a quarter of our descriptors at most. */
 	j->slot = highest_open() + 1;
-	int end = (j->slot + (int)slots + 63) / 64 * 64, fd = -1;
+	int end = (j->slot + 2 * (int)slots + 63) / 64 * 64, fd = -1;
 	if ((rlim_t)end <= limit.rlim_cur / 4 && launch_shares())
 		fd = open("/", O_PATH | O_CLOEXEC); /* which is copied and closed faster than others */
 	while (fd != -1 && fd < end)
@@ -92,7 +92,8 @@ static struct launch *launch_for(struct jobs *j, const struct command *c)
 		return l;
 	}
 	l = malloc(sizeof *l);
-	if (!l || launch_open(l, c, i < j->slots ? j->slot + (int)i : -1) == -1) {
+	int slot = i < j->slots ? j->slot + (int)i : -1;
+	if (!l || launch_open(l, c, slot, slot == -1 ? -1 : slot + (int)j->slots) == -1) {
 		free(l);
 		return NULL;
 	}
@@ -105,8 +106,10 @@ int jobs_start(struct jobs *j, const struct command *c, struct delivery *d)
 	j->failures++;
 	errno = EAGAIN;
 	struct launch *l = j->running < j->limit ? launch_for(j, c) : NULL;
-	if (!l || launch_delivery(l, d, NULL) == -1 || (d->id && launch_acknowledge(l, d->sock, d->id) == -1))
+	if (!l || launch_delivery(l, d, NULL) == -1)
 		return -1;
+	if (d->id)
+		launch_acknowledge(l, d->sock, d->id);
 	struct job *job = jobs_add(j, &(struct job){.pid = -1, .uid = d->peer.uid, .connection = d->connection, .id = d->id});
 	job->pid = launch_start(l, &job->error);
 	if (job->pid == -1) {
@@ -115,7 +118,7 @@ int jobs_start(struct jobs *j, const struct command *c, struct delivery *d)
 		return -1;
 	}
 	j->failures = 0;
-	if (l->slot != -1)
+	if (!l->forks)
 		d->set.count = 0;
 	return 0;
 }

@@ -32,7 +32,7 @@ struct jobs {
 	struct closer *closer;
 	struct launch **launch; /* one for each slot, made when it is needed; and one without */
 	size_t slots;
-	int slot;               /* the first one's number */
+	int slot;               /* the first one's number; after the last come as many for their other ends */
 };
 
 /* errno ENOMEM. The jobs last as long as the tool. */

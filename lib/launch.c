@@ -94,7 +94,7 @@ static int execute(struct launch *l)
 static int run(void *launch)
 {
 	struct launch *l = launch;
-	int error = l->slot == -1 ? 0 : leave_table(l);
+	int error = l->forks ? 0 : leave_table(l);
 	/* The acknowledgement is the commit point. A dispatcher that waits for it has given up if it cannot be sent, and may
 	 * have handed the descriptors to another worker; once it is sent no other worker gets them. This process sends it
 	 * itself: a worker that is killed before there is a process has acknowledged nothing, and one that is killed later
@@ -115,22 +115,21 @@ bool launch_shares(void)
 	return SHARES_MEMORY && syscall(SYS_close_range, ~0U, ~0U, UNSHARE) == 0;
 }
 
-int launch_open(struct launch *l, const struct command *c, int slot)
+int launch_open(struct launch *l, const struct command *c, int slot, int feed)
 {
 	int pair[2];
-	*l = (struct launch){.command = c, .slot = slot, .received = true};
+	*l = (struct launch){.command = c, .slot = slot, .feed = feed, .received = true};
 	sigemptyset(&l->no_signals);
 	if (env_open(&l->env) == -1)
 		return -1;
 	if (slot == -1)
 		return 0;
 	if ((l->stack = aligned_alloc(64, STACK)) && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0) {
-		bool placed = dup3(pair[0], slot, O_CLOEXEC) != -1;
+		bool placed = dup3(pair[0], slot, O_CLOEXEC) != -1 && dup3(pair[1], feed, O_CLOEXEC) != -1;
 		close(pair[0]);
-		l->feed = pair[1];
+		close(pair[1]);
 		if (placed)
 			return 0;
-		close(pair[1]);
 	}
 	free(l->stack);
 	env_free(&l->env);
@@ -152,6 +151,8 @@ static int begin(struct launch *l, const int *fd, size_t count)
 	memcpy(l->fds, fd, count * sizeof *fd);
 	l->count = count;
 	l->single = count == 1;
+	l->forks = l->slot == -1;
+	l->copy = -1;
 	l->ack_len = 0;
 	env_reset(&l->env);
 	return 0;
@@ -181,15 +182,14 @@ int launch_delivery(struct launch *l, const struct delivery *d, const int *where
 	return env_fds(&l->env, l->to, l->places) == -1 ? -1 : env_delivery(&l->env, d);
 }
 
-int launch_acknowledge(struct launch *l, int sock, uint64_t id)
+void launch_acknowledge(struct launch *l, int sock, uint64_t id)
 {
-	int copy = fcntl(sock, F_DUPFD_CLOEXEC, 0);
-	if (copy == -1)
-		return -1;
+	/* The process needs a number that nobody closes meanwhile, or a table of its own. */
+	if (!l->forks && (l->copy = fcntl(sock, F_DUPFD_CLOEXEC, 0)) == -1)
+		l->forks = true;
 	memmove(l->fds + 1, l->fds, l->count++ * sizeof *l->fds);
-	l->fds[0] = copy;
+	l->fds[0] = l->forks ? sock : l->copy;
 	l->ack_len = record_format(l->ack, sizeof l->ack, &(struct record){.word = RECORD_TAKEN, .id = id});
-	return 0;
 }
 
 /* ---- the process ---- */
@@ -199,7 +199,7 @@ pid_t launch_start(struct launch *l, int *error)
 	pid_t pid = -1;
 	l->error = error;
 	*error = 0;
-	if (l->slot != -1) {
+	if (!l->forks) {
 		l->received = false;
 		l->closed = 0;
 		l->busy = 1;
@@ -209,15 +209,16 @@ pid_t launch_start(struct launch *l, int *error)
 			return pid;
 		l->busy = 0;
 		l->received = true;
-		/* From now on by fork; the socket at the slot's number stays there. */
-		if (errno == EINVAL || errno == ENOSYS || errno == EPERM)
+		/* From now on by fork; the sockets stay open. */
+		l->forks = errno == EINVAL || errno == ENOSYS || errno == EPERM;
+		if (l->forks)
 			l->slot = -1;
 	}
-	if (l->slot == -1 && (pid = fork()) == 0)
+	if (l->forks && (pid = fork()) == 0)
 		run(l);
 	int failed = errno;
-	if (l->ack_len)
-		close(l->fds[0]);
+	if (l->copy != -1)
+		close(l->copy);
 	errno = failed;
 	return pid;
 }

@@ -29,7 +29,9 @@ struct launch {
 	sigset_t no_signals;
 	char ack[64];           /* the process says this first: ACK_LEN 0 for nothing */
 	ssize_t ack_len;
-	int slot, feed;         /* a pair of sockets that carries the set into the process's own table; -1: it has a copy of ours */
+	int copy;               /* of the acknowledging socket, for the process; or -1 */
+	int slot, feed;         /* a pair of sockets that carries the set into the process's own table; -1: there is none, */
+	bool forks;             /* and the process has a copy of our table; so it has this time */
 	pid_t busy;             /* not 0: the process uses this */
 	size_t closed;          /* so many of the numbers it has closed in the table that we share, */
 	bool received;          /* and received in its own */
@@ -40,10 +42,10 @@ struct launch {
 /* Can a process leave our table (Linux 5.9)? For a tool that does not share it just now. */
 bool launch_shares(void);
 
-/* COMMAND's environment is ours, less what fdkit sets. SLOT, unless -1, is an open descriptor, which becomes the
- * launch's socket; at SLOT and below no stranger's descriptor may lie. On -1 (ENOMEM, EMFILE) nothing has changed. A launch
+/* COMMAND's environment is ours, less what fdkit sets. SLOT and FEED, unless -1, are open descriptors, which the
+ * launch's sockets replace; at SLOT and below no stranger's descriptor may lie. On -1 (ENOMEM, EMFILE) nothing has changed. A launch
  * lasts as long as the tool. */
-int launch_open(struct launch *l, const struct command *c, int slot);
+int launch_open(struct launch *l, const struct command *c, int slot, int feed);
 
 /* Forget what was set before, and set the placements FROM to TO, of which the first is told to COMMAND. errno ENOMEM. */
 int launch_set(struct launch *l, const int *from, const int *to, size_t count);
@@ -51,12 +53,11 @@ int launch_set(struct launch *l, const int *from, const int *to, size_t count);
 /* The same for a delivery, with its environment: at WHERE or, if that is NULL, where command_places puts it. errno ENOMEM. */
 int launch_delivery(struct launch *l, const struct delivery *d, const int *where);
 
-/* Have the process acknowledge the set ID on a copy of SOCK before anything else. Call launch_start next, which closes the copy.
- * errno EMFILE. */
-int launch_acknowledge(struct launch *l, int sock, uint64_t id);
+/* Have the process acknowledge the set ID on SOCK before anything else. Call launch_start next. */
+void launch_acknowledge(struct launch *l, int sock, uint64_t id);
 
-/* Start the process, which the caller reaps. With a slot the set's numbers are the process's from here on, which closes
- * them; without, the caller's, who may close them. *ERROR, in memory that a fork shares, holds after the process was
+/* Start the process, which the caller reaps. The set's numbers are the process's from here on, which closes
+ * them; or, where it .forks, the caller's, who may close them. *ERROR, in memory that a fork shares, holds after the process was
  * reaped why COMMAND did not begin, errno's value or 0; the process exits with exec_status. ECANCELED: it could not
  * acknowledge. On -1 (errno as clone(2)) there is no process, and the set is the caller's. */
 pid_t launch_start(struct launch *l, int *error);
