@@ -49,9 +49,10 @@ enum {
 struct lane {
 	_Atomic uint32_t head, tail;    /* count the numbers that were taken, and given */
 	_Atomic int closing[SWEEPERS];  /* by each worker: 1 + the number that it closes, IDLE, or FREE where there is no worker */
+	bool sweeps;                    /* it has every number of the table */
 	uint32_t seen;                  /* the supervisor's: .head when it looked last, */
 	pid_t worker[SWEEPERS];         /* and its workers */
-	_Atomic int number[RING];       /* unused in SWEEP, where a number is its own count */
+	_Atomic int number[RING];       /* unused where it sweeps: a number is its own count */
 };
 
 struct closing {
@@ -96,11 +97,11 @@ static void never_linger(void)
 	setitimer(ITIMER_REAL, &often, NULL);
 }
 
-static bool claim(struct lane *l, bool sweeps, int *fd)
+static bool claim(struct lane *l, int *fd)
 {
 	uint32_t head = atomic_load(&l->head);
 	while (head != atomic_load(&l->tail)) {
-		*fd = sweeps ? (int)head : atomic_load(&l->number[head % RING]);
+		*fd = l->sweeps ? (int)head : atomic_load(&l->number[head % RING]);
 		if (atomic_compare_exchange_weak(&l->head, &head, head + 1))
 			return true;
 	}
@@ -108,11 +109,11 @@ static bool claim(struct lane *l, bool sweeps, int *fd)
 }
 
 /* Kernel: what is closed is released when the system call returns: so one call for each, and not close_range(2). */
-static _Noreturn void work(struct lane *l, bool sweeps, _Atomic int *place)
+static _Noreturn void work(struct lane *l, _Atomic int *place)
 {
 	int fd;
 	never_linger();
-	while (claim(l, sweeps, &fd)) {
+	while (claim(l, &fd)) {
 		atomic_store(place, 1 + fd);
 		close(fd);
 		atomic_store(place, IDLE);
@@ -146,9 +147,9 @@ static void reap(struct closing *s)
 }
 
 /* Start a worker where there is none, or all are stuck. Returns whether there is one. */
-static bool tend(struct lane *l, bool sweeps)
+static bool tend(struct lane *l)
 {
-	const size_t most = sweeps ? SWEEPERS : WORKERS;
+	const size_t most = l->sweeps ? SWEEPERS : WORKERS;
 	size_t place = most, busy = 0;
 	uint32_t head = atomic_load(&l->head);
 	for (size_t k = 0; k < most; k++)
@@ -160,7 +161,7 @@ static bool tend(struct lane *l, bool sweeps)
 		atomic_store(&l->closing[place], IDLE);
 		pid_t pid = split(SIGCHLD);
 		if (pid == 0)
-			work(l, sweeps, &l->closing[place]);
+			work(l, &l->closing[place]);
 		l->worker[place] = pid;
 		if (pid == -1)
 			atomic_store(&l->closing[place], FREE);
@@ -185,7 +186,7 @@ static _Noreturn void sweep(struct lane *l)
 {
 	atomic_store(&l->tail, (uint32_t)highest_open() + 1);
 	for (int stuck = 0; waits(l) && stuck < 2 * SWEEPERS; stuck += atomic_load(&l->head) == l->seen) {
-		tend(l, true);
+		tend(l);
 		rest(SLOW_MS);
 	}
 	_exit(0);
@@ -209,7 +210,7 @@ static _Noreturn void supervise(struct closing *s)
 		bool busy = false;
 		reap(s);
 		for (size_t i = 0; i < LANES; i++)
-			busy = tend(&s->lane[i], false) || busy;
+			busy = tend(&s->lane[i]) || busy;
 		if (atomic_load(&s->left) || getppid() != s->tool)
 			sweep(&s->lane[SWEEP]);
 		bool waiting = any_waits(s);
@@ -268,6 +269,7 @@ static struct closing *open_closing(struct closer *c)
 	if (s == MAP_FAILED)
 		return NULL;
 	s->tool = self;
+	s->lane[SWEEP].sweeps = true;
 	*c = (struct closer){.shared = s};
 	return s;
 }
@@ -306,7 +308,7 @@ void closer_close(struct closer *c, int fd, uid_t from)
 	/* Where there can be no helper, we are as good as can be. */
 	if (s && start(c) == -1)
 		for (size_t i = 0; i < LANES; i++)
-			while (claim(&s->lane[i], false, &fd))
+			while (claim(&s->lane[i], &fd))
 				close(fd);
 	errno = error;
 }

@@ -15,7 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CHUNK = 1 << 20 };       /* asked of the kernel in one call; a pipe's usual most */
+enum {
+	CHUNK = 1 << 20,        /* asked of splice(2) in one call; a pipe's usual most */
+	BUFFER = 1 << 17,       /* and of read(2), as cat(1) does */
+};
 
 /* Kernel: a pseudo-terminal's master reads EIO once the last slave has closed (pty(7)). */
 static ssize_t read_some(int in, char *buf, size_t len)
@@ -49,11 +52,12 @@ static int write_waiting(int out, const char *buf, size_t len)
 	return 0;
 }
 
-static int by_buffer(int in, int out, char *buf, int *side)
+static int read_write(int in, int out, int *side)
 {
+	char buf[BUFFER];
 	for (;;) {
 		*side = in;
-		ssize_t n = read_some(in, buf, CHUNK);
+		ssize_t n = read_some(in, buf, sizeof buf);
 		if (n == 0)
 			return 0;
 		if (n == -1 && !again(in, POLLIN))
@@ -62,16 +66,6 @@ static int by_buffer(int in, int out, char *buf, int *side)
 		if (n > 0 && write_waiting(out, buf, (size_t)n) == -1)
 			return -1;
 	}
-}
-
-static int read_write(int in, int out, int *side)
-{
-	char *buf = malloc(CHUNK);
-	*side = in;
-	int result = buf ? by_buffer(in, out, buf, side) : -1, error = errno;
-	free(buf);
-	errno = error;
-	return result;
 }
 
 /* As splice(2), but wait for a non-blocking IN or OUT: EAGAIN does not say which of the two it was. */

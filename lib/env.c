@@ -19,8 +19,7 @@
 
 extern char **environ;
 
-/* Variables that say something of descriptors or a connection: what fdkit does not set itself would
- * be somebody else's truth. */
+/* Variables that describe descriptors or a connection: one that fdkit does not set itself would describe another's. */
 static bool in_family(const char *var)
 {
 	static const char *const families[] = {
@@ -62,20 +61,13 @@ int env_open(struct env *env)
 	return 0;
 }
 
-void env_free(struct env *env)
-{
-	env_reset(env);
-	free(env->var);
-}
-
 void env_unset(struct env *env, const char *name)
 {
 	size_t len = strlen(name), kept = 0;
-	for (size_t i = 0; i < env->count; i++)
+	for (size_t i = 0; i < env->base; i++)
 		if (strncmp(env->var[i], name, len) != 0 || env->var[i][len] != '=')
 			env->var[kept++] = env->var[i];
-	env->base -= env->count - kept;
-	env->count = kept;
+	env->base = env->count = kept;
 	if (env->var)
 		env->var[kept] = NULL;
 }
@@ -103,24 +95,20 @@ void env_reset(struct env *env)
 		env->var[env->count] = NULL;
 }
 
-/* Names with colons between; systemd's word for a descriptor without a name is unknown. */
-static int listen_names(struct env *env, char *const *name, size_t count)
+/* Names with colons between. */
+static int listen_names(struct env *env, const char *const *name, size_t count)
 {
 	size_t len = 0;
-	char *text = NULL;
-	for (int pass = 0; pass < 2; pass++) {
-		if (pass && !(text = malloc(len + 1)))
-			return -1;
-		len = 0;
-		for (size_t i = 0; i < count; i++) {
-			const char *one = name[i] ? name[i] : "unknown";
-			size_t more = strlen(one);
-			if (text)
-				*(char *)mempcpy(text + len, one, more) = ':';
-			len += more + 1;
-		}
+	for (size_t i = 0; i < count; i++)
+		len += strlen(name[i]) + 1;
+	char *text = malloc(len), *end = text;
+	if (!text)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		end = stpcpy(end, name[i]);
+		*end++ = i + 1 < count ? ':' : '\0';
 	}
-	int result = set(env, "LISTEN_FDNAMES=%.*s", (int)len - 1, text);
+	int result = set(env, "LISTEN_FDNAMES=%s", text);
 	free(text);
 	return result;
 }
@@ -140,23 +128,17 @@ int env_fds(struct env *env, const int *to, size_t count)
 
 int env_listen(struct env *env, const int *to, char *const *name, size_t count, bool no_pid)
 {
+	int result = 0;
 	bool all = count;
-	for (size_t i = 0; i < count; i++)
-		all = all && to[i] >= 3;
-	if (!all)
-		return 0;
-	/* Where they lie counts, not the order in which they came: names go by number. */
-	char **by_number = calloc(count, sizeof *by_number);
-	bool *there = calloc(count, sizeof *there);
-	all = by_number && there;
-	int result = by_number && there ? 0 : -1;
+	/* The numbers decide, not the order in which the descriptors came: so names go by number. */
+	const char **by_number = calloc(count ? count : 1, sizeof *by_number);
+	if (!by_number)
+		return -1;
 	for (size_t i = 0; all && i < count; i++) {
 		size_t at = (size_t)to[i] - 3;
-		all = at < count && !there[at];
-		if (all) {
-			there[at] = true;
-			by_number[at] = name ? name[i] : NULL;
-		}
+		all = to[i] >= 3 && at < count && !by_number[at];
+		if (all) /* systemd calls one that has no name unknown */
+			by_number[at] = name && name[i] ? name[i] : "unknown";
 	}
 	if (all && !no_pid)
 		result = set(env, "LISTEN_PID=%ld", (long)getpid());
@@ -165,7 +147,6 @@ int env_listen(struct env *env, const int *to, char *const *name, size_t count, 
 	if (all && result == 0)
 		result = listen_names(env, by_number, count);
 	free(by_number);
-	free(there);
 	return result;
 }
 
@@ -194,34 +175,30 @@ int env_delivery(struct env *env, const struct delivery *d)
 /* ---- in the process that becomes COMMAND: no memory, and errno stays ---- */
 
 union sockname {
+	struct sockaddr_storage whole; /* longer than any: a path has a NUL behind it */
 	struct sockaddr any;
 	struct sockaddr_in in;
 	struct sockaddr_in6 in6;
 	struct sockaddr_un un;
 };
 
+/* append has left room for the variables, and .text has more than they need. */
 struct connection_variables {
 	char **next, *text;
 };
 
-/* append has left room for the variables, and there is more text than they need. */
-static void put(struct connection_variables *v, const char *name, const char *value, size_t len)
+static void put(struct connection_variables *v, const char *name, const char *value)
 {
 	*v->next++ = v->text;
 	*v->next = NULL;
-	v->text = mempcpy(mempcpy(v->text, name, strlen(name)), value, len);
-	*v->text++ = '\0';
-}
-
-static void put_text(struct connection_variables *v, const char *name, const char *value)
-{
-	put(v, name, value, strlen(value));
+	v->text = stpcpy(stpcpy(v->text, name), value) + 1;
 }
 
 static void put_number(struct connection_variables *v, const char *name, uint64_t n)
 {
-	char text[NUMBER_ROOM];
-	put(v, name, text, format_number(text, n));
+	char text[NUMBER_ROOM + 1];
+	text[format_number(text, n)] = '\0';
+	put(v, name, text);
 }
 
 /* IPv4 that came to an IPv6 socket is shown as what it is. */
@@ -241,13 +218,13 @@ static void tcp_variables(struct connection_variables *v, const union sockname *
 {
 	char address[INET6_ADDRSTRLEN];
 	unsigned port = ip(remote, address);
-	put_text(v, "PROTO=", "TCP");
-	put_text(v, "TCPREMOTEIP=", address);
-	put_text(v, "REMOTE_ADDR=", address);
+	put(v, "PROTO=", "TCP");
+	put(v, "TCPREMOTEIP=", address);
+	put(v, "REMOTE_ADDR=", address);
 	put_number(v, "TCPREMOTEPORT=", port);
 	put_number(v, "REMOTE_PORT=", port);
 	port = ip(local, address);
-	put_text(v, "TCPLOCALIP=", address);
+	put(v, "TCPLOCALIP=", address);
 	put_number(v, "TCPLOCALPORT=", port);
 }
 
@@ -255,20 +232,19 @@ static void unix_variables(struct connection_variables *v, int fd, union socknam
 {
 	struct ucred peer = {0};
 	socklen_t size = sizeof peer;
-	put_text(v, "PROTO=", "UNIX");
+	put(v, "PROTO=", "UNIX");
 	if (kernel(SYS_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, (long)&peer, (long)&size) == 0) {
 		put_number(v, "UNIXREMOTEPID=", (uint64_t)peer.pid);
 		put_number(v, "UNIXREMOTEEUID=", peer.uid);
 		put_number(v, "UNIXREMOTEEGID=", peer.gid);
 	}
 	char *path = local->un.sun_path;
-	size_t most = len > offsetof(struct sockaddr_un, sun_path) ? len - offsetof(struct sockaddr_un, sun_path) : 0;
 	/* An environment cannot hold an abstract name's NUL: it is shown as @. */
-	if (most && !*path)
+	if (len > offsetof(struct sockaddr_un, sun_path) && !*path)
 		*path = '@';
-	/* A path that was too long to bind by has a name in our /proc, which is nobody else's. */
-	if (most && strncmp(path, "/proc/self/fd/", 14) != 0 && is_text(path, strnlen(path, most), ""))
-		put(v, "UNIXLOCALPATH=", path, strnlen(path, most));
+	/* A path that was too long to bind by has a name in our /proc, which means nothing elsewhere. */
+	if (strncmp(path, "/proc/self/fd/", 14) != 0 && is_text(path, strlen(path), ""))
+		put(v, "UNIXLOCALPATH=", path);
 }
 
 void env_connection(struct env *env, int fd)

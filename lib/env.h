@@ -20,9 +20,7 @@ struct env {
  * ENOMEM where there is no memory, and leaves nothing then. */
 int env_open(struct env *env);
 
-void env_free(struct env *env);
-
-/* Remove NAME. */
+/* Remove NAME, right after env_open. */
 void env_unset(struct env *env, const char *name);
 
 /* FDKIT_FDS: the numbers where descriptors were placed. */

@@ -120,19 +120,16 @@ int launch_open(struct launch *l, const struct command *c, int slot, int feed)
 	int pair[2];
 	*l = (struct launch){.command = c, .slot = slot, .feed = feed, .received = true};
 	sigemptyset(&l->no_signals);
-	if (env_open(&l->env) == -1)
-		return -1;
-	if (slot == -1)
-		return 0;
-	if ((l->stack = aligned_alloc(64, STACK)) && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0) {
-		bool placed = dup3(pair[0], slot, O_CLOEXEC) != -1 && dup3(pair[1], feed, O_CLOEXEC) != -1;
+	bool ready = slot == -1;
+	if (!ready && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0) {
+		ready = dup3(pair[0], slot, O_CLOEXEC) != -1 && dup3(pair[1], feed, O_CLOEXEC) != -1 &&
+		        (l->stack = aligned_alloc(64, STACK));
 		close(pair[0]);
 		close(pair[1]);
-		if (placed)
-			return 0;
 	}
+	if (ready && env_open(&l->env) == 0)
+		return 0;
 	free(l->stack);
-	env_free(&l->env);
 	return -1;
 }
 
