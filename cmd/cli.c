@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 #include "cli.h"
+#include "command.h"
 #include "env.h"
 #include "inbox.h"
 #include "launch.h"
 #include "parse.h"
 #include "peer.h"
-#include "place.h"
 #include "ready.h"
 #include "rights.h"
 #include "socket.h"

@@ -5,11 +5,11 @@
 
 #include "address.h"
 #include "closer.h"
+#include "command.h"
 #include "inbox.h"
 #include "launch.h"
 #include "parse.h"
 #include "peer.h"
-#include "place.h"
 #include "ready.h"
 #include "socket.h"
 

@@ -2,6 +2,7 @@
 /* fdexec: run a command for every message with descriptors. */
 #include "cli.h"
 #include "closer.h"
+#include "command.h"
 #include "copy.h"
 #include "door.h"
 #include "inbox.h"
@@ -9,7 +10,6 @@
 #include "launch.h"
 #include "parse.h"
 #include "peer.h"
-#include "place.h"
 #include "ready.h"
 #include "record.h"
 #include "socket.h"

@@ -5,10 +5,10 @@
 
 #include "cli.h"
 #include "closer.h"
+#include "command.h"
 #include "fdhold_store.h"
 #include "inbox.h"
 #include "listening.h"
-#include "place.h"
 
 /* The command line. */
 struct options {

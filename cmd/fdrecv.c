@@ -2,12 +2,12 @@
 /* fdrecv: receive descriptors, and execute a command with them or copy their data. */
 #include "cli.h"
 #include "closer.h"
+#include "command.h"
 #include "copy.h"
 #include "door.h"
 #include "inbox.h"
 #include "launch.h"
 #include "parse.h"
-#include "place.h"
 #include "record.h"
 #include "rights.h"
 #include "socket.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /* fdsend: send open descriptors to another process. */
 #include "cli.h"
+#include "command.h"
 #include "inbox.h"
 #include "parse.h"
-#include "place.h"
 #include "record.h"
 #include "sending.h"
 #include "set.h"

@@ -6,11 +6,11 @@
 
 #include "cli.h"
 #include "closer.h"
+#include "command.h"
 #include "door.h"
 #include "fdserve_dispatch.h"
 #include "jobs.h"
 #include "listening.h"
-#include "place.h"
 
 struct pollfd;
 

@@ -2,9 +2,9 @@
 /* fdserve -L: hand over the listening sockets. */
 #include "fdserve.h"
 #include "address.h"
+#include "command.h"
 #include "inbox.h"
 #include "launch.h"
-#include "place.h"
 #include "record.h"
 #include "sending.h"
 #include "set.h"

@@ -2,10 +2,10 @@
 /* Commands that run: their number, their processes, and their ends. */
 #include "jobs.h"
 #include "closer.h"
+#include "command.h"
 #include "env.h"
-#include "wire.h"
 #include "launch.h"
-#include "place.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -19,14 +19,14 @@
  * there is no slot, fork(2) makes it, with a copy of our memory and table. */
 #include "launch.h"
 #include "closer.h"
+#include "command.h"
 #include "env.h"
-#include "wire.h"
 #include "kernel.h"
 #include "peer.h"
-#include "place.h"
 #include "record.h"
 #include "rights.h"
 #include "set.h"
+#include "wire.h"
 
 #include <fcntl.h>
 #include <sched.h>

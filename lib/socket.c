@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* SOCKET: a word of the command line to a socket that listens or is connected. */
 #include "socket.h"
+#include "command.h"
 #include "parse.h"
-#include "place.h"
 #include "wait.h"
 
 #include <errno.h>

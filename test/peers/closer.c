@@ -3,7 +3,7 @@
  * a pair of sockets; says "end of file" when the other end sees that, and how many numbers are free within 2 s. Then it ends as
  * a tool does, or, with -e, becomes COMMAND. -k: it keeps what it opened, and ends. -w: it stays. */
 #include "closer.h"
-#include "place.h"
+#include "command.h"
 #include "set.h"
 #include "wait.h"
 

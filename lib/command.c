@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* COMMAND: looked up, its limits, and the numbers of its descriptors. */
-#include "place.h"
+#include "command.h"
 #include "kernel.h"
 #include "set.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC
  *
- * COMMAND, and where its descriptors go. */
-#ifndef PLACE_H
-#define PLACE_H
+ * COMMAND: its file, its limits, and the numbers of its descriptors. */
+#ifndef COMMAND_H
+#define COMMAND_H
 
 #include <stdbool.h>
 #include <stddef.h>
