@@ -141,25 +141,19 @@ served() {
 
 @test "a stranger's unfinished set holds up no COMMAND, whatever -j is" {
 	fuse FLUSH
-	for jobs in 3 64; do
-		rm -f s
-		unfinished_set "$jobs"
-	done
-}
-
-# unfinished_set JOBS: fdexec has an unfinished set that blocks, and serves.
-unfinished_set() {
-	spawn fdexec -q -j "$1" s sh -c 'echo here'
-	worker=$pid
-	await_socket s
-	stranger "$stuck" 'fdkit/1 set fds=1 more\n'
 	has_it() { find "/proc/$worker/fd" -lname "*/mnt/file" | grep -q .; }
-	eventually has_it
-	served 1
-	served 2
-	served 3
-	kill "$worker"
-	ended "$worker"
+	for jobs in 3 64; do
+		spawn fdexec -q -j $jobs s sh -c 'echo here'
+		worker=$pid
+		await_socket s
+		stranger "$stuck" 'fdkit/1 set fds=1 more\n'
+		eventually has_it
+		served 1
+		served 2
+		served 3
+		kill "$worker"
+		ended "$worker"
+	done
 }
 
 @test "a set that blocks holds up its own COMMAND alone, though -R has left a low number" {
