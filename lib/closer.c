@@ -348,15 +348,20 @@ static bool any_left(const struct lane *l)
 	return waits(l);
 }
 
+void closer_settle(struct closer *c, int ms)
+{
+	int64_t deadline = c->shared ? deadline_in(ms) : 0;
+	for (size_t i = 0; c->shared && i < LANES; i++)
+		while (any_left(&c->shared->lane[i]) && time_left(deadline))
+			nap(1, deadline);
+}
+
 void closer_wait(struct closer *c, int ms)
 {
 	struct closing *s = c->shared;
 	if (!s)
 		return;
-	int64_t deadline = deadline_in(ms);
-	for (size_t i = 0; i < LANES; i++)
-		while (any_left(&s->lane[i]) && time_left(deadline))
-			nap(1, deadline);
+	closer_settle(c, ms);
 	/* A helper that is stuck would keep open what COMMAND has, for longer than COMMAND. */
 	if (atomic_load(&s->running) && unshare(CLONE_FILES) == 0)
 		atomic_store(&s->left, 1);

@@ -27,7 +27,10 @@ void closer_trim(struct closer *c, struct set *set, size_t keep, uid_t from);
 /* Close SOCK, a connected Unix socket that we accepted: at once if its queue is empty. */
 void closer_hang_up(struct closer *c, int sock, uid_t from);
 
-/* Before exec: wait, MS at most, until no number that the closer has is in our table, and leave to the helpers that are
+/* Wait, MS milliseconds at most, until no number that the closer has is in our table. */
+void closer_settle(struct closer *c, int ms);
+
+/* Before exec: the same, and leave to the helpers that are
  * stuck a table of their own, so that they keep nothing open that is COMMAND's, and are none of its children. */
 void closer_wait(struct closer *c, int ms);
 

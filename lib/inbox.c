@@ -15,6 +15,7 @@
 
 enum {
 	REST_MS = 100,
+	SETTLE_MS = 100,        /* for descriptors of a datagram that is not taken */
 	UNFINISHED_MS = 10000,  /* for the rest of a set: it may hold the very end whose closing we wait for */
 	LATE_MOST = 64,         /* rounds after the deadline: a peer that keeps sending cannot postpone it */
 };
@@ -273,7 +274,11 @@ static enum inbox_event read_datagram(struct inbox *in, struct connection *c, st
 	} else if (came == WIRE_SET || came == WIRE_RECORD || came == WIRE_FAILED) {
 		event = handle(in, c, came, &r, d);
 	}
+	bool unwanted = wire_fds(&c->wire);
 	connection_end(in, c);
+	/* The next datagram may be an honest one, for whose descriptors there must be room. */
+	if (unwanted)
+		closer_settle(in->closer, SETTLE_MS);
 	return event;
 }
 
