@@ -395,7 +395,7 @@ void check_peer(const struct cli *c, const struct endpoint *at)
 
 mode_t socket_mode(const struct cli *c, bool checked)
 {
-	bool others = c->allow.any || c->allow.uids || c->allow.gids;
+	bool others = c->allow.any || c->allow.count;
 	return c->mode != MODE_UNSET ? c->mode : checked && others ? 0666 : 0600;
 }
 

@@ -234,7 +234,7 @@ static void dial(struct worker *w)
 	w->pause = longer(w->pause, DIAL_MOST_MS);
 	if (o->at.fd != -1)
 		door_close(&o->at, &w->closer);
-	if (endpoint_dial(&o->at, true) == -1 || !peer_fits(&o->cli, &o->at, why, sizeof why) ||
+	if (endpoint_dial(&o->at) == -1 || !peer_fits(&o->cli, &o->at, why, sizeof why) ||
 	    inbox_attach(&w->in) == -1) {
 		if (!w->told)
 			say(&o->cli, "%s: waiting: %s", o->at.arg, *why ? why : reason(errno));
@@ -302,11 +302,12 @@ static void open_worker(struct worker *w)
 {
 	struct options *o = w->o;
 	o->at.nofile = &o->command.nofile;
+	o->at.service = true;
 	w->sigfd = signals_open(true);
 	if (w->sigfd == -1 || jobs_open(&w->jobs, (size_t)o->jobs) == -1)
 		fail(o->command.argv[0]);
-	bool opened = reconnects(o) || (o->connect ? endpoint_dial(&o->at, true)
-	                                           : endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true)) != -1;
+	bool opened = reconnects(o) || (o->connect ? endpoint_dial(&o->at)
+	                                           : endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog)) != -1;
 	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, &w->closer, w->sigfd) == -1) {
 		endpoint_close(&o->at);
 		fail_listen(&o->cli, o->at.arg);

@@ -450,6 +450,7 @@ static void set_quotas(struct holder *h)
 static void open_holder(struct holder *h, int adopted)
 {
 	struct options *o = h->o;
+	o->at.service = true;
 	h->watch = epoll_create1(EPOLL_CLOEXEC);
 	h->sigfd = signals_open(true);
 	struct epoll_event event = {.events = EPOLLIN, .data.fd = h->sigfd};
@@ -462,7 +463,7 @@ static void open_holder(struct holder *h, int adopted)
 			listener_blocking(&o->addresses.listener[i]);
 		put_own(h, o->addresses.set.name[i], o->addresses.listener[i].at.fd);
 	}
-	if (endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, true) == -1 ||
+	if (endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog) == -1 ||
 	    inbox_open(&h->in, &o->at, &o->cli.allow, &h->closer, h->watch) == -1) {
 		listening_close(&o->addresses);
 		endpoint_close(&o->at);

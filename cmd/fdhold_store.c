@@ -2,6 +2,7 @@
 /* Descriptors by name: what fdhold holds. */
 #include "fdhold_store.h"
 #include "address.h"
+#include "fd.h"
 #include "parse.h"
 #include "peer.h"
 #include "socket.h"
@@ -61,13 +62,6 @@ static mode_t type_of(int fd)
 	return syscall(SYS_statx, fd, "", AT_EMPTY_PATH | 0x4000, 1U, &st) == -1 ? 0 : st.mode & S_IFMT;
 }
 
-static int socket_option(int fd, int option)
-{
-	int value = 0;
-	socklen_t len = sizeof value;
-	return getsockopt(fd, SOL_SOCKET, option, &value, &len) == -1 ? -1 : value;
-}
-
 /* Kernel: a stream socket that is not connected yet, and one whose both directions are closed, show a hang-up. */
 static bool hung_up(int fd)
 {
@@ -80,11 +74,11 @@ static void describe_socket(struct entry *e, int domain)
 	static const char *const words[][3] = {{"unix-listener", "unix-connection", "unix-socket"},
 	                                       {"tcp-listener", "tcp-connection", "tcp-socket"}};
 	bool local = domain == AF_UNIX, inet = domain == AF_INET || domain == AF_INET6;
-	int protocol = socket_option(e->fd, SO_PROTOCOL), type = socket_option(e->fd, SO_TYPE);
+	int protocol = fd_option(e->fd, SO_PROTOCOL), type = fd_option(e->fd, SO_TYPE);
 	const struct listener l = {.at = {.fd = e->fd, .kind = END_FD, .type = SOCK_STREAM}};
 	char name[4200];
 	if (local || (inet && protocol == IPPROTO_TCP)) {
-		bool listens = socket_option(e->fd, SO_ACCEPTCONN) == 1;
+		bool listens = fd_option(e->fd, SO_ACCEPTCONN) == 1;
 		e->connected = !listens && type != SOCK_DGRAM && !hung_up(e->fd);
 		e->kind = words[!local][listens ? 0 : e->connected ? 1 : 2];
 	} else {
@@ -98,7 +92,7 @@ static void describe_socket(struct entry *e, int domain)
 
 static void describe(struct entry *e)
 {
-	int domain = socket_option(e->fd, SO_DOMAIN);
+	int domain = fd_option(e->fd, SO_DOMAIN);
 	if (domain != -1) {
 		describe_socket(e, domain);
 		return;

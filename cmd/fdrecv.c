@@ -101,7 +101,7 @@ static void ask(const struct options *o, int64_t deadline)
 static void open_socket(struct options *o, int64_t deadline)
 {
 	if (!o->connect) {
-		if (endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog, false) == -1)
+		if (endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog) == -1)
 			fail_listen(&o->cli, o->at.arg);
 		return;
 	}

@@ -349,7 +349,7 @@ static void open_server(struct server *s)
 {
 	struct options *o = s->o;
 	/* An inherited socket works or fails at once; waiting would not help. */
-	if (o->worker.kind == END_FD && !o->command.argv && !o->listen && endpoint_dial(&o->worker, true) == -1)
+	if (o->worker.kind == END_FD && !o->command.argv && !o->listen && endpoint_dial(&o->worker) == -1)
 		fail_connect(o->worker.arg);
 	/* Signals first: we must remove the socket file from the moment that it exists. */
 	s->sigfd = signals_open(true);
@@ -357,8 +357,9 @@ static void open_server(struct server *s)
 	    (runs_command(s) && jobs_open(&s->jobs, (size_t)o->jobs) == -1))
 		fail(o->addresses.listener[0].arg);
 	o->worker.nofile = &o->command.nofile;
+	o->worker.service = true;
 	listening_open(&o->addresses, &o->cli, true);
-	if (o->listen && endpoint_listen(&o->worker, socket_mode(&o->cli, true), o->cli.backlog, true) == -1) {
+	if (o->listen && endpoint_listen(&o->worker, socket_mode(&o->cli, true), o->cli.backlog) == -1) {
 		listening_close(&o->addresses);
 		fail_listen(&o->cli, o->worker.arg);
 	}

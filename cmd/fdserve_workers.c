@@ -42,7 +42,7 @@ void dial_worker(struct server *s)
 	struct endpoint *w = &s->o->worker;
 	struct peer peer = {.uid = geteuid()};
 	char why[120];
-	int result = endpoint_dial(w, true);
+	int result = endpoint_dial(w);
 	if (result != -1)
 		peer_of(w->fd, &peer);
 	s->worker_uid = peer.uid;

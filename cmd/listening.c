@@ -3,7 +3,6 @@
 #include "listening.h"
 #include "address.h"
 #include "parse.h"
-#include "ready.h"
 #include "record.h"
 #include "wait.h"
 

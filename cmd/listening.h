@@ -5,8 +5,8 @@
 #define LISTENING_H
 
 #include "address.h"
+#include "address_file.h"
 #include "cli.h"
-#include "ready.h"
 #include "set.h"
 
 /* The listening sockets of ADDRESS or, if NAMED, NAME=ADDRESS operands. */

@@ -305,7 +305,7 @@ static _Noreturn void serve_one(const struct serving *v, int sock)
 	for (size_t i = 0; i < v->count; i++)
 		if (v->waiting[i].sock != -1)
 			close(v->waiting[i].sock);
-	s->at.bound = false; /* the file is the parent's */
+	s->at.file = (struct file){0}; /* the file is the parent's */
 	s->at.fd = sock;
 	s->closer = (struct closer){0};
 	deliver(s, deadline_in(s->cli->timeout));
@@ -459,7 +459,7 @@ void sending_run(struct sending *s)
 	} else {
 		/* Signals first: we must remove the socket file from the moment that it exists. */
 		int sigfd = signals_open(s->keep);
-		if (sigfd == -1 || endpoint_listen(&s->at, socket_mode(s->cli, true), s->cli->backlog, false) == -1)
+		if (sigfd == -1 || endpoint_listen(&s->at, socket_mode(s->cli, true), s->cli->backlog) == -1)
 			fail_listen(s->cli, s->at.arg);
 		if (s->at.listens && s->keep) {
 			exit(serve_all(s, sigfd));

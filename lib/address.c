@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* ADDRESS: a word of the command line to a listening socket. */
 #include "address.h"
+#include "fd.h"
 #include "parse.h"
-#include "socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,27 +15,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static bool inherited(const struct listener *l)
-{
-	return l->at.kind == END_FD;
-}
+/* ---- parsing ---- */
 
-static const char *resolve(struct listener *l, const char *host, const char *port, int flags)
-{
-	struct addrinfo hints = {.ai_socktype = l->at.type, .ai_flags = AI_PASSIVE | flags};
-	int error = getaddrinfo(host, port, &hints, &l->found);
-	if (error)
-		return error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
-	l->wildcard = !host;
-	return NULL;
-}
-
-/* HOST:PORT, with HOST in brackets where it has colons itself; empty or * for every address. */
+/* HOST:PORT, with HOST in brackets if it has colons itself; empty or * for every address. */
 static const char *parse_inet(struct listener *l, char *arg)
 {
+	struct addrinfo hints = {.ai_socktype = l->at.type, .ai_flags = AI_PASSIVE};
 	char *colon = strrchr(arg, ':'), *host = arg;
 	long port;
-	int flags = 0;
 	if (!colon && *arg && !arg[strspn(arg, "0123456789")])
 		return "a port alone stands behind a colon (:PORT)";
 	if (!colon || !colon[1])
@@ -49,97 +35,105 @@ static const char *parse_inet(struct listener *l, char *arg)
 		colon[-1] = '\0';
 		if (!strchr(host, ':'))
 			return "no IPv6 address in the brackets ([::1]:PORT)";
-		flags = AI_NUMERICHOST; /* no name server is asked for 1::g */
+		hints.ai_flags |= AI_NUMERICHOST; /* no name server is asked for 1::g */
 	} else if (strchr(host, ':')) {
 		return "an IPv6 address stands in brackets ([::1]:PORT)";
 	}
 	if (colon[1] >= '0' && colon[1] <= '9' && parse_number(&port, colon + 1, 0, 65535))
 		return "not a port (0 to 65535)";
-	return resolve(l, *host && strcmp(host, "*") != 0 ? host : NULL, colon + 1, flags);
+	l->wildcard = !*host || strcmp(host, "*") == 0;
+	int error = getaddrinfo(l->wildcard ? NULL : host, colon + 1, &hints, &l->found);
+	return !error ? NULL : error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
 }
 
 const char *listener_parse(struct listener *l, const char *arg)
 {
-	*l = (struct listener){.arg = arg, .at = {.fd = -1, .type = SOCK_STREAM}};
-	if (strncmp(arg, "fd:", 3) == 0)
-		return endpoint_parse(&l->at, arg);
-	bool named = strncmp(arg, "unix:", 5) == 0;
-	if (named || strchr(arg, '/')) {
-		l->local = true;
-		const char *path = named ? arg + 5 : arg;
-		if (*path == '@')
-			return endpoint_parse(&l->at, path);
+	bool named = strncmp(arg, "unix:", 5) == 0, udp = strncmp(arg, "udp:", 4) == 0;
+	const char *path = named ? arg + 5 : arg;
+	*l = (struct listener){.arg = arg, .local = strncmp(arg, "fd:", 3) != 0 && (named || strchr(arg, '/'))};
+	if (l->local && *path != '@') {
 		l->at = (struct endpoint){.kind = END_PATH, .arg = arg, .text = path, .type = SOCK_STREAM, .fd = -1};
 		return *path ? NULL : "empty";
 	}
-	bool udp = strncmp(arg, "udp:", 4) == 0;
-	if (udp)
-		l->at.type = SOCK_DGRAM;
+	if (l->local || strncmp(arg, "fd:", 3) == 0)
+		return endpoint_parse(&l->at, path);
+	l->at = (struct endpoint){.kind = END_INET, .arg = arg, .text = arg, .type = udp ? SOCK_DGRAM : SOCK_STREAM, .fd = -1};
 	char *copy = strdup(udp ? arg + 4 : arg);
-	if (!copy)
-		return "out of memory";
-	const char *why = parse_inet(l, copy);
+	const char *why = copy ? parse_inet(l, copy) : "out of memory";
 	free(copy);
 	return why;
 }
 
+/* ---- opening ---- */
+
 static int open_inet(const struct listener *l, const struct addrinfo *a, int backlog)
 {
-	int fd = socket(a->ai_family, l->at.type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
-	if (fd == -1)
-		return -1;
-	int only = !l->wildcard;
-	bool stream = l->at.type == SOCK_STREAM;
-	/* Kernel: for UDP, SO_REUSEADDR would let two have the same port (socket(7)). */
-	if ((!stream || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0) &&
-	    (a->ai_family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only) == 0) &&
-	    bind(fd, a->ai_addr, a->ai_addrlen) == 0 && (!stream || listen(fd, backlog) == 0))
+	int on = 1, v6only = !l->wildcard;
+	int fd = socket(a->ai_family, l->at.type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	/* Kernel: for UDP, SO_REUSEADDR would let two sockets have the same port (socket(7)). */
+	if (fd != -1 && (!l->at.listens || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0) &&
+	    (a->ai_family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only) == 0) &&
+	    bind(fd, a->ai_addr, a->ai_addrlen) == 0 && (!l->at.listens || listen(fd, backlog) == 0))
 		return fd;
-	int error = errno;
-	close(fd);
-	errno = error;
-	return -1;
+	return fd_drop(fd);
+}
+
+/* Open the first address of FAMILY that can be bound. */
+static int open_found(struct listener *l, int family, int backlog)
+{
+	errno = EAFNOSUPPORT;
+	for (const struct addrinfo *a = l->found; a && l->at.fd == -1; a = a->ai_next)
+		if (family == AF_UNSPEC || a->ai_family == family)
+			l->at.fd = open_inet(l, a, backlog);
+	return l->at.fd == -1 ? -1 : 0;
+}
+
+/* A wildcard is one IPv6 socket, which accepts IPv4 too; an IPv4 socket where there is no IPv6. */
+static int open_port(struct listener *l, int backlog)
+{
+	l->at.listens = l->at.type == SOCK_STREAM;
+	int result = open_found(l, l->wildcard ? AF_INET6 : AF_UNSPEC, backlog);
+	return result == -1 && l->wildcard && errno == EAFNOSUPPORT ? open_found(l, AF_INET, backlog) : result;
 }
 
 static const char *open_inherited(struct listener *l)
 {
-	int listens = 0, type = 0, flags = fcntl(l->at.fd, F_GETFL);
-	socklen_t len = sizeof listens;
-	if (flags == -1)
+	int fd = l->at.fd;
+	if (fcntl(fd, F_GETFD) == -1)
 		return strerror(errno);
-	if (getsockopt(l->at.fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == -1 || !listens ||
-	    getsockopt(l->at.fd, SOL_SOCKET, SO_TYPE, &type, &len) == -1 || type != SOCK_STREAM)
+	if (fd_option(fd, SO_ACCEPTCONN) != 1 || fd_option(fd, SO_TYPE) != SOCK_STREAM)
 		return "not a listening stream socket";
-	int domain = 0;
-	l->local = getsockopt(l->at.fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
-	return l->at.fd > 2 && fcntl(l->at.fd, F_SETFD, FD_CLOEXEC) == -1 ? strerror(errno) : NULL;
+	l->at.listens = true;
+	l->local = fd_option(fd, SO_DOMAIN) == AF_UNIX;
+	return fd > 2 && fcntl(fd, F_SETFD, FD_CLOEXEC) == -1 ? strerror(errno) : NULL;
 }
 
 const char *listener_open(struct listener *l, mode_t mode, int backlog)
 {
-	if (inherited(l))
+	if (l->at.kind == END_FD)
 		return open_inherited(l);
-	if (l->local)
-		return endpoint_listen(&l->at, mode, backlog, false) == -1 ? strerror(errno) : NULL;
-	/* Every address: one IPv6 socket takes IPv4 as well; IPv4 alone where there is no IPv6. */
-	int families[] = {l->wildcard ? AF_INET6 : AF_UNSPEC, l->wildcard ? AF_INET : AF_UNSPEC};
-	for (size_t f = 0; f < 2 && l->at.fd == -1; f++) {
-		for (const struct addrinfo *a = l->found; a && l->at.fd == -1; a = a->ai_next)
-			if (families[f] == AF_UNSPEC || a->ai_family == families[f])
-				l->at.fd = open_inet(l, a, backlog);
-		if (l->at.fd == -1 && (!l->wildcard || errno != EAFNOSUPPORT))
-			break;
-	}
-	return l->at.fd == -1 ? strerror(errno) : NULL;
+	int result = l->local ? endpoint_listen(&l->at, mode, backlog) : open_port(l, backlog);
+	return result == -1 ? strerror(errno) : NULL;
 }
 
-/* What snprintf returned for LEN bytes: did they do? */
-static int fits(int printed, size_t len)
+int listener_blocking(const struct listener *l)
 {
-	if (printed < (int)len)
+	if (l->at.kind == END_FD)
 		return 0;
-	errno = ENAMETOOLONG;
-	return -1;
+	int flags = fcntl(l->at.fd, F_GETFL);
+	return flags == -1 ? -1 : fcntl(l->at.fd, F_SETFL, flags & ~O_NONBLOCK);
+}
+
+size_t listener_queue(const struct listener *l)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof info;
+	if (l->at.kind == END_FD)
+		return 0;
+	if (l->local)
+		return SOMAXCONN; /* the kernel does not tell; accept finds the end */
+	/* Kernel: tcpi_unacked of a listening socket is the length of its queue (tcp_get_info, net/ipv4/tcp.c). */
+	return getsockopt(l->at.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 ? info.tcpi_unacked : 0;
 }
 
 int listener_name(const struct listener *l, char *buf, size_t len)
@@ -152,45 +146,31 @@ int listener_name(const struct listener *l, char *buf, size_t len)
 	} a = {0};
 	socklen_t size = sizeof a;
 	char host[NI_MAXHOST], port[NI_MAXSERV];
-	if (l->local && l->at.kind == END_PATH)
-		return fits(snprintf(buf, len, "unix:%s", l->at.text), len);
-	if (getsockname(l->at.fd, &a.any, &size) == -1)
+	const char *udp = l->at.type == SOCK_DGRAM ? "udp:" : "";
+	int n, v6only = 1;
+	if (l->at.kind == END_PATH) {
+		n = snprintf(buf, len, "unix:%s", l->at.text);
+	} else if (getsockname(l->at.fd, &a.any, &size) == -1) {
 		return -1;
-	if (a.any.sa_family == AF_UNIX) {
-		int n = (int)(size - offsetof(struct sockaddr_un, sun_path));
-		bool abstract = n > 0 && !a.un.sun_path[0];
-		return fits(snprintf(buf, len, "unix:%s%.*s", abstract ? "@" : "", n - abstract, a.un.sun_path + abstract), len);
-	}
-	if (getnameinfo(&a.any, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV)) {
+	} else if (a.any.sa_family == AF_UNIX) {
+		int bytes = (int)(size - offsetof(struct sockaddr_un, sun_path));
+		bool abstract = bytes > 0 && !a.un.sun_path[0];
+		n = snprintf(buf, len, "unix:%s%.*s", abstract ? "@" : "", bytes - abstract, a.un.sun_path + abstract);
+	} else if (getnameinfo(&a.any, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV)) {
 		errno = EAFNOSUPPORT;
 		return -1;
+	} else if (a.any.sa_family != AF_INET6) {
+		n = snprintf(buf, len, "%s%s:%s", udp, host, port);
+	} else {
+		size = sizeof v6only;
+		getsockopt(l->at.fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &size);
+		bool any = IN6_IS_ADDR_UNSPECIFIED(&a.in6.sin6_addr) && !v6only;
+		n = any ? snprintf(buf, len, "%s*:%s", udp, port) : snprintf(buf, len, "%s[%s]:%s", udp, host, port);
 	}
-	int only = 1;
-	size = sizeof only;
-	bool in6 = a.any.sa_family == AF_INET6;
-	if (in6 && IN6_IS_ADDR_UNSPECIFIED(&a.in6.sin6_addr) &&
-	    getsockopt(l->at.fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &size) == 0 && !only)
-		in6 = snprintf(host, sizeof host, "*") < 0;
-	return fits(snprintf(buf, len, in6 ? "%s[%s]:%s" : "%s%s:%s", l->at.type == SOCK_DGRAM ? "udp:" : "", host, port), len);
-}
-
-int listener_blocking(const struct listener *l)
-{
-	int flags = fcntl(l->at.fd, F_GETFL);
-	if (inherited(l))
+	if (n < (int)len)
 		return 0;
-	return flags == -1 ? -1 : fcntl(l->at.fd, F_SETFL, flags & ~O_NONBLOCK);
-}
-
-size_t listener_queue(const struct listener *l)
-{
-	struct tcp_info info = {0};
-	socklen_t len = sizeof info;
-	if (inherited(l))
-		return 0;
-	if (l->local)
-		return SOMAXCONN; /* not told; it ends where accept finds none */
-	return getsockopt(l->at.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 ? info.tcpi_unacked : 0;
+	errno = ENAMETOOLONG;
+	return -1;
 }
 
 void listener_close(struct listener *l)

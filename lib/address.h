@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * ADDRESS. */
+ * ADDRESS: a listening socket, or a bound UDP socket. */
 #ifndef ADDRESS_H
 #define ADDRESS_H
 
@@ -10,34 +10,33 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* A listening socket for connections from the network, or on a Unix socket; or a bound UDP one. */
 struct addrinfo;
 
 struct listener {
 	const char *arg;        /* as the user wrote it */
-	struct endpoint at;     /* .fd is the socket in every case; the rest for unix: and fd: */
-	bool local;             /* a Unix socket: its peers can be checked */
-	bool wildcard;          /* every address of the machine */
-	struct addrinfo *found; /* what HOST:PORT resolved to */
+	struct endpoint at;     /* the socket: fd, kind and type for every ADDRESS, the rest for unix: and fd: */
+	bool local;             /* a Unix socket, so its peers can be checked; for fd:N known once it is open */
+	bool wildcard;          /* HOST:PORT: every address of the machine */
+	struct addrinfo *found; /* HOST:PORT: the addresses, until listener_close */
 };
 
-/* Parse, and resolve names: nothing is bound yet. */
+/* Parse ARG, which must outlive L, and look up its names. Nothing is bound yet. Returns NULL or the reason. */
 const char *listener_parse(struct listener *l, const char *arg);
 
-/* Bind and listen. On failure returns the reason (a constant string: from getaddrinfo or errno). */
+/* Bind and listen; the socket is non-blocking, unless it is inherited. MODE: of a socket file. Returns NULL or the reason. */
 const char *listener_open(struct listener *l, mode_t mode, int backlog);
 
-/* The address really bound, as -A writes it: HOST:PORT, [::1]:PORT, *:PORT, unix:PATH. errno EAFNOSUPPORT: it is of
- * another family; ENAMETOOLONG: LEN bytes do not hold it. */
+/* Write the address that L is bound to into BUF, which has LEN bytes, as -A shows it: HOST:PORT, [::1]:PORT, *:PORT, unix:PATH, or
+ * udp: before one. Returns 0. errno EAFNOSUPPORT: it is of another family; ENAMETOOLONG: it does not fit. */
 int listener_name(const struct listener *l, char *buf, size_t len);
 
-/* Make a listening socket that we opened, and which others will have, blocking: as systemd's are. */
+/* Make a listening socket blocking that we opened and others will have, as systemd does. Returns 0; errno as fcntl(2). */
 int listener_blocking(const struct listener *l);
 
-/* Connections in the queue of a socket that is only ours, at most; 0 for an inherited one.
- * Kernel: a listening socket's tcpi_unacked is its queue's length (tcp_get_info, net/ipv4/tcp.c). */
+/* How many connections may be in the queue of a socket that is only ours; 0 for an inherited one. */
 size_t listener_queue(const struct listener *l);
 
+/* As endpoint_close; also frees what listener_parse looked up. */
 void listener_close(struct listener *l);
 
 #endif

@@ -87,7 +87,7 @@ int door_accept(struct door *d, struct peer *peer)
 			return -1;
 		if (sock == -1) /* any other error is the one connection's, which is gone */
 			continue;
-		if (!d->allow || peer_admitted(d->allow, sock, peer))
+		if (!d->allow || (peer_of(sock, peer) == 0 && peer_allowed(d->allow, peer, sock)))
 			return sock;
 		closer_hang_up(d->closer, sock, peer->uid);
 		if (door_tells(d, peer->uid)) {

@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* The words in arguments: numbers, TIME, MODE, TYPE, NAME. */
 #include "parse.h"
-#include "record.h"
-#include "set.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <limits.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,11 +10,9 @@
 const char *parse_number(long *out, const char *arg, long min, long max)
 {
 	char *end;
-	if (!isdigit((unsigned char)*arg))
-		return "not a number";
 	errno = 0;
 	long n = strtol(arg, &end, 10);
-	if (*end)
+	if (!isdigit((unsigned char)*arg) || *end)
 		return "not a number";
 	if (errno || n < min || n > max)
 		return "out of range";
@@ -41,17 +34,20 @@ size_t format_number(char *text, uint64_t n)
 
 size_t printable_length(const char *text, size_t left)
 {
+	/* The lowest character of each length: below are control characters and overlong forms (RFC 3629). */
+	static const unsigned lowest[] = {0, ' ', 0xa0, 0x800, 0x10000};
 	const unsigned char *p = (const unsigned char *)text;
-	size_t n = *p < ' ' ? 0 : *p < 0x7f ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
-	if (!n || n > left)
+	size_t n = *p < 0x80 ? 1 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : 4;
+	if (n > left || (*p >= 0x80 && *p < 0xc0) || *p >= 0xf8)
 		return 0;
-	for (size_t i = 1; i < n; i++)
+	unsigned c = n == 1 ? *p : *p & (0x7fU >> n);
+	for (size_t i = 1; i < n; i++) {
 		if ((p[i] & 0xc0) != 0x80)
 			return 0;
-	/* Neither U+0080 to U+009F nor an overlong form, a surrogate or what is beyond U+10FFFF (RFC 3629). */
-	bool wrong = (*p == 0xc2 && p[1] < 0xa0) || (*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
-	             (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f);
-	return wrong ? 0 : n;
+		c = c << 6 | (p[i] & 0x3f);
+	}
+	bool surrogate = c >= 0xd800 && c <= 0xdfff;
+	return c < lowest[n] || c == 0x7f || surrogate || c > 0x10ffff ? 0 : n;
 }
 
 void printable(char *text, size_t len)
@@ -95,11 +91,11 @@ const char *parse_time(int64_t *ms, const char *arg)
 
 const char *parse_mode(mode_t *mode, const char *arg)
 {
-	size_t digits = strspn(arg, "01234567");
-	if (!digits || arg[digits])
+	char *end;
+	unsigned long n = strtoul(arg, &end, 8);
+	if (!isdigit((unsigned char)*arg) || *end)
 		return "not an octal mode (0660)";
-	unsigned long n = strtoul(arg, NULL, 8);
-	if (digits > 8 || n > 0777)
+	if (n > 0777)
 		return "out of range (0 to 0777)";
 	*mode = (mode_t)n;
 	return NULL;
@@ -107,15 +103,15 @@ const char *parse_mode(mode_t *mode, const char *arg)
 
 const char *parse_type(int *type, const char *arg)
 {
-	if (strcmp(arg, "stream") == 0)
-		*type = SOCK_STREAM;
-	else if (strcmp(arg, "dgram") == 0)
-		*type = SOCK_DGRAM;
-	else if (strcmp(arg, "seqpacket") == 0)
-		*type = SOCK_SEQPACKET;
-	else
-		return "not a socket type (stream, dgram or seqpacket)";
-	return NULL;
+	static const struct { const char *name; int type; } types[] = {
+		{"stream", SOCK_STREAM}, {"dgram", SOCK_DGRAM}, {"seqpacket", SOCK_SEQPACKET},
+	};
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+		if (strcmp(arg, types[i].name) == 0) {
+			*type = types[i].type;
+			return NULL;
+		}
+	return "not a socket type (stream, dgram or seqpacket)";
 }
 
 /* systemd's rule for LISTEN_FDNAMES, made stricter. */

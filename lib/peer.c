@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: ISC */
-/* Who is on the other side, and may they. */
 #include "peer.h"
 
 #include <ctype.h>
@@ -13,50 +12,62 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Appends ID to an array of COUNT; uid_t and gid_t are the same type on Linux. */
-static const char *append(uid_t **array, size_t *count, uid_t id)
-{
-	uid_t *grown = realloc(*array, (*count + 1) * sizeof *grown);
-	if (!grown)
-		return "out of memory";
-	grown[(*count)++] = id;
-	*array = grown;
-	return NULL;
-}
+/* ---- ids ---- */
 
-/* An uid or a gid; the highest stands for none. For some of them a long of 32 bits is too short. */
-static bool parse_id(uid_t *out, const char *arg)
+/* Is ARG a uid or a gid? The highest number is none (NOBODY). */
+static bool parse_id(uid_t *id, const char *arg)
 {
 	char *end;
 	errno = 0;
-	unsigned long id = strtoul(arg, &end, 10);
-	if (!isdigit((unsigned char)*arg) || *end || errno || id >= UINT32_MAX)
-		return false;
-	*out = (uid_t)id;
-	return true;
+	unsigned long n = strtoul(arg, &end, 10);
+	*id = (uid_t)n;
+	return isdigit((unsigned char)*arg) && !*end && !errno && n < UINT32_MAX;
 }
 
-static const char *allow_one(struct allow *allow, const char *who)
+static const char *parse_user(uid_t *uid, const char *arg)
 {
-	const char *name = *who == ':' ? who + 1 : who;
-	uid_t id = 0;
+	const struct passwd *p;
+	if (parse_id(uid, arg))
+		return NULL;
+	if (!(p = getpwnam(arg)))
+		return "no such user";
+	*uid = p->pw_uid;
+	return NULL;
+}
+
+static const char *parse_group(gid_t *gid, const char *arg)
+{
+	const struct group *g;
+	if (parse_id(gid, arg))
+		return NULL;
+	if (!(g = getgrnam(arg)))
+		return "no such group";
+	*gid = g->gr_gid;
+	return NULL;
+}
+
+/* ---- -a ---- */
+
+static int add(struct allow *allow, struct rule rule)
+{
+	struct rule *grown = realloc(allow->rule, (allow->count + 1) * sizeof *grown);
+	if (!grown)
+		return -1;
+	allow->rule = grown;
+	grown[allow->count++] = rule;
+	allow->groups = allow->groups || rule.group;
+	return 0;
+}
+
+static const char *parse_rule(struct allow *allow, const char *who)
+{
+	struct rule rule = {.group = *who == ':'};
 	if (strcmp(who, "any") == 0) {
 		allow->any = true;
 		return NULL;
 	}
-	bool numeric = isdigit((unsigned char)*name);
-	if (numeric && !parse_id(&id, name))
-		return "not a user or group id";
-	if (*who == ':') {
-		const struct group *g = numeric ? NULL : getgrnam(name);
-		if (!numeric && !g)
-			return "no such group";
-		return append(&allow->gid, &allow->gids, numeric ? id : g->gr_gid);
-	}
-	const struct passwd *p = numeric ? NULL : getpwnam(name);
-	if (!numeric && !p)
-		return "no such user";
-	return append(&allow->uid, &allow->uids, numeric ? id : p->pw_uid);
+	const char *why = !*who ? "an empty name" : rule.group ? parse_group(&rule.id, who + 1) : parse_user(&rule.id, who);
+	return why || add(allow, rule) == 0 ? why : "out of memory";
 }
 
 const char *allow_parse(struct allow *allow, const char *list)
@@ -64,7 +75,7 @@ const char *allow_parse(struct allow *allow, const char *list)
 	char *copy = strdup(list), *rest = copy, *who;
 	const char *why = copy ? NULL : "out of memory";
 	while (!why && (who = strsep(&rest, ",")))
-		why = *who ? allow_one(allow, who) : "an empty name";
+		why = parse_rule(allow, who);
 	free(copy);
 	return why;
 }
@@ -72,14 +83,13 @@ const char *allow_parse(struct allow *allow, const char *list)
 int allow_join(struct allow *to, const struct allow *from)
 {
 	to->any = to->any || from->any;
-	for (size_t i = 0; i < from->uids; i++)
-		if (append(&to->uid, &to->uids, from->uid[i]))
-			return -1;
-	for (size_t i = 0; i < from->gids; i++)
-		if (append(&to->gid, &to->gids, from->gid[i]))
+	for (size_t i = 0; i < from->count; i++)
+		if (add(to, from->rule[i]) == -1)
 			return -1;
 	return 0;
 }
+
+/* ---- peers ---- */
 
 int peer_of(int sock, struct peer *peer)
 {
@@ -91,15 +101,9 @@ int peer_of(int sock, struct peer *peer)
 	return 0;
 }
 
-bool peer_admitted(const struct allow *allow, int sock, struct peer *peer)
-{
-	*peer = (struct peer){0};
-	return peer_of(sock, peer) == 0 && peer_allowed(allow, peer, sock);
-}
-
-/* May ID stand for ids that our user namespace does not map? Kernel: they all show as 65534 (user_namespaces(7);
- * kernel.overflowuid is left at that). The lines of MAP each end with a number of ids, in all UINT32_MAX if every id is
- * mapped; a kernel without user namespaces has no MAP. */
+/* May ID stand for ids that our user namespace does not map? Kernel: they all show as 65534, unless kernel.overflowuid was
+ * changed (user_namespaces(7)). Each line of MAP ends with a number of mapped ids, in all UINT32_MAX if every id is mapped. A
+ * kernel without user namespaces has no MAP. */
 static bool unmapped(uid_t id, const char *map)
 {
 	unsigned long long mapped = 0;
@@ -124,14 +128,14 @@ bool uid_unmapped(uid_t uid)
 
 bool uid_trusted(uid_t uid)
 {
-	return (uid == geteuid() && !uid_unmapped(uid)) || uid == 0;
+	return uid == 0 || (uid == geteuid() && !uid_unmapped(uid));
 }
 
-static bool group_listed(const struct allow *allow, gid_t gid)
+static bool listed(const struct allow *allow, bool group, uid_t id)
 {
-	for (size_t i = 0; i < allow->gids; i++)
-		if (allow->gid[i] == gid)
-			return !unmapped(gid, "/proc/self/gid_map");
+	for (size_t i = 0; i < allow->count; i++)
+		if (allow->rule[i].group == group && allow->rule[i].id == id)
+			return !group || !unmapped(id, "/proc/self/gid_map");
 	return false;
 }
 
@@ -142,12 +146,12 @@ static bool supplementary_listed(const struct allow *allow, int sock)
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) == 0 || errno != ERANGE)
 		return false;
 	gid_t *gid = malloc(len);
-	bool listed = false;
+	bool found = false;
 	if (gid && getsockopt(sock, SOL_SOCKET, SO_PEERGROUPS, gid, &len) == 0)
-		for (size_t i = 0; i < len / sizeof *gid && !listed; i++)
-			listed = group_listed(allow, gid[i]);
+		for (size_t i = 0; i < len / sizeof *gid && !found; i++)
+			found = listed(allow, true, gid[i]);
 	free(gid);
-	return listed;
+	return found;
 }
 
 bool peer_allowed(const struct allow *allow, const struct peer *peer, int sock)
@@ -156,41 +160,34 @@ bool peer_allowed(const struct allow *allow, const struct peer *peer, int sock)
 		return true;
 	if (uid_unmapped(peer->uid))
 		return false;
-	for (size_t i = 0; i < allow->uids; i++)
-		if (allow->uid[i] == peer->uid)
-			return true;
-	if (!allow->gids)
-		return false;
-	return group_listed(allow, peer->gid) || (sock != -1 && supplementary_listed(allow, sock));
+	return listed(allow, false, peer->uid) || (allow->groups && (listed(allow, true, peer->gid) ||
+	       (sock != -1 && supplementary_listed(allow, sock))));
 }
 
-const char *user_parse(struct user *user, char *arg)
+/* ---- -u ---- */
+
+const char *user_parse(struct user *user, const char *arg)
 {
-	char *group = strchr(arg, ':');
-	char *name = strndup(arg, group ? (size_t)(group - arg) : strlen(arg));
-	uid_t uid = 0;
-	gid_t gid = 0;
+	const char *group = strchrnul(arg, ':');
+	char *name = strndup(arg, (size_t)(group - arg));
 	if (!name)
 		return "out of memory";
-	const struct passwd *p = getpwnam(name);
-	bool numeric = !p && parse_id(&uid, name);
+	*user = (struct user){.given = true};
+	bool numeric = parse_id(&user->uid, name);
+	const struct passwd *p = numeric ? getpwuid(user->uid) : getpwnam(name);
 	free(name);
-	if (numeric)
-		p = getpwuid(uid);
-	if (!p && !numeric)
+	if (p) {
+		user->uid = p->pw_uid;
+		user->gid = p->pw_gid;
+		user->name = strdup(p->pw_name);
+		if (!user->name)
+			return "out of memory";
+	} else if (!numeric) {
 		return "no such user";
-	*user = (struct user){.given = true, .uid = p ? p->pw_uid : uid, .gid = p ? p->pw_gid : 0};
-	if (p && !(user->name = strdup(p->pw_name)))
-		return "out of memory";
-	if (!p && !group)
-		return "nobody has this uid, so it needs a group (UID:GID)";
-	if (!group)
-		return NULL;
-	const struct group *g = getgrnam(group + 1);
-	if (!g && !parse_id(&gid, group + 1))
-		return "no such group";
-	user->gid = g ? g->gr_gid : gid;
-	return NULL;
+	} else if (!*group) {
+		return "a uid without a passwd entry needs a group (UID:GID)";
+	}
+	return *group ? parse_group(&user->gid, group + 1) : NULL;
 }
 
 int user_become(const struct user *user)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * Who is on the other side, and may they. */
+ * Who is on the other side, whether we deal with them, and which user to become. */
 #ifndef PEER_H
 #define PEER_H
 
@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Who sent: pid 0 stands for unknown. */
+/* Peer credentials. pid 0: unknown. */
 struct peer {
 	pid_t pid;
 	uid_t uid;
@@ -17,48 +17,48 @@ struct peer {
 
 #define NOBODY ((uid_t)-1) /* Kernel: no uid (uid_valid) */
 
-/* Whom to deal with besides root and the own effective uid. All zero: nobody. */
+/* -a: the peers that are allowed besides root and our own effective uid. All zero: none. The rules are never freed. */
 struct allow {
 	bool any;
-	uid_t *uid;
-	gid_t *gid;
-	size_t uids, gids;
+	struct rule {
+		bool group;
+		uid_t id;       /* gid_t is the same type on Linux */
+	} *rule;
+	size_t count;
+	bool groups;            /* some rule is for a group */
 };
 
-/* Add what the list WHO,... names. */
+/* Add the rules of the list WHO,... Returns NULL or the reason. */
 const char *allow_parse(struct allow *allow, const char *list);
 
-/* Allow whom FROM allows as well. */
+/* Add the rules of FROM. Returns 0, or -1 (ENOMEM) after adding some. */
 int allow_join(struct allow *to, const struct allow *from);
 
-/* Who connected, or who listens (Kernel: unix(7) SO_PEERCRED, fixed at connect and listen). */
+/* The credentials of SOCK's peer. Kernel: as they were at its connect or listen (unix(7), SO_PEERCRED). Returns 0, or -1
+ * with errno as getsockopt(2), and PEER is unchanged. */
 int peer_of(int sock, struct peer *peer);
 
-/* Does UID show for all those that our user namespace does not map? Then no rule but any lets it in. */
+/* Does UID stand for every uid that our user namespace does not map? Then only the rule any allows it. */
 bool uid_unmapped(uid_t uid);
 
 /* Is UID root's or our effective one? */
 bool uid_trusted(uid_t uid);
 
-/* May we deal with PEER? SOCK, where not -1, tells its supplementary groups (SO_PEERGROUPS). */
+/* Is PEER allowed? Its supplementary groups count if SOCK, the connection to it, is not -1 (SO_PEERGROUPS). */
 bool peer_allowed(const struct allow *allow, const struct peer *peer, int sock);
 
-/* Both at once, for a connected SOCK: PEER is who it is, all zero if that cannot be told. */
-bool peer_admitted(const struct allow *allow, int sock, struct peer *peer);
-
-/* Whom to be once what only root may open is open. All zero: whoever we are. */
+/* -u: the user to become once what only root may open is open. All zero: stay as we are. */
 struct user {
 	bool given;
-	const char *name;       /* whose supplementary groups, NULL for none */
+	char *name;             /* the user whose supplementary groups to take, or NULL; never freed */
 	uid_t uid;
 	gid_t gid;
 };
 
-/* USER, a name or a uid, or USER:GROUP; a uid that nobody has needs a GROUP. */
-const char *user_parse(struct user *user, char *arg);
+/* Parse USER, a name or a uid, or USER:GROUP; a uid without a passwd entry needs a GROUP. Returns NULL or the reason. */
+const char *user_parse(struct user *user, const char *arg);
 
-/* Be USER from here on, with no way back. errno EPERM: we are not root. On -1 the process is neither
- * one nor the other: exit. */
+/* Become USER, with no way back. Returns 0. errno EPERM: we are not root. On -1 some ids may have changed: exit. */
 int user_become(const struct user *user);
 
 #endif

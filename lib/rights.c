@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Descriptors as ancillary data: the only file that knows cmsghdr. */
+/* The only file that knows cmsghdr. */
 #include "rights.h"
+#include "fd.h"
 #include "kernel.h"
 #include "peer.h"
 #include "set.h"
@@ -96,33 +97,25 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
 	return 0;
 }
 
-/* Append the descriptors of one header. They are ours from the moment of recvmsg, so each is
- * added or closed. */
+/* Kernel: SCM_PIDFD (6.5), if it was switched on for the socket, as systemd's PassPIDFD= does: a descriptor of the sender's
+ * process, or an error below 0. It is no part of the set. libc may not know its number yet. */
+enum { PIDFD_HEADER = 4 };
+
+/* Append the descriptors of one header to SET. They are open, so each is appended or closed. Returns 0 or ENOMEM. */
 static int take(const struct cmsghdr *c, struct set *set)
 {
 	size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-	int result = 0;
+	int error = 0, fd;
 	for (size_t i = 0; i < count; i++) {
-		int fd;
 		memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-		if (set_add(set, fd, NULL) == -1) {
+		bool wanted = c->cmsg_type == SCM_RIGHTS;
+		if (wanted && set_add(set, fd, NULL) == 0)
+			continue;
+		if (fd >= 0)
 			close(fd);
-			result = -1;
-		}
+		error = wanted ? ENOMEM : error;
 	}
-	return result;
-}
-
-/* Kernel: SCM_PIDFD (6.5), where somebody has switched it on for the socket, as systemd's PassPIDFD= does:
- * a descriptor of the sender's process, which is none of the set. libc may not know its number yet. */
-enum { PIDFD_HEADER = 4 };
-
-static void discard(const struct cmsghdr *c)
-{
-	int fd;
-	memcpy(&fd, CMSG_DATA(c), sizeof fd);
-	if (fd >= 0)
-		close(fd);
+	return error;
 }
 
 /* CMSG_NXTHDR, which converts a sign in musl; the kernel wrote the lengths, so that they are right. */
@@ -135,13 +128,12 @@ static const struct cmsghdr *next_header(const union control *control, const str
 
 bool rights_waiting(int sock)
 {
-	int queued = 0, type = 0;
-	socklen_t size = sizeof type;
+	int queued = 0;
 	/* Kernel: peeking at descriptors meets a defect in their garbage collector (CVE-2026-23394). A stream has no empty
-	 * message, so there its length tells. */
+	 * message, so there the length tells. */
 	if (ioctl(sock, FIONREAD, &queued) == 0 && queued)
 		return true;
-	if (getsockopt(sock, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM)
+	if (fd_option(sock, SO_TYPE) == SOCK_STREAM)
 		return false;
 	char byte;
 	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
@@ -169,10 +161,8 @@ ssize_t rights_read(int sock, struct set *set, void *data, size_t len, struct pe
 	for (const struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = next_header(&control, &msg, c)) {
 		if (c->cmsg_level != SOL_SOCKET)
 			continue;
-		if (c->cmsg_type == SCM_RIGHTS && take(c, set) == -1)
+		if ((c->cmsg_type == SCM_RIGHTS || c->cmsg_type == PIDFD_HEADER) && take(c, set))
 			error = ENOMEM;
-		if (c->cmsg_type == PIDFD_HEADER && c->cmsg_len >= CMSG_LEN(sizeof(int)))
-			discard(c);
 		struct ucred cred;
 		if (c->cmsg_type == SCM_CREDENTIALS && from && c->cmsg_len >= CMSG_LEN(sizeof cred)) {
 			memcpy(&cred, CMSG_DATA(c), sizeof cred);

@@ -11,16 +11,18 @@
 
 static int make_room(struct set *s)
 {
+	if (s->count < s->room)
+		return 0;
 	size_t room = s->room ? 2 * s->room : 8;
-	int *fd = s->count == s->room ? realloc(s->fd, room * sizeof *fd) : s->fd;
+	int *fd = realloc(s->fd, room * sizeof *fd);
 	if (!fd)
 		return -1;
 	s->fd = fd;
-	char **name = s->count == s->room ? realloc(s->name, room * sizeof *name) : s->name;
+	char **name = realloc(s->name, room * sizeof *name);
 	if (!name)
 		return -1;
 	s->name = name;
-	s->room = s->count == s->room ? room : s->room;
+	s->room = room;
 	return 0;
 }
 
@@ -117,31 +119,25 @@ size_t set_find(const struct set *s, const char *name)
 	return i;
 }
 
-static int fail_names(struct set *s, size_t first, int error)
+int set_name(struct set *s, size_t first, const char *names)
 {
+	char *copy = strdup(names), *rest = copy, *name;
+	int error = copy ? 0 : ENOMEM;
+	size_t i = first;
+	for (; !error && (name = strsep(&rest, ",")); i++)
+		if (i == s->count || (*name && parse_name(name)))
+			error = EPROTO;
+		else if (*name && !(s->name[i] = strdup(name)))
+			error = ENOMEM;
+	free(copy);
+	if (!error && i == s->count)
+		return 0;
 	for (; first < s->count; first++) {
 		free(s->name[first]);
 		s->name[first] = NULL;
 	}
-	errno = error;
+	errno = error ? error : EPROTO;
 	return -1;
-}
-
-int set_name(struct set *s, size_t first, const char *names)
-{
-	size_t i = first;
-	for (const char *end; names; names = *end ? end + 1 : NULL) {
-		end = strchrnul(names, ',');
-		if (i == s->count)
-			return fail_names(s, first, EPROTO);
-		char *name = names == end ? NULL : strndup(names, (size_t)(end - names));
-		if (names != end && !name)
-			return fail_names(s, first, ENOMEM);
-		s->name[i++] = name;
-		if (name && parse_name(name))
-			return fail_names(s, first, EPROTO);
-	}
-	return i == s->count ? 0 : fail_names(s, first, EPROTO);
 }
 
 size_t set_names(const struct set *s, size_t first, size_t most, char *text, size_t size)
@@ -158,9 +154,11 @@ size_t set_names(const struct set *s, size_t first, size_t most, char *text, siz
 	return n;
 }
 
+/* Those without a name come first. */
 static int by_name(const void *a, const void *b)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	const char *x = *(char *const *)a, *y = *(char *const *)b;
+	return strcmp(x ? x : "", y ? y : "");
 }
 
 static int by_number(const void *a, const void *b)
@@ -173,29 +171,25 @@ const char *set_repeats(const struct set *s, bool numbers, const char **name)
 	*name = NULL;
 	if (s->count < 2 || (!numbers && !set_named(s)))
 		return NULL;
-	char **names = calloc(s->count, sizeof *names);
-	int *fds = calloc(s->count, sizeof *fds);
+	char **names = malloc(s->count * sizeof *names);
+	int *fds = malloc(s->count * sizeof *fds);
 	const char *why = names && fds ? NULL : "out of memory";
-	size_t named = 0, numbered = 0;
-	for (size_t i = 0; !why && i < s->count; i++) {
-		if (s->name[i])
-			names[named++] = s->name[i];
-		if (numbers && s->fd[i] != -1)
-			fds[numbered++] = s->fd[i];
+	if (!why) {
+		memcpy(names, s->name, s->count * sizeof *names);
+		memcpy(fds, s->fd, s->count * sizeof *fds);
+		qsort(names, s->count, sizeof *names, by_name);
+		qsort(fds, s->count, sizeof *fds, by_number);
 	}
-	if (named)
-		qsort(names, named, sizeof *names, by_name);
-	if (numbered)
-		qsort(fds, numbered, sizeof *fds, by_number);
-	for (size_t i = 1; !why && i < numbered; i++)
-		if (fds[i] == fds[i - 1])
-			why = "the same number twice";
-	for (size_t i = 1; !*name && i < named; i++)
-		if (strcmp(names[i - 1], names[i]) == 0)
+	for (size_t i = 1; !why && i < s->count; i++)
+		if (names[i - 1] && strcmp(names[i - 1], names[i]) == 0) {
 			*name = names[i];
+			why = "the same name twice";
+		} else if (numbers && fds[i] != -1 && fds[i] == fds[i - 1]) {
+			why = "the same number twice";
+		}
 	free(names);
 	free(fds);
-	return *name ? "the same name twice" : why;
+	return why;
 }
 
 void set_forget(struct set *s)

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: ISC */
-/* SOCKET: a word of the command line to a socket that listens or is connected. */
 #include "socket.h"
-#include "command.h"
 #include "parse.h"
 #include "wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -21,13 +19,15 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { SETTLE_MS = 200 };       /* how long a killed process may still have its socket */
+
 const char *endpoint_parse(struct endpoint *at, const char *arg)
 {
 	*at = (struct endpoint){.kind = END_PATH, .arg = arg, .text = arg, .type = SOCK_STREAM, .fd = -1};
-	long fd;
-	const char *why;
 	if (strncmp(arg, "fd:", 3) == 0) {
-		if ((why = parse_number(&fd, arg + 3, 0, INT32_MAX)))
+		long fd;
+		const char *why = parse_number(&fd, arg + 3, 0, INT_MAX);
+		if (why)
 			return why;
 		at->kind = END_FD;
 		at->fd = (int)fd;
@@ -48,296 +48,312 @@ bool endpoint_given(const struct endpoint *at)
 	return at->kind == END_EXEC || (at->kind == END_FD && !at->listens);
 }
 
-/* ---- addresses ---- */
+/* ---- exec: and fd:N ---- */
 
-struct address {
-	struct sockaddr_un un;
-	socklen_t len;
-	int dir;                /* what a long path leans on, or -1; close it after use */
-};
-
-static void address_abstract(struct address *a, const char *name)
+/* In the child: COMMAND has SOCK as its standard input and output. All three standard streams are open, so SOCK is none. */
+static _Noreturn void exec_run(const struct endpoint *at, int sock)
 {
-	size_t len = strlen(name);
-	*a = (struct address){.un.sun_family = AF_UNIX, .dir = -1};
-	memcpy(a->un.sun_path + 1, name, len);
-	a->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (at->nofile)
+		setrlimit(RLIMIT_NOFILE, at->nofile);
+	if (dup2(sock, 0) != -1 && dup2(sock, 1) != -1)
+		execl("/bin/sh", "sh", "-c", at->text, (char *)NULL);
+	_exit(127);
 }
 
-/* A path that sun_path does not hold is reached through /proc/self/fd: to connect, by an O_PATH
- * descriptor of the socket file; to bind, by one of its directory. */
-static int address_path(struct address *a, const char *path, bool to_bind)
+/* Outside a service the child forks again and ends, so that the COMMAND that we become has no child it never made. */
+static int exec_open(struct endpoint *at)
 {
-	*a = (struct address){.un.sun_family = AF_UNIX, .len = sizeof a->un, .dir = -1};
-	int len = -1;
-	if (strlen(path) < sizeof a->un.sun_path) {
-		len = snprintf(a->un.sun_path, sizeof a->un.sun_path, "%s", path);
-	} else if (!to_bind) {
-		a->dir = open(path, O_PATH | O_CLOEXEC);
-		len = snprintf(a->un.sun_path, sizeof a->un.sun_path, "/proc/self/fd/%d", a->dir);
-	} else {
-		const char *slash = strrchr(path, '/');
-		char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-		if (!dir)
-			return -1;
-		a->dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		len = snprintf(a->un.sun_path, sizeof a->un.sun_path, "/proc/self/fd/%d/%s", a->dir,
-		               slash ? slash + 1 : path);
-		free(dir);
-	}
-	if (a->dir == -1 && strlen(path) >= sizeof a->un.sun_path)
-		return -1;
-	if (len >= (int)sizeof a->un.sun_path) {
-		close(a->dir);
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	return 0;
-}
-
-/* Closes what ADDRESS leans on; errno stays. */
-static void address_done(const struct address *a)
-{
-	int error = errno;
-	if (a->dir != -1)
-		close(a->dir);
-	errno = error;
-}
-
-/* ---- exec: ---- */
-
-/* Start COMMAND with one end of a socketpair as its standard input and output. In a SERVICE it
- * stays our child, which we end; else it is nobody's, so that COMMAND has no child it never made. */
-static int exec_open(struct endpoint *at, bool service)
-{
-	int pair[2], status = -1;
+	int pair[2], status = 0;
 	if (socketpair(AF_UNIX, at->type | SOCK_CLOEXEC, 0, pair) == -1)
 		return -1;
 	pid_t pid = fork();
 	if (pid == 0) {
-		pid_t inner = service ? 0 : fork();
-		if (inner != 0)
-			_exit(inner == -1 ? errno : 0);
-		sigset_t none;
-		sigemptyset(&none);
-		sigprocmask(SIG_SETMASK, &none, NULL);
-		int from[] = {pair[1], pair[1]};
-		if (at->nofile)
-			setrlimit(RLIMIT_NOFILE, at->nofile);
-		if (place(from, (const int[]){0, 1}, 2) == 0)
-			execl("/bin/sh", "sh", "-c", at->text, (char *)NULL);
-		_exit(127);
+		pid_t inner = at->service ? 0 : fork();
+		if (inner == 0)
+			exec_run(at, pair[1]);
+		_exit(inner == -1 ? errno : 0);
 	}
-	close(pair[1]);
-	if (pid == -1) {
-		close(pair[0]);
-		return -1;
-	}
-	if (service)
+	fd_drop(pair[1]);
+	if (pid == -1)
+		return fd_drop(pair[0]);
+	if (at->service)
 		at->child = pid;
 	else
 		while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
 			;
 	if (WIFEXITED(status) && WEXITSTATUS(status)) {
-		close(pair[0]);
 		errno = WEXITSTATUS(status);
-		return -1;
+		return fd_drop(pair[0]);
 	}
 	at->fd = pair[0];
 	return 0;
 }
 
-/* ---- fd:N ---- */
-
-static int option(int fd, int name)
+static int given_open(struct endpoint *at)
 {
-	int value = 0;
-	socklen_t len = sizeof value;
-	return getsockopt(fd, SOL_SOCKET, name, &value, &len) == -1 ? -1 : value;
-}
-
-static int fd_open(struct endpoint *at)
-{
-	int domain = option(at->fd, SO_DOMAIN);
-	if (domain == -1)
-		return -1;
+	int domain = fd_option(at->fd, SO_DOMAIN);
 	if (domain != AF_UNIX) {
-		errno = EAFNOSUPPORT;
+		errno = domain == -1 ? errno : EAFNOSUPPORT;
 		return -1;
 	}
-	at->type = option(at->fd, SO_TYPE);
-	at->listens = option(at->fd, SO_ACCEPTCONN) == 1;
-	/* COMMAND does not get the socket that its descriptors came by, so that its peer sees end of
-	 * file; standard streams are COMMAND's in any case. */
+	at->type = fd_option(at->fd, SO_TYPE);
+	at->listens = fd_option(at->fd, SO_ACCEPTCONN) == 1;
+	/* COMMAND does not get the socket that its descriptors came by, so that the peer sees end of file; the standard
+	 * streams are COMMAND's in any case. */
 	return at->fd > 2 ? fcntl(at->fd, F_SETFD, FD_CLOEXEC) : 0;
 }
 
-/* ---- listening ---- */
+/* ---- addresses ---- */
 
-/* Is there a socket file at PATH? To bind, a symbolic link is none: bind(2) does not follow it. */
-static int socket_file(const char *path, bool to_bind)
+struct address {
+	struct sockaddr_un un;
+	socklen_t len;
+	int base;               /* the descriptor that a long path begins with; close it after use; or -1 */
+};
+
+/* A path that does not fit sun_path begins at /proc/self/fd: to connect, with an O_PATH descriptor of the socket file; to
+ * bind, with one of its directory. */
+static int address_of(struct address *a, const struct endpoint *at, bool to_bind)
+{
+	size_t size = sizeof a->un.sun_path, len = strlen(at->text);
+	*a = (struct address){.un.sun_family = AF_UNIX, .len = sizeof a->un, .base = -1};
+	if (at->kind == END_ABSTRACT) {
+		memcpy(a->un.sun_path + 1, at->text, len);
+		a->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
+		return 0;
+	}
+	if (len < size) {
+		memcpy(a->un.sun_path, at->text, len);
+		return 0;
+	}
+	const char *slash = strrchr(at->text, '/');
+	size_t dir = !to_bind ? len : slash ? (size_t)(slash + 1 - at->text) : 0;
+	char base[PATH_MAX] = ".";
+	if (dir >= sizeof base) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(base, at->text, dir);
+	a->base = open(base, O_PATH | O_CLOEXEC);
+	if (a->base == -1)
+		return -1;
+	if (snprintf(a->un.sun_path, size, "/proc/self/fd/%d%s%s", a->base, to_bind ? "/" : "", at->text + dir) < (int)size)
+		return 0;
+	errno = ENAMETOOLONG;
+	return fd_drop(a->base);
+}
+
+static int connect_to(const struct endpoint *at, int sock)
+{
+	struct address a;
+	int result;
+	if (address_of(&a, at, false) == -1)
+		return -1;
+	do
+		result = connect(sock, (struct sockaddr *)&a.un, a.len);
+	while (result == -1 && errno == EINTR);
+	fd_drop(a.base);
+	return result;
+}
+
+/* Is a socket file at PATH? errno ENOTSOCK: another file. To bind, a symbolic link is none, as bind(2) does not follow it. */
+static int find_file(const char *path, bool to_bind)
 {
 	struct stat st;
 	if ((to_bind ? lstat(path, &st) : stat(path, &st)) == -1)
 		return -1;
-	if (!S_ISSOCK(st.st_mode)) {
-		errno = ENOTSOCK;
-		return -1;
-	}
-	return 0;
+	if (S_ISSOCK(st.st_mode))
+		return 0;
+	errno = ENOTSOCK;
+	return -1;
 }
 
-/* Is a socket bound to the file at PATH? Kernel: connect finds a socket by the file's inode before
- * it looks at anything else (unix_find_bsd, net/unix/af_unix.c): ECONNREFUSED says that there is
- * none, EPROTOTYPE that there is one, even where it is bound and does not listen yet. A datagram
- * socket asks without a listening one noticing. */
-static int bound(const char *path)
+/* ---- stale socket files ---- */
+
+/* Returns 0 if the file at the path of AT is a socket file without a socket, or not there. errno EADDRINUSE: a socket is
+ * bound to it. Kernel: connect looks for the socket by the file's inode before it looks at anything else (unix_find_bsd,
+ * net/unix/af_unix.c): ECONNREFUSED means that there is none, EPROTOTYPE that there is one, even if it does not listen yet.
+ * A listening socket does not notice that a datagram socket asks. */
+static int check_stale(const struct endpoint *at)
 {
-	struct address a;
+	if (find_file(at->text, true) == -1)
+		return errno == ENOENT ? 0 : -1;
 	int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (probe == -1 || address_path(&a, path, false) == -1) {
-		if (probe != -1)
-			close(probe);
-		return -1;
-	}
-	bool refused = connect(probe, (struct sockaddr *)&a.un, a.len) == -1 && errno == ECONNREFUSED;
-	address_done(&a);
-	close(probe);
-	return !refused;
+	bool refused = probe != -1 && connect_to(at, probe) == -1 && errno == ECONNREFUSED;
+	fd_drop(probe);
+	errno = EADDRINUSE;
+	return refused ? 0 : -1;
 }
 
-/* What keeps two from replacing the same stale file: what both see as stale could be the first one's new file when the
- * second removes it. It is a file beside the socket that no other uid can open, so none can hold it. */
+/* Two processes may find the same stale file; without a lock, the slower one would remove the new file of the faster one.
+ * The lock is a file beside the socket that no other uid can open, and so none can hold. */
 struct lock {
-	char *path;
+	char path[PATH_MAX];
 	int fd;                 /* -1: not held */
 };
 
-/* Remove the file before the lock ends, so that whoever waits for it finds that it is nobody's any more. */
-static void lock_release(struct lock *l)
+/* errno EADDRINUSE: another process holds it; ENOLCK: another file has its name. */
+static int lock_take(struct lock *l, const char *path)
 {
-	if (l->fd == -1)
-		return;
-	unlink(l->path);
-	close(l->fd);
-	l->fd = -1;
-}
-
-/* Returns 0 or errno's value: EADDRINUSE somebody else holds it, ENOLCK the file there is not the lock's. */
-static int lock_take(struct lock *l)
-{
-	struct stat st, there;
-	int error = 0;
-	l->fd = open(l->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-	if (l->fd == -1)
-		return errno == ELOOP ? ENOLCK : errno;
-	if (fstat(l->fd, &st) == -1)
-		error = errno;
-	else if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_size)
-		error = ENOLCK;
-	else if (flock(l->fd, LOCK_EX | LOCK_NB) == -1)
-		error = errno == EWOULDBLOCK ? EADDRINUSE : errno;
-	else if (lstat(l->path, &there) == -1 || there.st_dev != st.st_dev || there.st_ino != st.st_ino)
-		error = EADDRINUSE;
-	if (error) {
-		close(l->fd);
-		l->fd = -1;
-	}
-	return error;
-}
-
-/* Returns 0 if the file at PATH is a socket file that belongs to no socket, or not there at all; else errno's value. */
-static int not_stale(const char *path)
-{
-	if (socket_file(path, true) == -1)
-		return errno == ENOENT ? 0 : errno;
-	return bound(path) == 0 ? 0 : EADDRINUSE;
-}
-
-/* Remove a stale socket file at PATH. On success L is held: release it when a new one is bound. */
-static int replace_stale(const char *path, struct lock *l)
-{
-	int error;
-	if (asprintf(&l->path, "%s.fdkit-lock", path) == -1)
-		return -1;
-	/* A process that was killed a moment ago may have left a child between vfork and exec, which has
-	 * the socket still: look again for as long as such a child can take. */
-	for (int64_t until = deadline_in(200);; nap(5, until)) {
-		error = not_stale(path);
-		if (!error && !(error = lock_take(l)) && !(error = not_stale(path)) && unlink(path) == -1 && errno != ENOENT)
-			error = errno;
-		if (error)
-			lock_release(l);
-		if (error != EADDRINUSE || !time_left(until))
-			break;
-	}
-	errno = error;
-	return error ? -1 : 0;
-}
-
-static int bind_path(struct endpoint *at, int sock, mode_t mode)
-{
-	struct address a;
 	struct stat st;
-	struct lock lock = {.fd = -1};
-	if (address_path(&a, at->text, true) == -1)
-		return -1;
-	/* Kernel: a socket file is born with the socket's own mode, less the umask; fchmod(2) after
-	 * bind(2) would not change the file (net/unix/af_unix.c, unix_bind_bsd). */
-	mode_t umask_before = umask(0);
-	int result = fchmod(sock, mode);
-	if (result == 0)
-		result = bind(sock, (struct sockaddr *)&a.un, a.len);
-	if (result == -1 && errno == EADDRINUSE && replace_stale(at->text, &lock) == 0)
-		result = bind(sock, (struct sockaddr *)&a.un, a.len);
-	umask(umask_before);
-	address_done(&a);
-	int error = errno;
-	lock_release(&lock);
-	free(lock.path);
-	errno = error;
-	if (result == -1)
-		return -1;
-	/* At the end it is removed only if it is still ours, so we must know which it is. */
-	if (lstat(at->text, &st) == -1) {
-		error = errno;
-		unlink(at->text);
-		errno = error;
+	if (snprintf(l->path, sizeof l->path, "%s.fdkit-lock", path) >= (int)sizeof l->path) {
+		errno = ENAMETOOLONG;
 		return -1;
 	}
-	at->bound = true;
-	at->dev = st.st_dev;
-	at->ino = st.st_ino;
+	int fd = open(l->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (fd == -1 || fstat(fd, &st) == -1) {
+		errno = errno == ELOOP ? ENOLCK : errno;
+		return fd_drop(fd);
+	}
+	const struct file file = file_of(&st);
+	bool ours = S_ISREG(st.st_mode) && st.st_uid == geteuid() && !st.st_size;
+	errno = ours ? EADDRINUSE : ENOLCK;
+	if (!ours)
+		return fd_drop(fd);
+	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		errno = errno == EWOULDBLOCK ? EADDRINUSE : errno;
+		return fd_drop(fd);
+	}
+	/* Its former holder removes it before letting go: this may be the removed file. */
+	if (!file_is_at(&file, l->path))
+		return fd_drop(fd);
+	l->fd = fd;
 	return 0;
 }
 
-static int bind_abstract(const struct endpoint *at, int sock)
+/* errno stays. */
+static void lock_release(struct lock *l)
 {
-	struct address a;
-	address_abstract(&a, at->text);
-	return bind(sock, (struct sockaddr *)&a.un, a.len);
+	int error = errno;
+	if (l->fd != -1)
+		unlink(l->path);
+	fd_drop(l->fd);
+	l->fd = -1;
+	errno = error;
 }
 
-int endpoint_listen(struct endpoint *at, mode_t mode, int backlog, bool service)
+/* Remove a stale file at the path of AT. On success L is held, to be released when a new file is bound. */
+static int replace_stale(const struct endpoint *at, struct lock *l)
+{
+	/* A process that was just killed may have left a child between vfork and exec, which still has the socket. */
+	for (int64_t until = deadline_in(SETTLE_MS);; nap(5, until)) {
+		if (check_stale(at) == 0 && lock_take(l, at->text) == 0 && check_stale(at) == 0 &&
+		    (unlink(at->text) == 0 || errno == ENOENT))
+			return 0;
+		lock_release(l);
+		if (errno != EADDRINUSE || !time_left(until))
+			return -1;
+	}
+}
+
+/* ---- listening ---- */
+
+static int bind_to(struct endpoint *at, mode_t mode)
+{
+	struct address a;
+	struct lock lock = {.fd = -1};
+	struct stat st;
+	if (address_of(&a, at, true) == -1)
+		return -1;
+	if (at->kind == END_ABSTRACT)
+		return bind(at->fd, (struct sockaddr *)&a.un, a.len);
+	/* Kernel: a socket file gets the socket's own mode, less the umask; fchmod(2) after bind(2) would not change the file
+	 * (unix_bind_bsd, net/unix/af_unix.c). */
+	mode_t umask_before = umask(0);
+	int result = fchmod(at->fd, mode);
+	if (result == 0)
+		result = bind(at->fd, (struct sockaddr *)&a.un, a.len);
+	if (result == -1 && errno == EADDRINUSE && replace_stale(at, &lock) == 0)
+		result = bind(at->fd, (struct sockaddr *)&a.un, a.len);
+	umask(umask_before);
+	fd_drop(a.base);
+	lock_release(&lock);
+	if (result == -1)
+		return -1;
+	if (lstat(at->text, &st) == 0) {
+		at->file = file_of(&st);
+		return 0;
+	}
+	int error = errno;
+	unlink(at->text);
+	errno = error;
+	return -1;
+}
+
+int endpoint_listen(struct endpoint *at, mode_t mode, int backlog)
 {
 	if (at->kind == END_EXEC)
-		return exec_open(at, service);
+		return exec_open(at);
 	if (at->kind == END_FD)
-		return fd_open(at);
-	int sock = socket(AF_UNIX, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
-	if (sock == -1)
-		return -1;
-	at->fd = sock;
-	/* A datagram brings its sender's credentials with it, from the first one on. */
-	int result = at->type == SOCK_DGRAM ? setsockopt(sock, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) : 0;
-	if (result == 0)
-		result = at->kind == END_PATH ? bind_path(at, sock, mode) : bind_abstract(at, sock);
+		return given_open(at);
+	int on = 1;
 	at->listens = at->type != SOCK_DGRAM;
-	if (result == 0 && at->listens)
-		result = listen(sock, backlog);
-	if (result == -1)
-		endpoint_close(at);
-	return result;
+	at->fd = socket(AF_UNIX, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	/* SO_PASSCRED: every datagram, from the first one on, brings its sender's credentials. */
+	if (at->fd != -1 && (at->listens || setsockopt(at->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0) &&
+	    bind_to(at, mode) == 0 && (!at->listens || listen(at->fd, backlog) == 0))
+		return 0;
+	endpoint_close(at);
+	return -1;
+}
+
+/* ---- connecting ---- */
+
+int endpoint_dial(struct endpoint *at)
+{
+	if (at->kind == END_EXEC)
+		return exec_open(at);
+	if (at->kind == END_FD) {
+		int result = given_open(at);
+		if (result == -1 || !at->listens)
+			return result;
+		errno = EINVAL;
+		return -1;
+	}
+	if (at->kind == END_PATH && find_file(at->text, false) == -1)
+		return -1;
+	int sock = socket(AF_UNIX, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (sock == -1 || connect_to(at, sock) == -1)
+		return fd_drop(sock);
+	at->fd = sock;
+	return 0;
+}
+
+int endpoint_connect(struct endpoint *at, int64_t wait, int64_t deadline)
+{
+	/* No event tells that a bound socket begins to listen: try, less and less often. */
+	for (int pause = 1;; pause = longer(pause, 50)) {
+		if (endpoint_dial(at) != -1)
+			return 0;
+		bool absent = errno == ENOENT || errno == ECONNREFUSED;
+		if (absent ? wait == 0 : errno != EAGAIN || at->kind == END_EXEC)
+			return -1;
+		int64_t until = absent ? sooner(wait, deadline) : deadline;
+		if (time_left(until) == 0) {
+			errno = ETIMEDOUT;
+			return -1;
+		}
+		nap(pause, until);
+	}
+}
+
+void endpoint_close(struct endpoint *at)
+{
+	int error = errno;
+	file_remove(&at->file, at->text);
+	if (at->fd > 2 || at->kind != END_FD)
+		fd_drop(at->fd);
+	at->fd = -1;
+	if (at->child) {
+		kill(at->child, SIGTERM);
+		while (waitpid(at->child, NULL, 0) == -1 && errno == EINTR)
+			;
+	}
+	at->child = 0;
+	errno = error;
 }
 
 /* ---- accepting ---- */
@@ -347,29 +363,28 @@ static void wake(int sig)
 	(void)sig;
 }
 
-/* A listening socket that is not ours alone is blocking, and must stay so: whoever shares it may take the connection that
- * poll(2) showed, and accept would wait for the next one, deaf to signals. A timer of its own that goes on until it is
- * deleted ends such an accept with EINTR; the caller's alarm(2) and its signal are left alone. */
+/* A blocking listening socket that others share must stay blocking. They may take the connection that poll(2) showed, and
+ * accept4 would then wait for the next one, deaf to signals. A timer ends it with EINTR: a timer of its own, so that the
+ * caller's alarm(2) stays, and one that goes off again, should it go off before accept4 waits. */
 static int accept_briefly(int listening, int flags)
 {
-	const struct itimerspec soon = {.it_value.tv_nsec = 10000000, .it_interval.tv_nsec = 10000000};
-	const int sig = SIGRTMAX;
-	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = sig};
-	struct sigaction sa = {.sa_handler = wake}, before;
-	sigset_t ours, mask;
+	const struct itimerspec often = {.it_value.tv_nsec = 10000000, .it_interval.tv_nsec = 10000000};
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMAX};
+	struct sigaction sa = {.sa_handler = wake}, action_before;
+	sigset_t signals, mask_before;
 	timer_t timer;
 	if (timer_create(CLOCK_MONOTONIC, &event, &timer) == -1)
 		return -1;
-	sigemptyset(&ours);
-	sigaddset(&ours, sig);
-	sigaction(sig, &sa, &before);
-	sigprocmask(SIG_UNBLOCK, &ours, &mask);
-	timer_settime(timer, 0, &soon, NULL);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGRTMAX);
+	sigaction(SIGRTMAX, &sa, &action_before);
+	sigprocmask(SIG_UNBLOCK, &signals, &mask_before);
+	timer_settime(timer, 0, &often, NULL);
 	int fd = accept4(listening, NULL, NULL, flags);
 	int error = fd == -1 && errno == EINTR ? EAGAIN : errno;
 	timer_delete(timer);
-	sigprocmask(SIG_SETMASK, &mask, NULL);
-	sigaction(sig, &before, NULL);
+	sigprocmask(SIG_SETMASK, &mask_before, NULL);
+	sigaction(SIGRTMAX, &action_before, NULL);
 	errno = error;
 	return fd;
 }
@@ -384,82 +399,4 @@ int accept_now(int listening, bool inherited, int flags)
 		fd = accept4(listening, NULL, NULL, flags);
 	while (fd == -1 && errno == EINTR);
 	return fd;
-}
-
-/* ---- connecting ---- */
-
-int endpoint_dial(struct endpoint *at, bool service)
-{
-	if (at->kind == END_EXEC)
-		return exec_open(at, service);
-	if (at->kind == END_FD) {
-		int result = fd_open(at);
-		if (result == -1 || !at->listens)
-			return result;
-		errno = EINVAL;
-		return -1;
-	}
-	struct address a;
-	if (at->kind == END_ABSTRACT)
-		address_abstract(&a, at->text);
-	else if (socket_file(at->text, false) == -1 || address_path(&a, at->text, false) == -1)
-		return -1;
-	int sock = socket(AF_UNIX, at->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), result = sock;
-	if (sock != -1)
-		do
-			result = connect(sock, (struct sockaddr *)&a.un, a.len);
-		while (result == -1 && errno == EINTR);
-	address_done(&a);
-	if (result == -1) {
-		int error = errno;
-		if (sock != -1)
-			close(sock);
-		errno = error;
-		return -1;
-	}
-	at->fd = sock;
-	return 0;
-}
-
-int endpoint_connect(struct endpoint *at, int64_t wait, int64_t deadline)
-{
-	/* No event tells that a bound socket begins to listen, so it is asked for, less and less
-	 * often; what counts is the connection, never the file. */
-	for (int pause = 1;; pause = longer(pause, 50)) {
-		if (endpoint_dial(at, false) != -1)
-			return 0;
-		int64_t until = deadline;
-		if (errno == ENOENT || errno == ECONNREFUSED) {
-			if (wait == 0)
-				return -1;
-			if (until == NEVER || (wait != NEVER && wait < until))
-				until = wait;
-		} else if (errno != EAGAIN || at->kind == END_EXEC) {
-			return -1;
-		}
-		if (time_left(until) == 0) {
-			errno = ETIMEDOUT;
-			return -1;
-		}
-		nap(pause, until);
-	}
-}
-
-void endpoint_close(struct endpoint *at)
-{
-	int error = errno;
-	struct stat st;
-	if (at->bound && lstat(at->text, &st) == 0 && st.st_dev == at->dev && st.st_ino == at->ino)
-		unlink(at->text);
-	at->bound = false;
-	if (at->fd > 2 || (at->fd != -1 && at->kind != END_FD))
-		close(at->fd);
-	at->fd = -1;
-	if (at->child) {
-		kill(at->child, SIGTERM);
-		while (waitpid(at->child, NULL, 0) == -1 && errno == EINTR)
-			;
-	}
-	at->child = 0;
-	errno = error;
 }

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-/* Deadlines, waiting, signals. */
 #include "wait.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdint.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,11 +21,6 @@ int64_t deadline_in(int64_t timeout)
 	return timeout == NEVER ? NEVER : now() + timeout;
 }
 
-bool out_of_resources(int error)
-{
-	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
-}
-
 int64_t sooner(int64_t a, int64_t b)
 {
 	return a == NEVER || (b != NEVER && b < a) ? b : a;
@@ -41,20 +34,28 @@ int time_left(int64_t deadline)
 	return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
+int await_any(struct pollfd *p, size_t count, int64_t deadline)
+{
+	int ready = poll(p, count, time_left(deadline));
+	/* Kernel: ENOMEM, for more than fits its stack (do_sys_poll, fs/select.c). */
+	if (ready == -1 && errno != EINTR)
+		nap(100, NEVER);
+	return ready;
+}
+
 int await(int fd, short events, int64_t deadline)
 {
 	struct pollfd p = {.fd = fd, .events = events};
 	for (;;) {
-		int left = time_left(deadline);
-		int n = poll(&p, 1, left);
-		if (n > 0)
+		int ready = poll(&p, 1, time_left(deadline));
+		if (ready > 0)
 			return p.revents;
-		if (n == 0 && left == 0) {
+		if (ready == -1 && errno != EINTR)
+			return -1;
+		if (ready == 0 && time_left(deadline) == 0) {
 			errno = ETIMEDOUT;
 			return -1;
 		}
-		if (n == -1 && errno != EINTR)
-			return -1;
 	}
 }
 
@@ -71,13 +72,9 @@ int longer(int pause, int most)
 	return pause < most / 2 ? 2 * pause : most;
 }
 
-int await_any(struct pollfd *p, size_t count, int64_t deadline)
+bool out_of_resources(int error)
 {
-	int ready = poll(p, count, time_left(deadline));
-	/* Kernel: ENOMEM, for more than fits its stack (do_sys_poll, fs/select.c). */
-	if (ready == -1 && errno != EINTR)
-		nap(100, NEVER);
-	return ready;
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
 static bool ignored(int sig)
@@ -88,20 +85,14 @@ static bool ignored(int sig)
 
 int signals_open(bool service)
 {
+	static const int signals[] = {SIGHUP, SIGINT, SIGTERM, SIGCHLD, SIGUSR1};
 	sigset_t set;
 	sigemptyset(&set);
-	if (!ignored(SIGHUP))
-		sigaddset(&set, SIGHUP);
-	if (service || !ignored(SIGINT))
-		sigaddset(&set, SIGINT);
-	if (service || !ignored(SIGTERM))
-		sigaddset(&set, SIGTERM);
-	if (service) {
-		sigaddset(&set, SIGCHLD);
-		sigaddset(&set, SIGUSR1);
-	}
-	/* Kernel: a blocked signal is queued even where its disposition is to be ignored
-	 * (sig_ignored, kernel/signal.c), so signalfd sees a background job's SIGINT. */
+	for (int i = 0; i < (service ? 5 : 3); i++)
+		if ((service && signals[i] != SIGHUP) || !ignored(signals[i]))
+			sigaddset(&set, signals[i]);
+	/* Kernel: a blocked signal is queued even if it is ignored (sig_ignored, kernel/signal.c), so signalfd reads the SIGINT
+	 * of a background job. */
 	if (sigprocmask(SIG_BLOCK, &set, NULL) == -1)
 		return -1;
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -8,17 +8,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Deadlines are CLOCK_MONOTONIC milliseconds; NEVER is none. */
+struct pollfd;
+
+/* A deadline is a CLOCK_MONOTONIC time in milliseconds. */
 #define NEVER ((int64_t)-1)
 #define AT_ONCE ((int64_t)0)
 
+/* The present time, as deadlines have it. */
 int64_t now(void);
 
-/* TIMEOUT milliseconds from now; NEVER for NEVER. */
+/* The deadline TIMEOUT milliseconds from now; NEVER for NEVER. */
 int64_t deadline_in(int64_t timeout);
-
-/* Does ERROR say that this process or the system has too much already, and may have less soon? */
-bool out_of_resources(int error);
 
 /* The earlier of two deadlines. */
 int64_t sooner(int64_t a, int64_t b);
@@ -26,30 +26,30 @@ int64_t sooner(int64_t a, int64_t b);
 /* Milliseconds left, as poll(2) takes them: 0 when past, -1 for NEVER. */
 int time_left(int64_t deadline);
 
-/* Wait for EVENTS on FD. Returns what poll(2) saw. errno ETIMEDOUT; never EINTR. */
+/* Wait for EVENTS on FD. Returns what poll(2) saw. errno ETIMEDOUT at DEADLINE; as poll(2), but never EINTR. */
 int await(int fd, short events, int64_t deadline);
 
-/* Sleep for MS milliseconds, not beyond DEADLINE. */
-void nap(int ms, int64_t deadline);
-
-/* How long to wait after PAUSE, for what no event tells of: twice as long, MOST at most. */
-int longer(int pause, int most);
-
-struct pollfd;
-
-/* poll(2) until DEADLINE. Returns as it does; where it failed for want of memory, after a rest. */
+/* poll(2) until DEADLINE, and the same result: 0 at DEADLINE; -1 for a signal, or for want of memory, after a pause. */
 int await_any(struct pollfd *p, size_t count, int64_t deadline);
 
-/* Block HUP, INT and TERM, and for a SERVICE CHLD and USR1 also, and return a descriptor
- * (signalfd(2)) that reads them; the caller closes it. A one-shot tool leaves alone what was
- * ignored when it started; a service takes INT and TERM whatever a shell's & made of them,
- * and leaves only an ignored HUP (nohup) alone. */
+/* Sleep for MS milliseconds, not beyond DEADLINE, nor beyond a signal. */
+void nap(int ms, int64_t deadline);
+
+/* The next polling interval: PAUSE doubled, at most MOST. */
+int longer(int pause, int most);
+
+/* Does ERROR mean that descriptors or memory are lacking now, and may be free soon? */
+bool out_of_resources(int error);
+
+/* Block HUP, INT and TERM, and for a SERVICE also CHLD and USR1. Returns a descriptor, the caller's, that reads them
+ * (signalfd(2)). -1: errno as signalfd(2). Signals that were ignored stay ignored; but a service takes INT and TERM, which a
+ * shell ignores for what it starts with &. */
 int signals_open(bool service);
 
-/* Close that, unless -1, and let every signal through again. */
+/* Close SIGFD, unless it is -1, and unblock every signal. */
 void signals_close(int sigfd);
 
-/* The next pending signal, 0 when there is none. */
+/* The next pending signal; 0 when there is none. */
 int signals_next(int sigfd);
 
 #endif

@@ -84,7 +84,7 @@ status_of() { sed -nE 's/^(Uid|Gid|Groups):[[:space:]]*//p' "/proc/$1/status" | 
 	there
 	wrong '-u nosuchuser: no such user' fdserve -u nosuchuser 127.0.0.1:0 s
 	wrong '-u nobody:nosuchgroup: no such group' fdserve -u nobody:nosuchgroup 127.0.0.1:0 s
-	wrong '-u 12345: nobody has this uid, so it needs a group' fdexec -u 12345 s true
+	wrong '-u 12345: a uid without a passwd entry needs a group' fdexec -u 12345 s true
 	wrong '-u cannot be combined with -S' fdexec -u nobody -S 3 true
 	wrong '-u cannot be combined with --list' fdhold -u nobody --list s
 	exits 125 "${as_other[@]}" fdhold -u daemon s 2>err

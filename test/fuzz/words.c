@@ -90,12 +90,12 @@ static void allow(const char *word)
 		if (!isdigit((unsigned char)*c) && !strchr(":,", *c) && strcmp(word, "any") != 0)
 			return;
 	if (!allow_parse(&a, word)) {
-		must(a.any || a.uids || a.gids, "somebody is allowed");
-		for (size_t i = 0; i < a.uids; i++)
-			must(peer_allowed(&a, &(struct peer){.uid = a.uid[i]}, -1), "who is listed is allowed");
+		must(a.any || a.count, "somebody is allowed");
+		for (size_t i = 0; i < a.count; i++)
+			must(peer_allowed(&a, &(struct peer){.uid = a.rule[i].group ? NOBODY : a.rule[i].id, .gid = a.rule[i].id}, -1),
+			     "who is listed is allowed");
 	}
-	free(a.uid);
-	free(a.gid);
+	free(a.rule);
 }
 
 /* WORD is a path, which nothing but a test's own socket may be. */

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: ISC
+ *
+ * -A FILE: where a tool writes the addresses at which it listens. */
+#ifndef ADDRESS_FILE_H
+#define ADDRESS_FILE_H
+
+#include "fd.h"
+
+#include <stddef.h>
+
+/* All zero: none. */
+struct address_file {
+	const char *path;       /* as the user wrote it */
+	enum {
+		FILE_RENAMED,   /* a new file, written aside and renamed to PATH */
+		FILE_IN_PLACE,  /* a FIFO or a device */
+		FILE_INHERITED  /* the caller's descriptor, which is never closed */
+	} kind;
+	int fd;                 /* where the text goes, once it is open; -1 before */
+	struct file file;       /* the FIFO or device that was there before; or the file that was renamed */
+	size_t written;         /* so many bytes of the text */
+};
+
+/* Parse PATH, which must outlive F: a file, or for an inherited descriptor - or /dev/stdout, /dev/stderr, /dev/fd/N. Returns NULL
+ * or the reason. */
+const char *address_file_parse(struct address_file *f, const char *path);
+
+/* Remove an old regular file; reject what others may have made: a symbolic link, another user's file or FIFO. Returns NULL or the
+ * reason. */
+const char *address_file_prepare(struct address_file *f);
+
+/* Write TEXT, without waiting. Returns 0. errno EAGAIN: no reader has the FIFO open, or it is full; call again with the same TEXT.
+ * ESTALE: the FIFO or device was replaced. EPIPE comes with SIGPIPE. */
+int address_file_write(struct address_file *f, const char *text);
+
+/* Remove the file if it is still the one that was renamed to PATH. */
+void address_file_remove(struct address_file *f);
+
+#endif
