@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,12 @@ const char *address_file_parse(struct address_file *f, const char *path)
 	return (flags & O_ACCMODE) == O_RDONLY ? "not open for writing" : NULL;
 }
 
+/* Only root makes a device; anything else must be our own. */
+static bool trusted(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) || st->st_uid == geteuid();
+}
+
 const char *address_file_prepare(struct address_file *f)
 {
 	struct stat st;
@@ -42,13 +49,11 @@ const char *address_file_prepare(struct address_file *f)
 		return "is a symbolic link (name the file itself)";
 	if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
 		return "is there, but is no regular file";
-	/* Only root makes a device. */
-	if (!S_ISCHR(st.st_mode) && st.st_uid != geteuid())
+	if (!trusted(&st))
 		return "belongs to another user";
 	if (S_ISREG(st.st_mode))
 		return unlink(f->path) == 0 ? NULL : strerror(errno);
 	f->kind = FILE_IN_PLACE;
-	f->file = file_of(&st);
 	return NULL;
 }
 
@@ -80,7 +85,8 @@ static int write_in_place(struct address_file *f, const char *text)
 			errno = EAGAIN;
 		if (f->fd == -1)
 			return -1;
-		if (fstat(f->fd, &st) == -1 || !file_is(&f->file, &st)) {
+		/* It may have been replaced meanwhile. */
+		if (fstat(f->fd, &st) == -1 || S_ISREG(st.st_mode) || !trusted(&st)) {
 			errno = ESTALE;
 			return f->fd = fd_drop(f->fd);
 		}
@@ -106,7 +112,7 @@ static int write_aside(struct address_file *f, const char *text)
 		result = rename(aside, f->path);
 	int error = errno;
 	if (result == 0)
-		f->file = file_of(&st);
+		f->file = (struct file){.dev = st.st_dev, .ino = st.st_ino};
 	else if (f->fd != -1)
 		unlink(aside);
 	f->fd = fd_drop(f->fd);

@@ -17,7 +17,7 @@ struct address_file {
 		FILE_INHERITED  /* the caller's descriptor, which is never closed */
 	} kind;
 	int fd;                 /* where the text goes, once it is open; -1 before */
-	struct file file;       /* the FIFO or device that was there before; or the file that was renamed */
+	struct file file;       /* the file that was renamed to PATH */
 	size_t written;         /* so many bytes of the text */
 };
 
@@ -30,7 +30,7 @@ const char *address_file_parse(struct address_file *f, const char *path);
 const char *address_file_prepare(struct address_file *f);
 
 /* Write TEXT, without waiting. Returns 0. errno EAGAIN: no reader has the FIFO open, or it is full; call again with the same TEXT.
- * ESTALE: the FIFO or device was replaced. EPIPE comes with SIGPIPE. */
+ * ESTALE: another file has replaced the FIFO or device. EPIPE comes with SIGPIPE. */
 int address_file_write(struct address_file *f, const char *text);
 
 /* Remove the file if it is still the one that was renamed to PATH. */

@@ -22,26 +22,11 @@ int fd_option(int fd, int name)
 	return getsockopt(fd, SOL_SOCKET, name, &value, &len) == -1 ? -1 : value;
 }
 
-struct file file_of(const struct stat *st)
-{
-	return (struct file){.dev = st->st_dev, .ino = st->st_ino};
-}
-
-bool file_is(const struct file *f, const struct stat *st)
-{
-	return f->ino && f->dev == st->st_dev && f->ino == st->st_ino;
-}
-
-bool file_is_at(const struct file *f, const char *path)
-{
-	struct stat st;
-	return lstat(path, &st) == 0 && file_is(f, &st);
-}
-
 void file_remove(struct file *f, const char *path)
 {
+	struct stat st;
 	int error = errno;
-	if (f->ino && file_is_at(f, path))
+	if (f->ino && lstat(path, &st) == 0 && st.st_dev == f->dev && st.st_ino == f->ino)
 		unlink(path);
 	*f = (struct file){0};
 	errno = error;

@@ -195,7 +195,7 @@ struct lock {
 	int fd;                 /* -1: not held */
 };
 
-/* errno EADDRINUSE: another process holds it; ENOLCK: another file has its name. */
+/* errno EADDRINUSE: another process holds it, or has just released it; ENOLCK: another file has its name. */
 static int lock_take(struct lock *l, const char *path)
 {
 	struct stat st;
@@ -204,24 +204,17 @@ static int lock_take(struct lock *l, const char *path)
 		return -1;
 	}
 	int fd = open(l->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-	if (fd == -1 || fstat(fd, &st) == -1) {
+	if (fd == -1)
 		errno = errno == ELOOP ? ENOLCK : errno;
-		return fd_drop(fd);
-	}
-	const struct file file = file_of(&st);
-	bool ours = S_ISREG(st.st_mode) && st.st_uid == geteuid() && !st.st_size;
-	errno = ours ? EADDRINUSE : ENOLCK;
-	if (!ours)
-		return fd_drop(fd);
-	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+	else if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_size)
+		errno = ENOLCK;
+	else if (flock(fd, LOCK_EX | LOCK_NB) == -1)
 		errno = errno == EWOULDBLOCK ? EADDRINUSE : errno;
-		return fd_drop(fd);
-	}
-	/* Its former holder removes it before letting go: this may be the removed file. */
-	if (!file_is_at(&file, l->path))
-		return fd_drop(fd);
-	l->fd = fd;
-	return 0;
+	else if (fstat(fd, &st) == -1 || !st.st_nlink) /* its last holder has removed it */
+		errno = EADDRINUSE;
+	else
+		l->fd = fd;
+	return l->fd == -1 ? fd_drop(fd) : 0;
 }
 
 /* errno stays. */
@@ -274,7 +267,7 @@ static int bind_to(struct endpoint *at, mode_t mode)
 	if (result == -1)
 		return -1;
 	if (lstat(at->text, &st) == 0) {
-		at->file = file_of(&st);
+		at->file = (struct file){.dev = st.st_dev, .ino = st.st_ino};
 		return 0;
 	}
 	int error = errno;
