@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Bytes from one descriptor to another by the fastest way that the two allow. */
 #include "copy.h"
+#include "fd.h"
 #include "wait.h"
 
 #include <errno.h>
@@ -203,13 +204,6 @@ static int await_child(pid_t child, int both)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
 }
 
-static bool local(int sock)
-{
-	int domain = 0;
-	socklen_t len = sizeof domain;
-	return getsockopt(sock, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
-}
-
 /* A process for each direction: neither can hold up the other, whatever blocks. */
 int copy_both(int both, int in, int out, int *side)
 {
@@ -232,7 +226,7 @@ int copy_both(int both, int in, int out, int *side)
 	int result = copy(both, out, side), error = errno;
 	/* Kernel: a Unix socket's peer that closes with input unread is ECONNRESET here, once all that it
 	 * wrote has been read; elsewhere that means that something was lost. */
-	if (result == -1 && error == ECONNRESET && local(both))
+	if (result == -1 && error == ECONNRESET && fd_option(both, SO_DOMAIN) == AF_UNIX)
 		result = 0;
 	if (result == -1) {
 		kill(child, SIGTERM);
@@ -249,14 +243,12 @@ int copy_by_kind(int fd, int in, int out, int *side)
 {
 	struct stat st;
 	char slave[32];
-	int flags = fcntl(fd, F_GETFL), listens = 0;
-	socklen_t len = sizeof listens;
+	int flags = fcntl(fd, F_GETFL);
 	*side = fd;
 	if (flags == -1 || fstat(fd, &st) == -1)
 		return -1;
 	errno = flags & O_PATH ? EBADF : S_ISDIR(st.st_mode) ? EISDIR : 0;
-	if (!errno && S_ISSOCK(st.st_mode) &&
-	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens)
+	if (!errno && S_ISSOCK(st.st_mode) && fd_option(fd, SO_ACCEPTCONN) == 1)
 		errno = EINVAL;
 	if (errno)
 		return -1;

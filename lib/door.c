@@ -6,13 +6,16 @@
 #include "wait.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -64,6 +67,49 @@ bool door_rests(struct door *d)
 	return d->resting;
 }
 
+static void wake(int sig)
+{
+	(void)sig;
+}
+
+/* A blocking listening socket that others share must stay blocking. They may take the connection that poll(2) showed, and
+ * accept4 would then wait for the next one, deaf to signals. A timer ends it with EINTR: a timer of its own, so that the
+ * caller's alarm(2) stays, and one that goes off again, should it go off before accept4 waits. */
+static int accept_briefly(int listening, int flags)
+{
+	const struct itimerspec often = {.it_value.tv_nsec = 10000000, .it_interval.tv_nsec = 10000000};
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMAX};
+	struct sigaction sa = {.sa_handler = wake}, action_before;
+	sigset_t signals, mask_before;
+	timer_t timer;
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) == -1)
+		return -1;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGRTMAX);
+	sigaction(SIGRTMAX, &sa, &action_before);
+	sigprocmask(SIG_UNBLOCK, &signals, &mask_before);
+	timer_settime(timer, 0, &often, NULL);
+	int fd = accept4(listening, NULL, NULL, flags);
+	int error = fd == -1 && errno == EINTR ? EAGAIN : errno;
+	timer_delete(timer);
+	sigprocmask(SIG_SETMASK, &mask_before, NULL);
+	sigaction(SIGRTMAX, &action_before, NULL);
+	errno = error;
+	return fd;
+}
+
+/* Accept without waiting. errno EAGAIN: no connection is there. Never EINTR. */
+static int accept_now(const struct door *d)
+{
+	int fd, flags = d->flags | SOCK_CLOEXEC;
+	if (d->inherited && !(fcntl(d->fd, F_GETFL) & O_NONBLOCK))
+		return accept_briefly(d->fd, flags);
+	do
+		fd = accept4(d->fd, NULL, NULL, flags);
+	while (fd == -1 && errno == EINTR);
+	return fd;
+}
+
 /* Is the listening socket of no use any more? Kernel: whoever shares it can shut it down, and then accept(2) says EINVAL. */
 static bool is_gone(int error)
 {
@@ -75,7 +121,7 @@ int door_accept(struct door *d, struct peer *peer)
 	*peer = (struct peer){.uid = NOBODY};
 	d->resting = 0;
 	for (int i = 0; d->fd != -1 && i < ACCEPTS_MOST; i++) {
-		int sock = accept_now(d->fd, d->inherited, d->flags);
+		int sock = accept_now(d);
 		if (sock == -1 && is_gone(errno)) {
 			d->fd = -1;
 			errno = ESHUTDOWN;

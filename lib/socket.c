@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { SETTLE_MS = 200 };       /* how long a killed process may still have its socket */
@@ -347,49 +346,4 @@ void endpoint_close(struct endpoint *at)
 	}
 	at->child = 0;
 	errno = error;
-}
-
-/* ---- accepting ---- */
-
-static void wake(int sig)
-{
-	(void)sig;
-}
-
-/* A blocking listening socket that others share must stay blocking. They may take the connection that poll(2) showed, and
- * accept4 would then wait for the next one, deaf to signals. A timer ends it with EINTR: a timer of its own, so that the
- * caller's alarm(2) stays, and one that goes off again, should it go off before accept4 waits. */
-static int accept_briefly(int listening, int flags)
-{
-	const struct itimerspec often = {.it_value.tv_nsec = 10000000, .it_interval.tv_nsec = 10000000};
-	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMAX};
-	struct sigaction sa = {.sa_handler = wake}, action_before;
-	sigset_t signals, mask_before;
-	timer_t timer;
-	if (timer_create(CLOCK_MONOTONIC, &event, &timer) == -1)
-		return -1;
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGRTMAX);
-	sigaction(SIGRTMAX, &sa, &action_before);
-	sigprocmask(SIG_UNBLOCK, &signals, &mask_before);
-	timer_settime(timer, 0, &often, NULL);
-	int fd = accept4(listening, NULL, NULL, flags);
-	int error = fd == -1 && errno == EINTR ? EAGAIN : errno;
-	timer_delete(timer);
-	sigprocmask(SIG_SETMASK, &mask_before, NULL);
-	sigaction(SIGRTMAX, &action_before, NULL);
-	errno = error;
-	return fd;
-}
-
-int accept_now(int listening, bool inherited, int flags)
-{
-	int fd;
-	flags |= SOCK_CLOEXEC;
-	if (inherited && !(fcntl(listening, F_GETFL) & O_NONBLOCK))
-		return accept_briefly(listening, flags);
-	do
-		fd = accept4(listening, NULL, NULL, flags);
-	while (fd == -1 && errno == EINTR);
-	return fd;
 }

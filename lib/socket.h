@@ -56,8 +56,4 @@ void endpoint_close(struct endpoint *at);
 /* Did the caller give the connected socket, so that its peer needs no check? */
 bool endpoint_given(const struct endpoint *at);
 
-/* Accept a connection, close-on-exec, without waiting; FLAGS as accept4(2). An INHERITED listening socket may be blocking,
- * and stays so. errno as accept4(2), except EINTR; EAGAIN: none there. */
-int accept_now(int listening, bool inherited, int flags);
-
 #endif

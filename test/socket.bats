@@ -396,7 +396,8 @@ name() { printf "%0$1d" 0; }
 		[ ! "$left" ] || : >"$left"
 		spawn fdrecv s true
 		await_socket s
-		[ "$(ls)" = s ]
+		alone() { [ "$(ls)" = s ]; }
+		eventually alone
 		exits 0 fdsend s
 		ended "$pid" 0
 	done
