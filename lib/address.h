@@ -23,11 +23,13 @@ struct listener {
 /* Parse ARG, which must outlive L, and look up its names. Nothing is bound yet. Returns NULL or the reason. */
 const char *listener_parse(struct listener *l, const char *arg);
 
-/* Bind and listen; the socket is non-blocking, unless it is inherited. MODE: of a socket file. Returns NULL or the reason. */
+/* Bind and listen; the socket is non-blocking, unless it is inherited. MODE: of a socket file. Returns NULL or the
+ * reason. */
 const char *listener_open(struct listener *l, mode_t mode, int backlog);
 
-/* Write the address that L is bound to into BUF, which has LEN bytes, as -A shows it: HOST:PORT, [::1]:PORT, *:PORT, unix:PATH, or
- * udp: before one. Returns 0. errno EAFNOSUPPORT: it is of another family; ENAMETOOLONG: it does not fit. */
+/* Write the address that L is bound to into BUF, which has LEN bytes, as -A shows it: HOST:PORT, [::1]:PORT, *:PORT,
+ * unix:PATH, or udp: before one. Returns 0. errno EAFNOSUPPORT: it is of another family; ENAMETOOLONG: it does not
+ * fit. */
 int listener_name(const struct listener *l, char *buf, size_t len);
 
 /* Make a listening socket blocking that we opened and others will have, as systemd does. Returns 0; errno as fcntl(2). */

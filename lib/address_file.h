@@ -21,16 +21,16 @@ struct address_file {
 	size_t written;         /* so many bytes of the text */
 };
 
-/* Parse PATH, which must outlive F: a file, or for an inherited descriptor - or /dev/stdout, /dev/stderr, /dev/fd/N. Returns NULL
- * or the reason. */
+/* Parse PATH, which must outlive F: a file, or for an inherited descriptor - or /dev/stdout, /dev/stderr, /dev/fd/N.
+ * Returns NULL or the reason. */
 const char *address_file_parse(struct address_file *f, const char *path);
 
-/* Remove an old regular file; reject what others may have made: a symbolic link, another user's file or FIFO. Returns NULL or the
- * reason. */
+/* Remove an old regular file; reject what others may have made: a symbolic link, another user's file or FIFO. Returns
+ * NULL or the reason. */
 const char *address_file_prepare(struct address_file *f);
 
-/* Write TEXT, without waiting. Returns 0. errno EAGAIN: no reader has the FIFO open, or it is full; call again with the same TEXT.
- * ESTALE: another file has replaced the FIFO or device. EPIPE comes with SIGPIPE. */
+/* Write TEXT, without waiting. Returns 0. errno EAGAIN: no reader has the FIFO open, or it is full; call again with
+ * the same TEXT. ESTALE: another file has replaced the FIFO or device. EPIPE comes with SIGPIPE. */
 int address_file_write(struct address_file *f, const char *text);
 
 /* Remove the file if it is still the one that was renamed to PATH. */

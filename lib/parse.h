@@ -20,8 +20,8 @@ const char *parse_name(const char *name);               /* 1 to 255 printable AS
 enum { NUMBER_ROOM = 20 };
 size_t format_number(char *text, uint64_t n);
 
-/* The length of the character at TEXT, which has LEFT > 0 bytes; 0 for a byte that must not reach a terminal: of a control
- * character (C0, DEL, C1), or not UTF-8. */
+/* The length of the character at TEXT, which has LEFT > 0 bytes; 0 for a byte that must not reach a terminal: of a
+ * control character (C0, DEL, C1), or not UTF-8. */
 size_t printable_length(const char *text, size_t left);
 
 /* Overwrite each such byte with a question mark, before text from a peer is shown. */

@@ -101,9 +101,9 @@ int peer_of(int sock, struct peer *peer)
 	return 0;
 }
 
-/* May ID stand for ids that our user namespace does not map? Kernel: they all show as 65534, unless kernel.overflowuid was
- * changed (user_namespaces(7)). Each line of MAP ends with a number of mapped ids, in all UINT32_MAX if every id is mapped. A
- * kernel without user namespaces has no MAP. */
+/* May ID stand for ids that our user namespace does not map? Kernel: they all show as 65534, unless
+ * kernel.overflowuid was changed (user_namespaces(7)). Each line of MAP ends with a number of mapped ids, in all
+ * UINT32_MAX if every id is mapped. A kernel without user namespaces has no MAP. */
 static bool unmapped(uid_t id, const char *map)
 {
 	unsigned long long mapped = 0;

@@ -34,8 +34,8 @@ const char *allow_parse(struct allow *allow, const char *list);
 /* Add the rules of FROM. Returns 0, or -1 (ENOMEM) after adding some. */
 int allow_join(struct allow *to, const struct allow *from);
 
-/* The credentials of SOCK's peer. Kernel: as they were at its connect or listen (unix(7), SO_PEERCRED). Returns 0, or -1
- * with errno as getsockopt(2), and PEER is unchanged. */
+/* The credentials of SOCK's peer. Kernel: as they were at its connect or listen (unix(7), SO_PEERCRED). Returns 0, or
+ * -1 with errno as getsockopt(2), and PEER is unchanged. */
 int peer_of(int sock, struct peer *peer);
 
 /* Does UID stand for every uid that our user namespace does not map? Then only the rule any allows it. */

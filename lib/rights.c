@@ -19,8 +19,8 @@
 
 enum { PAUSE_MS = 10, PAUSE_MOST_MS = 100 }; /* while too many descriptors are on their way: at first, and at most */
 
-/* Room for every descriptor that a message can bring and for the headers that may come with
- * them: credentials, and a pidfd or a label where somebody switched those on. */
+/* Room for every descriptor that a message can bring and for the headers that may come with them: credentials, and a
+ * pidfd or a label where somebody switched those on. */
 union control {
 	struct cmsghdr align;
 	char data[CMSG_SPACE(FDS_PER_MESSAGE * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred)) + 512];
@@ -77,28 +77,25 @@ int rights_send_all(int sock, const int *fd, size_t count, const void *data, siz
 			p += n;
 			len -= (size_t)n;
 			count = 0;
-		} else if (deadline == AT_ONCE) {
+		} else if (deadline == AT_ONCE || (errno != EAGAIN && errno != ETOOMANYREFS && errno != ENOBUFS)) {
+			return -1;
+		} else if (time_left(deadline) == 0) {
+			errno = ETIMEDOUT;
 			return -1;
 		} else if (errno == EAGAIN) {
 			if (await(sock, POLLOUT, deadline) == -1)
 				return -1;
-		} else if (errno == ETOOMANYREFS || errno == ENOBUFS) {
-			/* No event tells when others have received theirs. */
-			if (!time_left(deadline)) {
-				errno = ETIMEDOUT;
-				return -1;
-			}
+		} else {
+			/* No event tells that others have received theirs. */
 			nap(pause, deadline);
 			pause = longer(pause, PAUSE_MOST_MS);
-		} else {
-			return -1;
 		}
 	}
 	return 0;
 }
 
-/* Kernel: SCM_PIDFD (6.5), if it was switched on for the socket, as systemd's PassPIDFD= does: a descriptor of the sender's
- * process, or an error below 0. It is no part of the set. libc may not know its number yet. */
+/* Kernel: SCM_PIDFD (6.5), if it was switched on for the socket, as systemd's PassPIDFD= does: a descriptor of the
+ * sender's process, or an error below 0. It is no part of the set. libc may not know its number yet. */
 enum { PIDFD_HEADER = 4 };
 
 /* Append the descriptors of one header to SET. They are open, so each is appended or closed. Returns 0 or ENOMEM. */

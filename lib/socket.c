@@ -113,8 +113,8 @@ struct address {
 	int base;               /* the descriptor that a long path begins with; close it after use; or -1 */
 };
 
-/* A path that does not fit sun_path begins at /proc/self/fd: to connect, with an O_PATH descriptor of the socket file; to
- * bind, with one of its directory. */
+/* A path that does not fit sun_path begins at /proc/self/fd: to connect, with an O_PATH descriptor of the socket
+ * file; to bind, with one of its directory. */
 static int address_of(struct address *a, const struct endpoint *at, bool to_bind)
 {
 	size_t size = sizeof a->un.sun_path, len = strlen(at->text);
@@ -158,7 +158,8 @@ static int connect_to(const struct endpoint *at, int sock)
 	return result;
 }
 
-/* Is a socket file at PATH? errno ENOTSOCK: another file. To bind, a symbolic link is none, as bind(2) does not follow it. */
+/* Is a socket file at PATH? errno ENOTSOCK: another file. To bind, a symbolic link is none, as bind(2) does not
+ * follow it. */
 static int find_file(const char *path, bool to_bind)
 {
 	struct stat st;
@@ -172,10 +173,10 @@ static int find_file(const char *path, bool to_bind)
 
 /* ---- stale socket files ---- */
 
-/* Returns 0 if the file at the path of AT is a socket file without a socket, or not there. errno EADDRINUSE: a socket is
- * bound to it. Kernel: connect looks for the socket by the file's inode before it looks at anything else (unix_find_bsd,
- * net/unix/af_unix.c): ECONNREFUSED means that there is none, EPROTOTYPE that there is one, even if it does not listen yet.
- * A listening socket does not notice that a datagram socket asks. */
+/* Returns 0 if the file at the path of AT is a socket file without a socket, or not there. errno EADDRINUSE: a socket
+ * is bound to it. Kernel: connect looks for the socket by the file's inode before it looks at anything else
+ * (unix_find_bsd, net/unix/af_unix.c): ECONNREFUSED means that there is none, EPROTOTYPE that there is one, even if
+ * it does not listen yet. A listening socket does not notice that a datagram socket asks. */
 static int check_stale(const struct endpoint *at)
 {
 	if (find_file(at->text, true) == -1)
@@ -187,8 +188,8 @@ static int check_stale(const struct endpoint *at)
 	return refused ? 0 : -1;
 }
 
-/* Two processes may find the same stale file; without a lock, the slower one would remove the new file of the faster one.
- * The lock is a file beside the socket that no other uid can open, and so none can hold. */
+/* Two processes may find the same stale file; without a lock, the slower one would remove the new file of the faster
+ * one. The lock is a file beside the socket that no other uid can open, and so none can hold. */
 struct lock {
 	char path[PATH_MAX];
 	int fd;                 /* -1: not held */

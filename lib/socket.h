@@ -34,23 +34,23 @@ struct endpoint {
 /* Parse ARG, which must outlive AT. Returns NULL or the reason. */
 const char *endpoint_parse(struct endpoint *at, const char *arg);
 
-/* Open AT for connections or datagrams. A socket file has exactly MODE from the instant that it exists, and replaces a
- * stale one. fd:N and exec: may give a connected socket instead. Returns 0. errno EADDRINUSE: a socket is bound there;
- * ENOTSOCK: the file there, or fd:N, is no socket; EAFNOSUPPORT: fd:N is no Unix socket; ENAMETOOLONG: the last part of
- * the path is too long; ENOLCK: the file there is stale, but its lock's name is taken by another file. On -1 nothing is
- * left behind. */
+/* Open AT for connections or datagrams. A socket file has exactly MODE from the instant that it exists, and replaces
+ * a stale one. fd:N and exec: may give a connected socket instead. Returns 0. errno EADDRINUSE: a socket is bound
+ * there; ENOTSOCK: the file there, or fd:N, is no socket; EAFNOSUPPORT: fd:N is no Unix socket; ENAMETOOLONG: the
+ * last part of the path is too long; ENOLCK: the file there is stale, but its lock's name is taken by another file.
+ * On -1 nothing is left behind. */
 int endpoint_listen(struct endpoint *at, mode_t mode, int backlog);
 
 /* Try once to connect, without waiting. Returns 0. errno ENOENT, ECONNREFUSED: nobody listens there yet; EAGAIN: the
  * backlog is full; ENOTSOCK; EPROTOTYPE: a socket of another type; EINVAL: fd:N listens. */
 int endpoint_dial(struct endpoint *at);
 
-/* Connect, and try again until WAIT while nobody listens, and until DEADLINE while the backlog is full. WAIT 0: do not
- * wait. Returns 0. errno as endpoint_dial; ETIMEDOUT. */
+/* Connect, and try again until WAIT while nobody listens, and until DEADLINE while the backlog is full. WAIT 0: do
+ * not wait. Returns 0. errno as endpoint_dial; ETIMEDOUT. */
 int endpoint_connect(struct endpoint *at, int64_t wait, int64_t deadline);
 
-/* Close the socket, unless it is an inherited standard stream, remove its file if it is still ours, and end the child of
- * a service. errno stays. It may be called again. */
+/* Close the socket, unless it is an inherited standard stream, remove its file if it is still ours, and end the child
+ * of a service. errno stays. It may be called again. */
 void endpoint_close(struct endpoint *at);
 
 /* Did the caller give the connected socket, so that its peer needs no check? */

@@ -42,8 +42,8 @@ int longer(int pause, int most);
 bool out_of_resources(int error);
 
 /* Block HUP, INT and TERM, and for a SERVICE also CHLD and USR1. Returns a descriptor, the caller's, that reads them
- * (signalfd(2)). -1: errno as signalfd(2). Signals that were ignored stay ignored; but a service takes INT and TERM, which a
- * shell ignores for what it starts with &. */
+ * (signalfd(2)). -1: errno as signalfd(2). Signals that were ignored stay ignored; but a service takes INT and TERM,
+ * which a shell ignores for what it starts with &. */
 int signals_open(bool service);
 
 /* Close SIGFD, unless it is -1, and unblock every signal. */
