@@ -16,7 +16,8 @@ const char *parse_mode(mode_t *mode, const char *arg);  /* octal, 0 to 0777 */
 const char *parse_type(int *type, const char *arg);     /* stream, dgram, seqpacket: SOCK_... */
 const char *parse_name(const char *name);               /* 1 to 255 printable ASCII bytes other than : = , and space */
 
-/* Write N in decimal, without a NUL, into TEXT, which has NUMBER_ROOM bytes. Returns the length. */
+/* Write N in decimal, without a NUL, into TEXT, which has NUMBER_ROOM bytes. Returns the length. Unlike snprintf(3),
+ * it may be called in a process that shares our memory. */
 enum { NUMBER_ROOM = 20 };
 size_t format_number(char *text, uint64_t n);
 
