@@ -62,7 +62,7 @@ static int write_rest(struct address_file *f, const char *text)
 {
 	for (size_t len = strlen(text); f->written < len;) {
 		struct pollfd p = {.fd = f->fd, .events = POLLOUT};
-		if (poll(&p, 1, 0) != 1) {
+		if (f->kind != FILE_RENAMED && poll(&p, 1, 0) != 1) {
 			errno = EAGAIN;
 			return -1;
 		}
