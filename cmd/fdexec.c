@@ -8,6 +8,7 @@
 #include "inbox.h"
 #include "jobs.h"
 #include "launch.h"
+#include "messages.h"
 #include "parse.h"
 #include "peer.h"
 #include "ready.h"
@@ -46,28 +47,30 @@ enum {
 static struct options parse_options(int argc, char *argv[])
 {
 	struct options o = {.jobs = 64, .pair = -1};
-	int letter;
-	cli_start(&o.cli, argv, "fdexec [options] SOCKET COMMAND [ARG...]\n"
-	          "       fdexec [-v|-q] -S FD COMMAND [ARG...]", "aceijoquvwBMRShV");
-	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
-		switch (letter) {
+	int option;
+	cli_start(&o.cli, argv, FDEXEC, "usage: fdexec [options] SOCKET COMMAND [ARG...]\n"
+	          "       fdexec [-v|-q] -S FD COMMAND [ARG...]\n\n"
+	          "Run COMMAND for every message with descriptors that arrives at SOCKET.\n"
+	          "Example: fdexec w.sock ./handler & fdserve 127.0.0.1:8000 w.sock\n");
+	while ((option = cli_option(&o.cli, argc, argv)) != -1)
+		switch (option) {
 		case 'c': o.connect = true; break;
 		case 'j': check("-j", optarg, parse_number(&o.jobs, optarg, 1, 1 << 20)); break;
 		case 'S': check("-S", optarg, parse_number(&o.pair, optarg, 0, INT32_MAX)); break;
-		default: command_option(&o.command, letter);
+		default: break;
 		}
+	command_options(&o.command, &o.cli, true);
 	if (o.pair == -1) {
 		const char *arg = operand(argc, argv, "SOCKET");
 		check("", arg, endpoint_parse(&o.at, arg));
 		check_socket(&o.at, "");
 	}
-	check_given(&o.cli, "aceijouwBMR", o.pair == -1, "cannot be combined with -S");
-	check_given(&o.cli, "w", o.connect, "needs -c");
-	check_given(&o.cli, "M", !o.connect, "cannot be combined with -c");
+	check_given(&o.cli, (int[]){'a', 'c', 'e', 'i', 'j', 'o', 'u', 'w', 'B', 'M', 'R', 0}, o.pair == -1,
+	            "cannot be combined with -S");
+	check_given(&o.cli, (int[]){'w', 0}, o.connect, "needs -c");
+	check_given(&o.cli, (int[]){'M', 0}, !o.connect, "cannot be combined with -c");
 	operand(argc, argv, "COMMAND");
 	o.command.argv = argv + optind - 1;
-	if (!o.command.in && !o.command.out && !o.command.err)
-		o.command.in = o.command.out = o.command.err = true;
 	return o;
 }
 
@@ -310,7 +313,7 @@ static void open_worker(struct worker *w)
 	                                           : endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog)) != -1;
 	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, &w->closer, w->sigfd) == -1) {
 		endpoint_close(&o->at);
-		fail_listen(&o->cli, o->at.arg);
+		fail_listen(o->at.arg, "-c connects");
 	}
 	w->in.share = share_of_uid();
 }

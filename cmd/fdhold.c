@@ -7,6 +7,7 @@
 #include "door.h"
 #include "fdhold_store.h"
 #include "inbox.h"
+#include "messages.h"
 #include "parse.h"
 #include "peer.h"
 #include "ready.h"
@@ -42,19 +43,22 @@ enum {
 static struct options parse_options(int argc, char *argv[])
 {
 	struct options o = {.expire = NEVER, .most = 65536};
-	int letter;
-	cli_start(&o.cli, argv, "fdhold [options] SOCKET [NAME=ADDRESS...]\n"
+	int option;
+	cli_start(&o.cli, argv, FDHOLD, "usage: fdhold [options] SOCKET [NAME=ADDRESS...]\n"
 	          "       fdhold [options] --list SOCKET\n"
-	          "       fdhold [options] --drop NAME SOCKET", "abqtuvwxAMRGODQUWXhV");
-	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
-		switch (letter) {
+	          "       fdhold [options] --drop NAME SOCKET\n\n"
+	          "Hold open descriptors, each under a NAME, for other processes: the listening\n"
+	          "sockets that it opens, and those that are put there (fdsend SOCKET NAME=FD).\n"
+	          "Example: fdhold h.sock web=:8000 & fdrecv -c -w 5 -f web h.sock ./server\n");
+	while ((option = cli_option(&o.cli, argc, argv)) != -1)
+		switch (option) {
 		case 'A': check("-A", optarg, address_file_parse(&o.addresses.file, optarg)); break;
 		case 'x': check("-x", optarg, parse_time(&o.expire, optarg)); break;
 		case OPT_NONBLOCK: o.nonblock = true; break;
 		case OPT_LIST: o.list = true; break;
 		case OPT_DROP: check("--drop", optarg, parse_name(optarg)); o.drop = optarg; break;
-		case OPT_MOST: check("--max", optarg, parse_number(&o.most, optarg, 1, 1 << 20)); break;
-		case OPT_MOST_PER_UID: check("--max-per-uid", optarg, parse_number(&o.most_per_uid, optarg, 1, 1 << 20)); break;
+		case OPT_MAX: check("--max", optarg, parse_number(&o.most, optarg, 1, 1 << 20)); break;
+		case OPT_MAX_PER_UID: check("--max-per-uid", optarg, parse_number(&o.most_per_uid, optarg, 1, 1 << 20)); break;
 		case OPT_ALLOW_PUT: check("--allow-put", optarg, allow_parse(&o.put, optarg)); break;
 		case OPT_ALLOW_GET: check("--allow-get", optarg, allow_parse(&o.get, optarg)); break;
 		default: break;
@@ -63,11 +67,15 @@ static struct options parse_options(int argc, char *argv[])
 	if (strchr(arg, '=') && strcspn(arg, "=") < strcspn(arg, ":/@"))
 		errx(FAILED, "%s: SOCKET is missing before it (a file of that name is ./%s)", arg, arg);
 	check("", arg, endpoint_parse(&o.at, arg));
-	check_given(&o.cli, "buxAMRGQUWX", !o.list, "cannot be combined with --list");
-	check_given(&o.cli, "buxAMRGQUWXO", !o.drop, "cannot be combined with --drop");
-	check_given(&o.cli, "tw", o.list || o.drop, "needs --list or --drop");
+	const int service[] = {'b', 'u', 'x', 'A', 'M', 'R', OPT_NONBLOCK, OPT_MAX, OPT_MAX_PER_UID, OPT_ALLOW_PUT,
+	                       OPT_ALLOW_GET, 0};
+	check_given(&o.cli, service, !o.list, "cannot be combined with --list");
+	check_given(&o.cli, service, !o.drop, "cannot be combined with --drop");
+	check_given(&o.cli, (int[]){OPT_LIST, 0}, !o.drop, "cannot be combined with --drop");
+	check_given(&o.cli, (int[]){'t', 'w', 0}, o.list || o.drop, "needs --list or --drop");
 	if (o.list || o.drop) {
-		no_more(argc, argv);
+		if (optind < argc)
+			errx(FAILED, "%s: one operand too many (--help shows how to call it)", argv[optind]);
 		return o;
 	}
 	listening_parse(&o.addresses, argv + optind, (size_t)(argc - optind), true);
@@ -110,12 +118,12 @@ static int ask(struct options *o)
 	struct record r = {.word = o->list ? RECORD_LIST : RECORD_DROP, .names = o->drop, .id = 1};
 	int64_t deadline = deadline_in(o->cli.timeout);
 	if (endpoint_connect(&o->at, wait_deadline(&o->cli), deadline) == -1)
-		fail_connect(o->at.arg);
+		exit(say_unconnected(o->at.arg));
 	check_peer(&o->cli, &o->at);
 	ssize_t len = record_format(line, sizeof line, &r);
 	if (rights_send_all(o->at.fd, NULL, 0, line, (size_t)len, deadline) == -1) {
 		if (errno == EPIPE)
-			fail_closed(&o->at, "without an answer");
+			exit(say_closed(&o->at, "without an answer"));
 		fail(o->at.arg);
 	}
 	for (;;) {
@@ -123,7 +131,7 @@ static int ask(struct options *o)
 		bool last = false;
 		ssize_t n = await(o->at.fd, POLLIN, deadline) == -1 ? -1 : recv(o->at.fd, data, sizeof data, 0);
 		if (n == 0 || (n == -1 && errno == ECONNRESET))
-			fail_closed(&o->at, "without an answer");
+			exit(say_closed(&o->at, "without an answer"));
 		if (n == -1)
 			fail(o->at.arg);
 		if (records_add(&in, data, (size_t)n, &none) == -1)

@@ -8,6 +8,7 @@
 #include "closer.h"
 #include "fdhold_store.h"
 #include "inbox.h"
+#include "messages.h"
 #include "peer.h"
 #include "record.h"
 #include "rights.h"

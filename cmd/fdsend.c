@@ -28,24 +28,26 @@ struct options {
 static void parse_options(struct options *o, int argc, char *argv[])
 {
 	struct sending *s = &o->sending;
-	int letter;
+	int option;
 	*o = (struct options){.sending.cli = &o->cli};
-	cli_start(&o->cli, argv, "fdsend [options] SOCKET [FD...]", "afklmFnpqtvw1MPRThV");
-	while ((letter = cli_option(&o->cli, argc, argv)) != -1)
-		switch (letter) {
+	cli_start(&o->cli, argv, FDSEND, "usage: fdsend [options] SOCKET [FD...]\n\n"
+	          "Send open descriptors to the process at SOCKET; wait until it has taken them.\n"
+	          "Example: fdrecv s & fdsend -w 5 s 0 <notes.txt    # fdrecv prints notes.txt\n");
+	while ((option = cli_option(&o->cli, argc, argv)) != -1)
+		switch (option) {
 		case 'f': check("-f", optarg, set_parse(&o->list, optarg, false)); break;
 		case 'k': s->keep = true; break;
 		case 'l': s->listen = true; break;
-		case 'm': s->text = message_text(optarg); break;
-		case OPT_MESSAGE_FILE: s->text = message_file(optarg); break;
+		case 'm':
+		case OPT_MESSAGE_FILE: s->text = message_text(option); break;
 		case 'n': s->no_wait = true; break;
 		case 'p': check("-p", optarg, parse_number(&o->pid, optarg, 1, INT32_MAX)); break;
 		case 'P': s->plain = true; break;
 		case '1': s->one_each = true; break;
 		default: break;
 		}
-	check_given(&o->cli, "kMR", s->listen, "needs -l");
-	check_given(&o->cli, "w", !s->listen, "cannot be combined with -l");
+	check_given(&o->cli, (int[]){'k', 'M', 'R', 0}, s->listen, "needs -l");
+	check_given(&o->cli, (int[]){'w', 0}, !s->listen, "cannot be combined with -l");
 	const char *arg = operand(argc, argv, "SOCKET");
 	check("", arg, endpoint_parse(&s->at, arg));
 	for (; optind < argc; optind++)

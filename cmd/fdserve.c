@@ -8,6 +8,7 @@
 #include "fdserve_dispatch.h"
 #include "inbox.h"
 #include "jobs.h"
+#include "messages.h"
 #include "parse.h"
 #include "peer.h"
 #include "ready.h"
@@ -31,12 +32,13 @@ enum { PATIENCE_MS = 10000 };
 static void check_options(const struct options *o)
 {
 	const struct cli *c = &o->cli;
-	check_given(c, "ioeBjCPK", !o->listener, "cannot be combined with -L");
-	check_given(c, "GIt", o->listener, "needs -L");
-	check_given(c, "lPtwK", !o->command.argv, "needs a SOCKET");
-	check_given(c, "ioeBjI", o->command.argv, "needs -- COMMAND");
-	check_given(c, "CK", !o->plain, "cannot be combined with -P");
-	check_given(c, "w", !o->listener || !o->listen, "cannot be combined with -L -l");
+	check_given(c, (int[]){'i', 'o', 'e', 'B', 'j', 'C', 'P', OPT_ACK_TIMEOUT, 0}, !o->listener,
+	            "cannot be combined with -L");
+	check_given(c, (int[]){'t', OPT_NONBLOCK, OPT_NO_PID, 0}, o->listener, "needs -L");
+	check_given(c, (int[]){'l', 'P', 't', 'w', OPT_ACK_TIMEOUT, 0}, !o->command.argv, "needs a SOCKET");
+	check_given(c, (int[]){'i', 'o', 'e', 'B', 'j', OPT_NO_PID, 0}, o->command.argv, "needs -- COMMAND");
+	check_given(c, (int[]){'C', OPT_ACK_TIMEOUT, 0}, !o->plain, "cannot be combined with -P");
+	check_given(c, (int[]){'w', 0}, !o->listener || !o->listen, "cannot be combined with -L -l");
 	if (o->patience == 0)
 		errx(FAILED, "--ack-timeout must be greater than 0");
 	if (o->command.argv && !*o->command.argv)
@@ -54,20 +56,23 @@ static void check_peers(const struct options *o)
 		files = files || l->local;
 		peers = peers || (!o->listener && (l->local || l->at.kind == END_FD));
 	}
-	check_given(&o->cli, "M", files, "needs -l or an ADDRESS that is a Unix socket");
-	check_given(&o->cli, "a", peers, "needs a SOCKET or connections to an ADDRESS that is a Unix socket");
+	check_given(&o->cli, (int[]){'M', 0}, files, "needs -l or an ADDRESS that is a Unix socket");
+	check_given(&o->cli, (int[]){'a', 0}, peers, "needs a SOCKET or connections to an ADDRESS that is a Unix socket");
 }
 
 static struct options parse_options(int argc, char *argv[])
 {
 	struct options o = {.jobs = 64, .patience = PATIENCE_MS};
-	int letter;
-	cli_start(&o.cli, argv, "fdserve [options] ADDRESS... SOCKET\n"
+	int option;
+	cli_start(&o.cli, argv, FDSERVE, "usage: fdserve [options] ADDRESS... SOCKET\n"
 	          "       fdserve [options] ADDRESS... -- COMMAND [ARG...]\n"
 	          "       fdserve -L [options] [NAME=]ADDRESS... SOCKET\n"
-	          "       fdserve -L [options] [NAME=]ADDRESS... -- COMMAND [ARG...]", "abeijloqtuvwABCGIKLMPRhV");
-	while ((letter = cli_option(&o.cli, argc, argv)) != -1)
-		switch (letter) {
+	          "       fdserve -L [options] [NAME=]ADDRESS... -- COMMAND [ARG...]\n\n"
+	          "Accept connections at ADDRESS, and hand each to the worker at SOCKET or to a\n"
+	          "COMMAND of its own. With -L, hand over the listening sockets themselves.\n"
+	          "Example: fdserve 127.0.0.1:8000 -- ./handler\n");
+	while ((option = cli_option(&o.cli, argc, argv)) != -1)
+		switch (option) {
 		case 'A': check("-A", optarg, address_file_parse(&o.addresses.file, optarg)); break;
 		case 'C': check("-C", optarg, parse_number(&o.per_source, optarg, 1, INT32_MAX)); break;
 		case 'j': check("-j", optarg, parse_number(&o.jobs, optarg, 1, 1 << 20)); break;
@@ -77,12 +82,12 @@ static struct options parse_options(int argc, char *argv[])
 		case OPT_NONBLOCK: o.nonblock = true; break;
 		case OPT_NO_PID: o.no_pid = true; break;
 		case OPT_ACK_TIMEOUT: check("--ack-timeout", optarg, parse_time(&o.patience, optarg)); break;
-		default: command_option(&o.command, letter);
+		default: break;
 		}
+	command_options(&o.command, &o.cli, !o.listener);
 	int end = optind;
 	while (end < argc && strcmp(argv[end], "--") != 0)
 		end++;
-	bool chosen = o.command.in || o.command.out || o.command.err;
 	if (end < argc)
 		o.command.argv = argv + end + 1;
 	else
@@ -92,8 +97,6 @@ static struct options parse_options(int argc, char *argv[])
 		errx(FAILED, "%s is missing (--help shows how to call it)",
 		     end < optind || o.command.argv || strcmp(argv[optind - 1], "--") == 0 ? "ADDRESS" : "SOCKET or -- COMMAND");
 	check_options(&o);
-	if (!chosen && !o.listener)
-		o.command.in = o.command.out = o.command.err = true;
 	listening_parse(&o.addresses, argv + optind, (size_t)(end - optind), o.listener);
 	check_peers(&o);
 	if (!o.command.argv) {
@@ -350,7 +353,7 @@ static void open_server(struct server *s)
 	struct options *o = s->o;
 	/* An inherited socket works or fails at once; waiting would not help. */
 	if (o->worker.kind == END_FD && !o->command.argv && !o->listen && endpoint_dial(&o->worker) == -1)
-		fail_connect(o->worker.arg);
+		exit(say_unconnected(o->worker.arg));
 	/* Signals first: we must remove the socket file from the moment that it exists. */
 	s->sigfd = signals_open(true);
 	if (s->sigfd == -1 || !(s->doors = calloc(o->addresses.count, sizeof *s->doors)) ||
@@ -361,7 +364,7 @@ static void open_server(struct server *s)
 	listening_open(&o->addresses, &o->cli, true);
 	if (o->listen && endpoint_listen(&o->worker, socket_mode(&o->cli, true), o->cli.backlog) == -1) {
 		listening_close(&o->addresses);
-		fail_listen(&o->cli, o->worker.arg);
+		fail_listen(o->worker.arg, "connect without -l");
 	}
 	for (size_t i = 0; i < o->addresses.count; i++) {
 		const struct listener *l = &o->addresses.listener[i];

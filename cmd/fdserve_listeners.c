@@ -5,6 +5,7 @@
 #include "command.h"
 #include "inbox.h"
 #include "launch.h"
+#include "messages.h"
 #include "record.h"
 #include "sending.h"
 #include "set.h"

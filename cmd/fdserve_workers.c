@@ -4,6 +4,7 @@
 #include "closer.h"
 #include "door.h"
 #include "fdserve_dispatch.h"
+#include "messages.h"
 #include "peer.h"
 #include "socket.h"
 #include "wait.h"

@@ -2,6 +2,7 @@
 /* The listening sockets of fdserve and fdhold: all of them or none, and where they are. */
 #include "listening.h"
 #include "address.h"
+#include "messages.h"
 #include "parse.h"
 #include "record.h"
 #include "wait.h"

@@ -5,6 +5,7 @@
 #include "door.h"
 #include "jobs.h"
 #include "listening.h"
+#include "messages.h"
 #include "peer.h"
 #include "ready.h"
 #include "record.h"
@@ -460,7 +461,7 @@ void sending_run(struct sending *s)
 		/* Signals first: we must remove the socket file from the moment that it exists. */
 		int sigfd = signals_open(s->keep);
 		if (sigfd == -1 || endpoint_listen(&s->at, socket_mode(s->cli, true), s->cli->backlog) == -1)
-			fail_listen(s->cli, s->at.arg);
+			fail_listen(s->at.arg, "connect without -l");
 		if (s->at.listens && s->keep) {
 			exit(serve_all(s, sigfd));
 		} else if (s->at.listens) {

@@ -730,7 +730,7 @@ ALL=4294967295
 			await_socket s
 			exits 125 "${other[@]}" fdsend s 2>sender.err
 			eventually test -s err
-			one_line err 'fdrecv: s: refused uid 65534 (-a any lets it in)'
+			one_line err 'fdrecv: s: refused uid 65534 (-a any allows it)'
 			kill "$pid"
 			ended "$pid"
 			spawn "${namespaced[@]}" fdrecv -T dgram -M 666 -a "$allow" s touch ran 2>err
@@ -754,7 +754,7 @@ ALL=4294967295
 	spawn "${other[@]}" fdrecv -M 666 s touch ran
 	await_socket s
 	exits 125 "${namespaced[@]}" fdsend -a 65534 s 2>err
-	one_line err 'fdsend: s: belongs to uid 65534, refused (-a any allows it)'
+	one_line err 'fdsend: s: refused uid 65534 (-a any allows it)'
 	[ ! -e ran ]
 }
 
