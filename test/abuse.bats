@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
 # What the rudest peers can do to each command: those that it lets in (of another uid, if this is root), and
-# those that it connects to. rude.py has the abuses, each in words; here is who has to bear which.
+# those that it connects to. peers/rude.py has the abuses, each in words, and peers/host.py the hosts; here is who has to bear which.
 # What stands in '...' is for the shell that COMMAND is; the helper sets pid and the like.
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 # shellcheck disable=SC2317  # eventually calls them
@@ -12,8 +12,8 @@ load helper
 LIMIT=5
 [ -z "${SANITIZE:-}" ] || LIMIT=10
 # A second round of abuse, with some two thousand connections, is not to leave more memory in use than the first, but
-# for this many pages: how many 64 KiB buffers there were at once at most, and so what malloc keeps, is chance.
-TOLERANCE=128
+# for this many kB: how many 64 KiB buffers there were at once at most, and so what malloc keeps, is chance.
+TOLERANCE=512
 
 # Abuses that anybody has to bear, and those with records and descriptors, for whoever reads some.
 ANYWHERE=(silence slow closes words-only endless nuls thousand)
@@ -25,7 +25,7 @@ rude() {
 	[ -n "$uid" ] || [ "$(id -u)" -ne 0 ] || uid=65534
 	mkfifo tell told
 	exec {tell}<>tell {told}<>told
-	spawn "$PYTHON" "$RUDE" abuse "$1" "$uid" <tell >told
+	spawn rude.py "$1" "$uid" <tell >told
 }
 
 # heard WORD: the rude peers say WORD, at last.
@@ -41,12 +41,9 @@ heard() {
 begin() { echo "${1/:/ }" >&"$tell" && heard there; }
 over() { echo >&"$tell" && heard over; }
 
-has() { [ "$(open_fds "$1")" = "$2" ]; }
-rss() { awk '$1 == "VmRSS:" { print $2 / 4 }' "/proc/$1/status"; }
-
-# served: the good client of this test, and how long it took.
+# good_client: the good client of this test, and how long it took.
 longest=0
-served() {
+good_client() {
 	local start=${EPOCHREALTIME/./} ms
 	pub=${pub:-} timeout $LIMIT bash -c "$good" >/dev/null || { echo "not served: $good" && cat err; return 1; } >&2
 	ms=$(((${EPOCHREALTIME/./} - start) / 1000))
@@ -65,19 +62,19 @@ at_rest() {
 }
 
 # settled: PID's descriptors are those of before, and it has no children.
-settled() { childless "$victim" && has "$victim" "$before"; }
+settled() { childless "$victim" && has_open "$victim" "$before"; }
 
 # bears PID ABUSE...: each in turn; a good client is served meanwhile, and nothing is left of it.
 bears() {
 	local abuse
 	victim=$1
 	shift
-	served
+	good_client
 	eventually childless "$victim"
 	before=$(at_rest "$victim")
 	for abuse; do
 		begin "$abuse"
-		served || { echo "during $abuse" >&2; return 1; }
+		good_client || { echo "during $abuse" >&2; return 1; }
 		over
 		eventually settled || { echo "after $abuse: $(open_fds "$victim"), before: $before" && ls -l "/proc/$victim/fd"; return 1; } >&2
 	done
@@ -85,13 +82,13 @@ bears() {
 
 # endures PID ABUSE...: the same twice; memory as after the first (a sanitizer's grows anyhow: once is enough).
 endures() {
-	local pages
+	local kb
 	bears "$@"
 	[ -z "$SANITIZE" ] || return 0
-	pages=$(rss "$1")
+	kb=$(rss "$1")
 	bears "$@"
-	grown=$(($(rss "$1") - pages))
-	echo "# $(($# - 1)) abuses, twice: longest wait $longest ms, $grown pages more" >&3
+	grown=$(($(rss "$1") - kb))
+	echo "# $(($# - 1)) abuses, twice: longest wait $longest ms, $grown kB more" >&3
 	[ "$grown" -le $TOLERANCE ]
 }
 
@@ -164,12 +161,12 @@ other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of anothe
 	spawn fdexec -q -c s echo served
 	rude s "$(id -u)"
 	good="exec 9<>/dev/tcp/${address/://} && read -r line <&9 && [ \$line = served ]"
-	served
+	good_client
 	begin talk
-	served
-	served
+	good_client
+	good_client
 	over
-	served
+	good_client
 }
 
 @test "workers that promise much and take nothing keep no connection from one that is free" {
@@ -178,7 +175,7 @@ other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of anothe
 	spawn fdserve -q -l -M 666 -a any --ack-timeout 60 -A addr 127.0.0.1:0 "$pub/s"
 	await_socket "$pub/s"
 	at=$(bound addr)
-	spawn as_other "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" promise "$pub/s" 10 >promised
+	spawn as_other workers.py promise "$pub/s" 10 >promised
 	eventually grep -q promised promised
 	spawn fdexec -q -c -j 1 "$pub/s" sh -c 'echo >>served; echo served'
 	# One that owes nothing comes first: at most one connection goes to a promise.
@@ -197,7 +194,7 @@ other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of anothe
 	at=$(bound addr)
 	spawn fdexec -q -c -j 4 "$pub/s" echo served
 	[ "$(talk "$at")" = served ]
-	spawn as_other "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" promise "$pub/s" 10 >promised
+	spawn as_other workers.py promise "$pub/s" 10 >promised
 	eventually grep -q promised promised
 	for i in 1 2 3 4 5 6 7 8; do
 		[ "$(talk "$at")" = served ]
@@ -209,7 +206,7 @@ other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of anothe
 @test "slots of workers are counted up to 1048576" {
 	spawn fdserve -v -l -A addr 127.0.0.1:0 s 2>log
 	await_socket s
-	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" promise s 3 >promised
+	spawn workers.py promise s 3 >promised
 	eventually grep -q promised promised
 	figure() { kill -USR1 "${PIDS[0]}" && grep -q 'workers 3, slots 1048576$' log; }
 	eventually figure
@@ -220,8 +217,8 @@ other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of anothe
 	server=$pid
 	await_socket s
 	at=$(bound addr)
-	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" say s 'slots n=1' 'done id=7' 'done id=8' set 'taken id=%' \
-		'done id=%' 'done' 'done id=%' 'done' 'refused why=nothing' >said
+	spawn speak.py connect s 'slots n=1' 'done id=7' 'done id=8' 'until: set ' 'taken id=%' \
+		'done id=%' 'done' 'done id=%' 'done' 'refused why=nothing' stay >said
 	spawn talk "$at" >first
 	eventually grep -q '^said' said
 	figure() { kill -USR1 "$server" && grep -q "$1" log; }
@@ -242,7 +239,7 @@ other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of anothe
 @test "a set that was refused is sent again under another number" {
 	spawn fdserve -q -l -A addr 127.0.0.1:0 s
 	await_socket s
-	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" say s 'slots n=1' set 'refused id=% why=not now' 'slots n=1' set >said
+	spawn speak.py connect s 'slots n=1' 'until: set ' 'refused id=% why=not now' 'slots n=1' 'until: set ' stay >said
 	spawn talk "$(bound addr)" >reply
 	eventually grep -q '^said' said
 	[ "$(grep -c '^fdkit/1 set ' said)" -eq 2 ]
@@ -253,8 +250,7 @@ other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of anothe
 	spawn fdserve -q -l -A addr 127.0.0.1:0 s
 	await_socket s
 	for line in get list 'drop names=a' 'entry text=a' hello 'set fds=0' 'set id=1' 'slots n=x' 'slots n=99999999999' 'taken id=0' 'what is this'; do
-		spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" say s 'slots n=1' "$line" close >said
-		eventually grep -q '^said' said || { echo "still there: $line" && false; } >&2
+		exits 0 speak.py connect s 'slots n=1' "$line" hear >said || { echo "still there: $line" && false; } >&2
 	done
 }
 
@@ -265,12 +261,9 @@ other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of anothe
 	server=$pid
 	await_socket "$pub/s"
 	at=$(bound addr)
-	spawn as_other "$PYTHON" "$BATS_TEST_DIRNAME/peers/workers.py" linger "$pub/s" >taken
+	spawn as_other workers.py linger "$pub/s" >taken
 	worker=$pid
-	spawn "$PYTHON" -c 'import signal, socket, sys
-host, port = sys.argv[1].split(":")
-s = socket.create_connection((host, int(port)))
-signal.pause()' "$at"
+	spawn meet.py connect "$at" silent
 	eventually grep -qx taken taken
 	kill "$worker"
 	spawn fdexec -q -c "$pub/s" echo served
@@ -308,8 +301,8 @@ few() {
 	exec "$@"
 }
 
-# service TOOL: it has few descriptors and listens at $pub/TOOL; the rude peers are there, and its good client.
-service() {
+# start_few TOOL: it has few descriptors and listens at $pub/TOOL; the rude peers are there, and its good client.
+start_few() {
 	local command=()
 	[ "$1" = fdhold ] || command=(true)
 	spawn few "$1" -M 666 -a any "$pub/$1" "${command[@]}" 2>err
@@ -319,7 +312,7 @@ service() {
 	rude "$pub/$1"
 	good="fdsend -t 10 '$pub/$1' ok\$RANDOM=0"
 	[ "$1" = fdexec ] || good="fdhold -t 10 --list '$pub/$1'"
-	served
+	good_client
 	eventually childless "$victim"
 	before=$(at_rest "$victim")
 }
@@ -332,16 +325,16 @@ told() { [ "$(grep -c "uid 65534 is over its quota" err)" -eq "$1" ]; }
 	other_uid
 	public
 	for tool in fdexec fdhold; do
-		service $tool
+		start_few $tool
 		begin takes-all:1000
 		grep -x 'open: 50' words
-		served
+		good_client
 		told 1
 		over
 		eventually settled
 		begin takes-again:1000          # having given back most of it, it may again, and that is told of again
 		[ "$(grep -cx 'open: 50' words)" -eq 3 ]
-		served
+		good_client
 		told 3
 		over
 		eventually settled
@@ -408,14 +401,14 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 	other_uid
 	public
 	for tool in fdexec fdhold; do
-		service $tool
+		start_few $tool
 		begin gathers
 		[ "$(grep -cx 'fdkit/1 refused why=too many descriptors of your uid wait here' words)" -eq 3 ]
-		served
+		good_client
 		over
 		eventually settled
 		begin gathers:4                 # three times 40 are too much as well
-		served
+		good_client
 		over
 		eventually settled
 	done
@@ -431,12 +424,12 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 		printf -v "$tool" %s "$pid"
 		await_socket "$pub/$tool"
 		printf -v "before_$tool" %s "$(open_fds "$pid")"
-		printf 'itself-unfinished\n\n' | "$PYTHON" "$RUDE" abuse "$pub/$tool" >/dev/null
+		printf 'itself-unfinished\n\n' | rude.py "$pub/$tool" >/dev/null
 	done
 	# shellcheck disable=SC2154 # set by printf -v
 	for tool in fdexec fdhold; do
 		before=before_$tool
-		eventually has "${!tool}" "${!before}" || eventually has "${!tool}" "${!before}"
+		eventually has_open "${!tool}" "${!before}" || eventually has_open "${!tool}" "${!before}"
 		[ "$(grep -c 'Connection timed out' "$tool.err")" -eq 3 ]
 	done
 }
@@ -449,13 +442,13 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 	await_socket "$pub/s"
 	rude "$pub/s"
 	good='fdrecv -c -t 10 "$pub/s" true'
-	served
+	good_client
 	eventually childless "$victim"
 	before=$(at_rest "$victim")
 	begin takes-all:1000
 	grep -x 'open: 98' words
 	[ "$(children "$victim" | wc -w)" -eq 48 ]
-	served
+	good_client
 	told 1
 	over
 	eventually settled
@@ -495,7 +488,7 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 	spawn fdsend -q -lk "@$BATS_TEST_TMPDIR" 0
 	sender=$pid
 	await_socket "@$BATS_TEST_TMPDIR"
-	spawn "$PYTHON" "$RUDE" connect "@$BATS_TEST_TMPDIR" silent
+	spawn meet.py connect "@$BATS_TEST_TMPDIR" silent
 	busy() { ! childless "$sender"; }
 	eventually busy
 	PIDS+=("$(children "$sender")")
@@ -509,30 +502,23 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 @test "a uid may put half of a small descriptor table, and as much as --max-per-uid says where that is given" {
 	spawn few fdhold s 2>err
 	await_socket s
-	many='import os, sys
-count = int(sys.argv[1])
-os.closerange(3, 10)
-names = ["n%d=%d" % (i, os.dup(0)) for i in range(count)]
-for name in names:
-    os.set_inheritable(int(name.split("=")[1]), True)
-os.execvp(sys.argv[2], sys.argv[2:] + names)'
-	exits 125 "$PYTHON" -c "$many" 101 fdsend s 2>err2
+	exits 125 with.py named 10 101 fdsend s 2>err2
 	one_line err2 'too many'
-	eventually "$PYTHON" -c "$many" 100 fdsend s    # those that were refused are closed a moment later
+	eventually with.py named 10 100 fdsend s    # those that were refused are closed a moment later
 	spawn few fdhold --max-per-uid 120 t
 	await_socket t
-	exits 0 "$PYTHON" -c "$many" 120 fdsend t
+	exits 0 with.py named 10 120 fdsend t
 }
 
 # ---- what nobody expects beside descriptors ----
 
 @test "credentials, a label, a pidfd and a time with every message: nothing lost, nothing left open" {
-	spawn "$PYTHON" "$RUDE" passes 9 fdexec -i fd:9 sh -c 'echo $FDKIT_FDS | wc -w >>counts' 2>err
+	spawn with.py passes 9 fdexec -i fd:9 sh -c 'echo $FDKIT_FDS | wc -w >>counts' 2>err
 	eventually test -s counts
 	eventually lines counts 3
 	[ "$(sort -u counts)" -eq 253 ]
 	[ -z "$(find "/proc/$pid/fd" -lname '*pidfd*')" ]
-	exits 0 "$PYTHON" "$RUDE" passes 9 fdrecv -N 700 fd:9 sh -c 'echo $FDKIT_FDS | wc -w' >out
+	exits 0 with.py passes 9 fdrecv -N 700 fd:9 sh -c 'echo $FDKIT_FDS | wc -w' >out
 	grep -x 700 out
 }
 
@@ -541,13 +527,13 @@ os.execvp(sys.argv[2], sys.argv[2:] + names)'
 # hosts: a socket in the directory hosts for each way in which a host can be rude.
 hosts() {
 	mkdir hosts
-	spawn "$PYTHON" "$RUDE" host hosts >state
+	spawn host.py hosts >state
 	eventually grep -q ready state
 }
 
-# judged CLIENT: with every host, it ends in time, with the status expected, and with one line unless that is 0.
+# meets_hosts CLIENT: with every host, it ends in time, with the status expected, and with one line unless that is 0.
 # In LATE are the hosts that leave it nothing but its -t, 124; in FINE those with which it succeeds; else 125.
-judged() {
+meets_hosts() {
 	local at host want got line command
 	for at in hosts/*; do
 		host=${at#*/} want=125 got=0
@@ -568,7 +554,7 @@ judged() {
 	hosts
 	jobs=()
 	while IFS='|' read -r client late fine; do
-		judged "${#jobs[@]}" 2>"verdict${#jobs[@]}" 3>&- &
+		meets_hosts "${#jobs[@]}" 2>"verdict${#jobs[@]}" 3>&- &
 		jobs+=($!)
 	done <<-'END'
 		fdsend -t 0.3 HOST 0|silent bytes lines endless-line nul drip drip-record entries get hello slots done taken-by-nobody endless-set stuck|unknown half wrong-count

@@ -7,25 +7,6 @@
 # shellcheck disable=SC2317  # eventually calls them
 load helper
 
-# clients PORT TOTAL AT_ONCE [SOURCE]: that many connections; each sends its number in a line
-# and prints what comes until end of file, in one line; what is reset counts as ended.
-clients='import socket, sys
-from concurrent.futures import ThreadPoolExecutor
-port, total, at_once = map(int, sys.argv[1:4])
-def client(number):
-    s = socket.create_connection(("127.0.0.1", port), 20, (sys.argv[4], 0) if sys.argv[4:] else None)
-    reply = b""
-    try:
-        s.sendall(b"%d\n" % number)
-        while data := s.recv(4096):
-            reply += data
-    except ConnectionError:
-        pass
-    return reply.decode().strip()
-with ThreadPoolExecutor(at_once) as pool:
-    print(*pool.map(client, range(total)), sep="\n")'
-clients() { "$PYTHON" -c "$clients" "$@"; }
-
 # hold N: N clients in the background, which keep what comes in files reply.*
 hold() {
 	local _
@@ -59,12 +40,6 @@ figure() {
 	[[ ", ${line##*: }," == *", $1 $2,"* ]] || { echo "not $1 $2: $line" >&2; return 1; }
 }
 
-# queued PORT N: so many connections wait in the kernel's queue.
-queued() {
-	[ "$(awk -v p="$(printf ':%04X' "$1")" '$4 == "0A" && substr($2, length($2) - 4) == p { sub(/.*:/, "", $5); print $5 }' \
-		/proc/net/tcp)" = "$(printf %08X "$2")" ]
-}
-
 # calls PID: how many system calls end in one second: a sleep, but what is measured is that time.
 calls() {
 	timeout 1 strace -o trace -p "$1" 2>/dev/null || true
@@ -72,15 +47,15 @@ calls() {
 	grep -c ' = ' trace || true
 }
 
-answers() { cat reply.* 2>/dev/null | wc -l; }
-answered() { [ "$(answers)" -eq "$1" ]; }
+# answered N: so many lines came back to those whom hold made.
+answered() { [ "$(cat reply.* 2>/dev/null | wc -l)" -eq "$1" ]; }
 
 # ---- push: one worker at SOCKET ----
 
 @test "push: every connection is served once, by one command" {
 	serve
 	spawn fdexec s sh -c 'read -r n; echo "$n" >>log; echo "$n"'
-	clients "$port" 300 32 | diff - <(seq 0 299)
+	clients.py "$port" 300 32 | diff - <(seq 0 299)
 	sort -n log | diff - <(seq 0 299)
 	figure accepted 300; figure 'handed over' 300; figure acknowledged 300
 	figure returned 0; figure waiting 0; figure workers 1
@@ -131,7 +106,7 @@ answered() { [ "$(answers)" -eq "$1" ]; }
 	mkdir running
 	serve
 	spawn fdexec -j 3 s sh -c ': >running/$$; ls running | wc -l >>log; read -r n; rm running/$$; echo "$n"'
-	clients "$port" 60 20 | diff - <(seq 0 59)
+	clients.py "$port" 60 20 | diff - <(seq 0 59)
 	lines log 60
 	[ "$(sort -n log | tail -n 1)" -eq 3 ]
 }
@@ -143,13 +118,13 @@ answered() { [ "$(answers)" -eq "$1" ]; }
 	spawn fdexec -c s sh -c 'read -r n; echo "$n $1" >>log; echo "$1"' sh a
 	a=$pid
 	eventually figure workers 1
-	[ "$(clients "$port" 1 1)" = a ]
+	[ "$(clients.py "$port" 1 1)" = a ]
 	spawn fdexec -c s sh -c 'read -r n; echo "$n $1" >>log; echo "$1"' sh b
 	eventually figure workers 2
 	kill "$a"
 	ended "$a" 0
 	eventually figure workers 1
-	clients "$port" 20 4 | uniq | diff - <(echo b)
+	clients.py "$port" 20 4 | uniq | diff - <(echo b)
 	kill "$pid"
 	ended "$pid" 0
 	eventually figure workers 0
@@ -182,7 +157,7 @@ answered() { [ "$(answers)" -eq "$1" ]; }
 		spawn fdexec -c -j 2 s sh -c 'sleep $1; echo $1' sh "$time"
 	done
 	eventually figure workers 4
-	clients "$port" 200 16 >got
+	clients.py "$port" 200 16 >got
 	slow=$(grep -cx 0.5 got)
 	fast=$(grep -cx 0.05 got)
 	echo "# a share of $slow among 200" >&3
@@ -221,12 +196,12 @@ answered() { [ "$(answers)" -eq "$1" ]; }
 	worker=$pid
 	eventually grep -q s: work.err
 	serve -l
-	[ "$(clients "$port" 1 1)" = 0 ]
+	[ "$(clients.py "$port" 1 1)" = 0 ]
 	kill "$server"
 	ended "$server" 0
 	rm -f addr
 	serve -l
-	[ "$(clients "$port" 3 1 | paste -sd ' ')" = '0 1 2' ]
+	[ "$(clients.py "$port" 3 1 | paste -sd ' ')" = '0 1 2' ]
 	kill "$worker"
 	ended "$worker" 0
 	[ "$(grep -c 'No such file' work.err)" -le 2 ]
@@ -255,13 +230,13 @@ answered() { [ "$(answers)" -eq "$1" ]; }
 		fi
 		hold 2
 		eventually lines log 2
-		[ "$(clients "$port" 3 1 | tr -d '\n')" = '' ]       # closed, though the two still run
+		[ "$(clients.py "$port" 3 1 | tr -d '\n')" = '' ]       # closed, though the two still run
 		lines log 2
-		spawn sh -c 'exec "$@" >reply.other' sh "$PYTHON" -c "$clients" "$port" 1 1 127.0.0.2
+		spawn clients.py "$port" 1 1 127.0.0.2 >reply.other
 		eventually lines log 3                               # another address has its own two
 		touch go
 		eventually answered 3
-		free() { [ "$(clients "$port" 1 1)" = a ]; }
+		free() { [ "$(clients.py "$port" 1 1)" = a ]; }
 		eventually free                                      # the two that ended count no more
 		kill "$server"
 		ended "$server" 0
@@ -271,35 +246,19 @@ answered() { [ "$(answers)" -eq "$1" ]; }
 
 # ---- -P: a foreign worker of the plain form ----
 
-plain='import socket, sys
-s = socket.socket(socket.AF_UNIX)
-if sys.argv[1] == "listen":
-    s.bind("s")
-    s.listen()
-    s, _ = s.accept()
-else:
-    s.connect("s")
-while True:
-    data, fds, flags, _ = socket.recv_fds(s, 4096, 253)
-    if not data:
-        break
-    assert len(fds) == 1 and len(data) == 1, (data, fds)
-    with socket.socket(fileno=fds[0]) as client:
-        client.sendall(b"plain " + client.recv(4096))'
-
 @test "-P: a worker that knows the plain form only, in push and pull" {
 	for how in listen connect; do
 		rm -f addr s
 		if [ $how = listen ]; then
-			spawn "$PYTHON" -c "$plain" $how
+			spawn meet.py $how s plain
 			serve -P
 		else
 			serve -P -l
 			await_socket s
-			spawn "$PYTHON" -c "$plain" $how
+			spawn meet.py $how s plain
 		fi
 		worker=$pid
-		clients "$port" 20 4 | diff - <(seq -f 'plain %g' 0 19)
+		clients.py "$port" 20 4 | diff - <(seq -f 'plain %g' 0 19)
 		kill "$server"
 		ended "$server" 0
 		kill "$worker" 2>/dev/null || true
@@ -353,8 +312,7 @@ while True:
 
 @test "a signal, with a client in the queue and a worker that never says what it takes: fdserve ends after --ack-timeout" {
 	serve -l --ack-timeout 0.3
-	mute='import socket; s = socket.socket(socket.AF_UNIX); s.connect("s"); print(s.recv(99), flush=True); s.recv(1)'
-	spawn "$PYTHON" -c "$mute" >greeted
+	spawn speak.py connect s hear >greeted
 	eventually grep -q hello greeted
 	exec 6<>"/dev/tcp/${at/://}"
 	kill "$server"
@@ -464,14 +422,14 @@ while True:
 	kill -STOP "$a"
 	spawn fdexec -c -j 1 s sh -c 'echo b >>log; echo b'
 	eventually figure slots 5
-	[ "$(clients "$port" 1 1)" = b ]         # to end of file, though the stopped worker is still there
+	[ "$(clients.py "$port" 1 1)" = b ]         # to end of file, though the stopped worker is still there
 	figure returned 1; figure acknowledged 1
 	kill -CONT "$a"
 	eventually figure workers 2              # it notices, and comes back
 	lines log 1
 	figures "$a" a.err
 	[[ $line == *'started 0,'* ]]
-	[ "$(clients "$port" 1 1)" = a ]         # the freest again
+	[ "$(clients.py "$port" 1 1)" = a ]         # the freest again
 	diff log - <<<$'b\na'
 }
 
@@ -499,7 +457,7 @@ while True:
 	serve --ack-timeout 0.3
 	eventually figure slots 1
 	kill -STOP "$a"
-	spawn clients "$port" 1 1
+	spawn clients.py "$port" 1 1
 	eventually figure returned 1
 	kill -CONT "$a"
 	ended "$a" 0
@@ -522,7 +480,7 @@ while True:
 	eventually figure 'handed over' 1
 	spawn fdexec -c -j 1 s sh -c 'read -r n; echo "$n"'
 	eventually figure workers 2
-	clients "$port" 20 4 | diff - <(seq 0 19)
+	clients.py "$port" 20 4 | diff - <(seq 0 19)
 	answered 0
 	kill -CONT "$a"
 	eventually answered 1
@@ -532,20 +490,13 @@ while True:
 
 @test "a worker that talks rubbish loses the channel, and its connection goes to another" {
 	serve -l
-	spawn "$PYTHON" -c 'import signal, socket
-s = socket.socket(socket.AF_UNIX)
-s.connect("s")
-s.sendall(b"fdkit/1 slots n=4\n")
-while b" set " not in s.recv(4096):
-    pass
-s.sendall(b"fdkit/1 rubbish\n")
-signal.pause()'
+	spawn speak.py connect s 'slots n=4' 'until: set ' rubbish stay
 	eventually figure slots 4
 	spawn fdexec -c -j 1 s echo b
 	eventually figure workers 2
-	[ "$(clients "$port" 1 1)" = b ]
+	[ "$(clients.py "$port" 1 1)" = b ]
 	figure workers 1; figure returned 1; figure acknowledged 1
-	[ "$(clients "$port" 1 1)" = b ]
+	[ "$(clients.py "$port" 1 1)" = b ]
 }
 
 @test "push: a worker killed with connections in hand, the next one at the same path gets them" {
@@ -571,7 +522,7 @@ signal.pause()'
 	spawn fdexec -c -j 4 s ./not-there 2>work2.err
 	eventually figure workers 2
 	rm not-there
-	[ "$(clients "$port" 3 1 | tr -d '\n')" = '' ]
+	[ "$(clients.py "$port" 3 1 | tr -d '\n')" = '' ]
 	figure acknowledged 3; figure returned 0
 	told() { [ "$(cat work.err work2.err | grep -c 'not-there: No such file')" -eq 3 ]; }
 	eventually told
@@ -591,7 +542,7 @@ signal.pause()'
 	worker=$pid
 	eventually figure slots 64
 	kill -STOP "$worker"
-	spawn sh -c 'exec "$@" >got' sh "$PYTHON" -c "$clients" "$port" 40 40
+	spawn clients.py "$port" 40 40 >got
 	busy=$pid
 	stuck() {
 		figures "$server" serve.err
@@ -610,13 +561,13 @@ signal.pause()'
 @test "fdserve -- COMMAND with a full descriptor table loses nothing" {
 	spawn bash -c 'ulimit -n 9; exec fdserve -A addr 127.0.0.1:0 -- head -n 1' 2>serve.err
 	at=$(bound addr)
-	clients "${at##*:}" 100 40 | diff - <(seq 0 99)
+	clients.py "${at##*:}" 100 40 | diff - <(seq 0 99)
 }
 
 @test "fdexec with a full descriptor table loses nothing" {
 	serve
 	spawn bash -c 'ulimit -n 9; exec fdexec s sh -c "$1"' sh 'head -n 1 | tee -a log'
-	clients "$port" 60 30 | diff - <(seq 0 59)
+	clients.py "$port" 60 30 | diff - <(seq 0 59)
 	sort -n log | diff - <(seq 0 59)
 }
 
@@ -634,7 +585,7 @@ signal.pause()'
 			spawn fdexec -c s sh -c 'read -r n; echo "$n"'
 		fi
 		worker=$pid
-		clients "$port" 3 1 | diff - <(seq 0 2)
+		clients.py "$port" 3 1 | diff - <(seq 0 2)
 		eventually childless "$worker"
 		[ "$(calls "$server")" = 0 ]
 		[ "$(calls "$worker")" = 0 ]
@@ -645,16 +596,15 @@ signal.pause()'
 }
 
 @test "thousands of connections leave no descriptor open, and memory as it was" {
-	rss() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
 	serve -l
 	spawn fdexec -c s echo x
 	worker=$pid
 	spawn fdexec -c s echo x
-	clients "$port" 300 16 | uniq | diff - <(echo x)
+	clients.py "$port" 300 16 | uniq | diff - <(echo x)
 	eventually childless "$worker"
 	before="$(open_fds "$server") / $(open_fds "$worker")"
 	rss_before=("$(rss "$server")" "$(rss "$worker")")
-	clients "$port" 3000 16 | uniq | diff - <(echo x)
+	clients.py "$port" 3000 16 | uniq | diff - <(echo x)
 	eventually childless "$worker"
 	settled() { [ "$(open_fds "$server") / $(open_fds "$worker")" = "$before" ]; }
 	eventually settled
@@ -664,30 +614,30 @@ signal.pause()'
 	((rss_after[0] - rss_before[0] <= 128 && rss_after[1] - rss_before[1] <= 128))
 }
 
-# ---- worker.py and dispatcher.py: strangers that know fdkit-protocol(7) only ----
+# ---- peers/worker.py and peers/dispatcher.py: strangers that know fdkit-protocol(7) only ----
 
 @test "a foreign worker serves fdserve, push and pull, beside a fdexec as well" {
 	for how in listen connect; do
 		rm -f addr s
 		if [ $how = listen ]; then
-			spawn "$PYTHON" "$BATS_TEST_DIRNAME/worker.py" listen s 2 foreign
+			spawn worker.py listen s 2 foreign
 			worker=$pid
 			await_socket s
 			serve
 		else
 			serve -l
 			await_socket s
-			spawn "$PYTHON" "$BATS_TEST_DIRNAME/worker.py" connect s 2 foreign
+			spawn worker.py connect s 2 foreign
 			worker=$pid
 		fi
 		eventually figure slots 2
-		clients "$port" 50 8 | diff - <(seq -f 'foreign %g' 0 49)
+		clients.py "$port" 50 8 | diff - <(seq -f 'foreign %g' 0 49)
 		eventually figure slots 2
 		figure accepted 50; figure acknowledged 50; figure returned 0
 		if [ $how = connect ]; then
 			spawn fdexec -c -j 2 s sh -c 'read -r n; echo "own $n"'
 			eventually figure workers 2
-			clients "$port" 50 8 >got
+			clients.py "$port" 50 8 >got
 			sort -n -k 2 got | sed 's/.* //' | diff - <(seq 0 49)
 			[ "$(cut -d ' ' -f 1 got | sort -u | paste -sd ' ')" = 'foreign own' ]
 		fi
@@ -700,17 +650,17 @@ signal.pause()'
 @test "a foreign worker that was stopped starts nothing that was taken back from it" {
 	serve -l --ack-timeout 0.3
 	await_socket s
-	spawn "$PYTHON" "$BATS_TEST_DIRNAME/worker.py" connect s 4 foreign
+	spawn worker.py connect s 4 foreign
 	worker=$pid
 	eventually figure slots 4
 	kill -STOP "$worker"
 	spawn fdexec -c -j 1 s sh -c 'read -r n; echo "own $n"'
 	eventually figure slots 5
-	clients "$port" 2 2 | sort | diff - <(printf 'own 0\nown 1\n')
+	clients.py "$port" 2 2 | sort | diff - <(printf 'own 0\nown 1\n')
 	figure returned 2
 	kill -CONT "$worker"
 	eventually figure workers 2
-	clients "$port" 2 2 | sort | diff - <(printf 'foreign 0\nforeign 1\n')
+	clients.py "$port" 2 2 | sort | diff - <(printf 'foreign 0\nforeign 1\n')
 	figure acknowledged 4
 }
 
@@ -721,10 +671,10 @@ signal.pause()'
 			spawn fdexec -j 2 s sh -c "$(patient a)"
 			worker=$pid
 			await_socket s
-			spawn "$PYTHON" "$BATS_TEST_DIRNAME/dispatcher.py" connect s 20 >port
+			spawn dispatcher.py connect s 20 >port
 			server=$pid
 		else
-			spawn "$PYTHON" "$BATS_TEST_DIRNAME/dispatcher.py" listen s 20 >port
+			spawn dispatcher.py listen s 20 >port
 			server=$pid
 			await_socket s
 			spawn fdexec -c -j 2 s sh -c "$(patient a)"
@@ -737,13 +687,13 @@ signal.pause()'
 		eventually queued "$port" 3
 		touch go
 		eventually answered 5
-		clients "$port" 50 8 | uniq -c | tr -s ' ' | diff - <(echo ' 50 a')
+		clients.py "$port" 50 8 | uniq -c | tr -s ' ' | diff - <(echo ' 50 a')
 		lines log 55
 		kill "$worker"
 		ended "$worker" 0
 		if [ $how = listen ]; then
-			spawn "$PYTHON" "$BATS_TEST_DIRNAME/worker.py" connect s 2 foreign
-			clients "$port" 20 4 | diff - <(seq -f 'foreign %g' 0 19)
+			spawn worker.py connect s 2 foreign
+			clients.py "$port" 20 4 | diff - <(seq -f 'foreign %g' 0 19)
 		fi
 		kill "$server"
 		ended "$server"
@@ -754,23 +704,15 @@ signal.pause()'
 @test "a place whose command was taken back is offered again, to whoever is there by then" {
 	need_strace
 	# It gives a connection and goes; the command's acknowledgement, which is slow, finds nobody.
-	dispatcher='import os, socket
-door = socket.socket(socket.AF_UNIX); door.bind("s"); door.listen()
-channel = door.accept()[0]; channel.sendall(b"fdkit/1 hello\n")
-assert channel.recv(99) == b"fdkit/1 slots n=2\n"
-socket.send_fds(channel, [b"fdkit/1 set fds=1 id=1\n"], [os.open("/dev/null", os.O_RDONLY)]); channel.close()
-channel = door.accept()[0]; channel.sendall(b"fdkit/1 hello\n")
-text = b""
-while text.count(b"slots n=1") < 2: text += channel.recv(99)
-print("offered")'
-	spawn "$PYTHON" -c "$dispatcher" >said
+	spawn speak.py listen s hello 'until:slots n=2\n' '1:fdkit/1 set fds=1 id=1\n' \
+		accept hello 'until:slots n=1' 'until:slots n=1' note:offered >said
 	eventually listening s
 	spawn strace -D -f -qq -o trace -e trace=sendto -e inject=sendto:delay_enter=500000 fdexec -c -j 2 s true
 	eventually grep -x offered said
 }
 
 @test "a foreign dispatcher gives what a killed or a stopped fdexec had to another" {
-	spawn "$PYTHON" "$BATS_TEST_DIRNAME/dispatcher.py" listen s 0.4 >port
+	spawn dispatcher.py listen s 0.4 >port
 	await_socket s
 	eventually lines port 1
 	port=$(cat port) at=127.0.0.1:$port
@@ -791,7 +733,7 @@ print("offered")'
 		ended "$b" 0
 		if [ $how = STOP ]; then
 			kill -CONT "$a"
-			[ "$(clients "$port" 1 1)" = a ]
+			[ "$(clients.py "$port" 1 1)" = a ]
 			lines log 4
 		fi
 	done

@@ -6,42 +6,34 @@
 
 load helper
 
-# stuck: a file ($stuck) whose every close waits until the test ends.
-stuck() {
-	need_fuse
-	mkdir mnt
-	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/stuck.py" mount mnt FLUSH >mounted
-	eventually grep -q ready mounted
-	stuck=$PWD/mnt/file
-	closer=$(dirname "$(type -P fdsend)")/../peers/closer
-}
+closer=$(dirname "$(type -P fdsend)")/../peers/closer
 
 @test "what blocks for ever is closed without waiting: the number is free, others are closed, and all ends" {
-	stuck
+	fuse "$PWD/mnt" FLUSH
 	exits 0 "$closer" "$stuck" 3 | cat >out
 	diff out - <<<$'opened 3\nend of file, 3 free'
 }
 
 @test "one uid's descriptors that block hold up nobody else's" {
-	stuck
+	fuse "$PWD/mnt" FLUSH
 	exits 0 "$closer" "$stuck" 20 | cat >out
 	diff out - <<<$'opened 20\nend of file, 8 free'
 }
 
 @test "what is kept when a tool ends does not keep it, nor what it has open" {
-	stuck
+	fuse "$PWD/mnt" FLUSH
 	exits 0 "$closer" -k "$stuck" 5 | cat >out
 	diff out - <<<$'opened 5'
 }
 
 @test "a helper that is stuck keeps nothing open that COMMAND has, and is no child of COMMAND" {
-	stuck
+	fuse "$PWD/mnt" FLUSH
 	exits 0 "$closer" -e 'read -r c </proc/$$/task/$$/children; echo "COMMAND $c"' "$stuck" 3 | cat >out
 	diff out - <<<$'opened 3\nend of file, 3 free\nCOMMAND '
 }
 
 @test "a tool that is killed leaves nothing open" {
-	stuck
+	fuse "$PWD/mnt" FLUSH
 	mkfifo fifo
 	spawn cat fifo >out
 	reader=$pid
@@ -52,7 +44,6 @@ stuck() {
 }
 
 @test "nothing is left when nothing blocks" {
-	closer=$(dirname "$(type -P fdsend)")/../peers/closer
 	exits 0 "$closer" /dev/null 200 | cat >out
 	diff out - <<<$'opened 200\nend of file, 200 free'
 }

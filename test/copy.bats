@@ -9,8 +9,6 @@ load helper
 # A file whose every line differs, so that nothing lost, doubled or swapped goes unseen.
 numbers() { seq 150000000 | head -c "$1"; }
 
-STUCK=$BATS_TEST_DIRNAME/peers/stuck.py
-
 # flags FD: the file status flags of this shell's FD.
 flags() { sed -n 's/^flags:[[:space:]]*//p' "/proc/$BASHPID/fdinfo/$1"; }
 
@@ -146,7 +144,7 @@ flags() { sed -n 's/^flags:[[:space:]]*//p' "/proc/$BASHPID/fdinfo/$1"; }
 @test "a socket: both ways, with the end of standard input passed on" {
 	numbers 1000000 >big
 	spawn fdrecv s <big >out
-	exits 0 "$RUDE" pair 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && tr 0-9 a-j <&8 >&8'
+	exits 0 with.py pair 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && tr 0-9 a-j <&8 >&8'
 	ended "$pid" 0
 	tr 0-9 a-j <big | cmp - out
 }
@@ -155,14 +153,7 @@ flags() { sed -n 's/^flags:[[:space:]]*//p' "/proc/$BASHPID/fdinfo/$1"; }
 	mkfifo in
 	spawn sh -c 'exec fdrecv s <in >out'
 	exec 9>in
-	spawn "$RUDE" pair 7 8 "$PYTHON" -c '
-import os, socket, subprocess
-subprocess.check_call(["fdsend", "-w", "5", "s", "7"], pass_fds=[7])
-os.close(7)
-s = socket.socket(fileno=8)
-s.sendall(b"all that I say\n")
-s.shutdown(socket.SHUT_WR)
-while data := s.recv(65536): os.write(1, data)' >heard 9>&-
+	spawn with.py pair 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- speak.py connect fd:8 "0:all that I say\n" shut hear' >heard 9>&-
 	eventually grep 'all that I say' out
 	echo but I listen on >&9
 	eventually grep 'but I listen on' heard
@@ -175,33 +166,21 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	mkfifo in
 	exec 9<>in
 	spawn fdrecv s <&9 >out
-	exits 0 "$RUDE" pair 7 8 sh -c 'fdsend -w 5 s 7 && echo bye >&8'
+	exits 0 with.py pair 7 8 sh -c 'fdsend -w 5 s 7 && echo bye >&8'
 	ended "$pid" 0
 	[ "$(cat out)" = bye ]
 }
 
 @test "a TCP connection" {
-	numbers 1000000 >big
-	cat >peer <<-'END'
-		import os, socket, subprocess
-		listener = socket.create_server(("127.0.0.1", 0))
-		client = socket.create_connection(listener.getsockname())
-		server = listener.accept()[0]
-		subprocess.check_call(["fdsend", "-w", "5", "s", str(client.fileno())], pass_fds=[client.fileno()])
-		client.close()
-		with server, server.makefile("rb") as lines:
-		    for line in lines:
-		        server.sendall(line.upper())
-	END
 	spawn fdrecv s <<<"$(printf 'one\ntwo')" >out
-	exits 0 "$PYTHON" peer
+	exits 0 with.py -T tcp pair 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && tr a-z A-Z <&8 >&8'
 	ended "$pid" 0
 	[ "$(xargs <out)" = 'ONE TWO' ]
 }
 
 @test "a terminal's master goes both ways, until the terminal is closed" {
 	spawn fdrecv s <<<typed >out
-	exits 0 "$RUDE" pty 7 8 sh -c '
+	exits 0 with.py pty 7 8 sh -c '
 		fdsend -w 5 s 7 && exec 7>&-
 		read -r line <&8
 		echo "got $line" >&8'
@@ -213,14 +192,14 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	seq 100 >lines
 	for input in lines /dev/null; do
 		spawn fdrecv s <$input >out
-		exits 0 "$RUDE" pty 7 8 sh -c 'fdsend -w 5 s 8 && exec head -n "$1" <&7' - "$(wc -l <$input)" >shown
+		exits 0 with.py pty 7 8 sh -c 'fdsend -w 5 s 8 && exec head -n "$1" <&7' - "$(wc -l <$input)" >shown
 		ended "$pid" 0
 		cmp $input shown || [ $input = /dev/null ]
 		[ ! -s out ]
 	done
 	seq 100 >lines
 	spawn sh -c 'seq 100 | fdrecv s'
-	exits 0 "$RUDE" pty 7 8 sh -c 'fdsend -w 5 s 8 && exec head -n 100 <&7' >shown
+	exits 0 with.py pty 7 8 sh -c 'fdsend -w 5 s 8 && exec head -n 100 <&7' >shown
 	ended "$pid" 0
 	cmp lines shown
 }
@@ -231,7 +210,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	numbers 1000000 >big
 	mkfifo fifo
 	exec 6<>fifo
-	"$RUDE" nonblock 6 true
+	with.py nonblock 6 true
 	before=$(flags 6)
 	(($((before)) & 04000))
 	spawn fdrecv s >out
@@ -249,7 +228,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	numbers 3000000 >big  # more than the pipe holds once fdrecv has widened it
 	mkfifo fifo
 	exec 6<>fifo
-	"$RUDE" nonblock 6 true
+	with.py nonblock 6 true
 	before=$(flags 6)
 	for from in 'fdsend -w 5 s <big' 'cat big | fdsend -w 5 s'; do
 		spawn fdrecv s >&6 6>&-
@@ -265,7 +244,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 @test "a non-blocking socket: waited for both ways, and left as it is" {
 	numbers 3000000 >big
 	spawn fdrecv s <big >out
-	exits 0 "$RUDE" pair 7 8 "$RUDE" nonblock 7 bash -c '
+	exits 0 with.py pair 7 8 with.py nonblock 7 bash -c '
 		fdsend -w 5 s 7
 		cat big >&8 &
 		cat <&8 >heard &
@@ -284,7 +263,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 @test "a non-blocking standard input is waited for, and left as it is" {
 	mkfifo fifo
 	exec 6<>fifo
-	"$RUDE" nonblock 6 true
+	with.py nonblock 6 true
 	before=$(flags 6)
 	spawn fdrecv s <&6 6>&-
 	exits 0 fdsend -w 5 s 1 >out
@@ -316,7 +295,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	exec 6<>fifo 9<>in
 	spawn fdrecv s <&9 >&6
 	receiver=$pid
-	spawn "$RUDE" pair 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && : >sent && until [ -e speak ]; do sleep 0.02; done; echo at last >&8'
+	spawn with.py pair 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && : >sent && until [ -e speak ]; do sleep 0.02; done; echo at last >&8'
 	eventually test -e sent
 	eventually asleep "$receiver" fdrecv
 	spawn sh -c 'echo hello >&6'
@@ -332,14 +311,12 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 }
 
 @test "while it waits for a file whose server does not answer, others use its standard output" {
-	[ "$(id -u)" -eq 0 ] && [ -c /dev/fuse ] || skip "needs root and /dev/fuse"
 	mkfifo fifo
 	exec 6<>fifo
-	spawn "$STUCK" mount stuck READ >mounted 6>&-
+	fuse "$PWD/mnt" READ 6>&-
 	server=$pid
-	eventually grep ready mounted
 	spawn fdrecv s >&6 6>&-
-	exits 0 fdsend -w 5 s <stuck/file
+	exits 0 fdsend -w 5 s <"$stuck"
 	eventually grep 'never answered: READ' mounted
 	spawn sh -c 'echo hello >&6'
 	writer=$pid
@@ -357,7 +334,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	exec 6<>fifo
 	spawn fdrecv s <&6 6>&-
 	receiver=$pid
-	spawn "$RUDE" pair 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && : >sent && exec sleep 100'
+	spawn with.py pair 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && : >sent && exec sleep 100'
 	eventually test -e sent
 	spawn cat big >&6
 	eventually asleep "$pid" cat
@@ -369,9 +346,8 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 
 @test "others append to the same file, and nothing is lost" {
 	numbers 20000000 >big
-	export RUDE
 	(
-		for source in 'fdsend -w 5 s <big' 'cat big | fdsend -w 5 s' '"$RUDE" pair 7 8 sh -c "fdsend -w 5 s 7 && exec 7>&- && cat big >&8"'; do
+		for source in 'fdsend -w 5 s <big' 'cat big | fdsend -w 5 s' 'with.py pair 7 8 sh -c "fdsend -w 5 s 7 && exec 7>&- && cat big >&8"'; do
 			spawn fdrecv s
 			receiver=$pid
 			spawn sh -c "$source"
@@ -443,7 +419,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	done
 	for closed in '>&-' '<&-'; do
 		spawn sh -c "exec fdrecv s $closed" 2>err
-		exits 0 "$RUDE" pair 7 8 fdsend -w 5 s 7
+		exits 0 with.py pair 7 8 fdsend -w 5 s 7
 		ended "$pid" 125
 		one_line err 'fdrecv: standard '
 	done
@@ -467,7 +443,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 		one_line err 'fdrecv: s: its descriptor cannot be copied'
 	done
 	spawn fdrecv s >out 2>err
-	exits 0 "$RUDE" listener 0 listening fdsend -w 5 s
+	exits 0 with.py listener 0 listening fdsend -w 5 s
 	ended "$pid" 125
 	one_line err 'fdrecv: s: its descriptor cannot be copied'
 }
@@ -486,7 +462,7 @@ while data := s.recv(65536): os.write(1, data)' >heard 9>&-
 	# The same where a copy goes both ways, and nobody stays behind.
 	for signal in TERM HUP; do
 		spawn fdrecv s <&6
-		exits 0 "$RUDE" pair 7 8 sh -c 'fdsend -w 5 s 7; exec 7>&-; sleep 100 & echo $! >holder'
+		exits 0 with.py pair 7 8 sh -c 'fdsend -w 5 s 7; exec 7>&-; sleep 100 & echo $! >holder'
 		PIDS+=("$(cat holder)")
 		eventually asleep "$pid" fdrecv
 		kids=$(children "$pid")
@@ -536,12 +512,12 @@ no_dearer() {
 # bats test_tags=heavy
 @test "1 GB from a socket to a file, for no more processor time than cat" {
 	export big=$BATS_FILE_TMPDIR/gigabyte TIMEFORMAT
-	timeout 60 "$RUDE" pair 7 8 bash -c 'cat "$big" >&8 7>&- & exec 8>&-; { time cat <&7 >out; } 2>cat.cpu'
+	timeout 60 with.py pair 7 8 bash -c 'cat "$big" >&8 7>&- & exec 8>&-; { time cat <&7 >out; } 2>cat.cpu'
 	cksum <out >expected
 	rm out
 	[ "$(cut -d ' ' -f 2 expected)" -eq $GB ]
 	spawn timeout 60 bash -c '{ time fdrecv s >out; } 2>fdrecv.cpu'
-	timeout 60 "$RUDE" pair 7 8 bash -c 'cat "$big" >&8 7>&- & exec 8>&-; fdsend -w 5 s 7; exec 7>&-; wait'
+	timeout 60 with.py pair 7 8 bash -c 'cat "$big" >&8 7>&- & exec 8>&-; fdsend -w 5 s 7; exec 7>&-; wait'
 	wait "$pid"
 	cksum <out | cmp - expected
 	rm out

@@ -5,8 +5,6 @@
 # shellcheck disable=SC2016,SC2046,SC2094,SC2154
 load helper
 
-DOOR=$BATS_TEST_DIRNAME/peers/door.py
-
 # over_soon PID: TERM ends it within a few seconds.
 over_soon() {
 	kill "$1"
@@ -16,26 +14,26 @@ over_soon() {
 # ---- a listening socket that somebody shut down ----
 
 @test "a listening socket that somebody shuts down is said once, and ends a tool that has no other" {
-	exits 125 "$PYTHON" "$DOOR" shut unix fdexec -q fd:3 true 2>err
+	exits 125 door.py shut unix fdexec -q fd:3 true 2>err
 	one_line err 'fdexec: fd:3: accepts no more'
-	exits 125 "$PYTHON" "$DOOR" shut unix fdsend -q -lk fd:3 0 2>err
+	exits 125 door.py shut unix fdsend -q -lk fd:3 0 2>err
 	one_line err 'fdsend: fd:3: accepts no more'
-	exits 125 "$PYTHON" "$DOOR" shut unix fdsend -q -l fd:3 0 2>err
+	exits 125 door.py shut unix fdsend -q -l fd:3 0 2>err
 	one_line err 'fdsend: fd:3: accepts no more'
-	exits 125 "$PYTHON" "$DOOR" shut unix fdrecv -q fd:3 true 2>err
+	exits 125 door.py shut unix fdrecv -q fd:3 true 2>err
 	one_line err 'fdrecv: fd:3: accepts no more'
-	exits 125 "$PYTHON" "$DOOR" shut unix fdhold -q fd:3 2>err
+	exits 125 door.py shut unix fdhold -q fd:3 2>err
 	one_line err 'fdhold: fd:3: accepts no more'
-	exits 125 "$PYTHON" "$DOOR" shut unix fdserve -q fd:3 -- true 2>err
+	exits 125 door.py shut unix fdserve -q fd:3 -- true 2>err
 	one_line err 'fdserve: fd:3: accepts no more'
-	exits 125 "$PYTHON" "$DOOR" shut tcp fdserve -q fd:3 -- true 2>err
+	exits 125 door.py shut tcp fdserve -q fd:3 -- true 2>err
 	one_line err 'fdserve: fd:3: accepts no more'
-	exits 125 "$PYTHON" "$DOOR" shut unix fdserve -q -l 127.0.0.1:0 fd:3 2>err
+	exits 125 door.py shut unix fdserve -q -l 127.0.0.1:0 fd:3 2>err
 	one_line err 'fdserve: fd:3: accepts no more'
 }
 
 @test "fdserve goes on with its other sockets when one is shut down" {
-	spawn "$PYTHON" "$DOOR" shut tcp fdserve -A addr fd:3 127.0.0.1:0 -- echo served 2>err
+	spawn door.py shut tcp fdserve -A addr fd:3 127.0.0.1:0 -- echo served 2>err
 	eventually grep -q 'fd:3: accepts no more' err
 	[ "$(talk "$(tail -n 1 addr)" </dev/null)" = served ]
 	over_soon "$pid"
@@ -46,7 +44,7 @@ over_soon() {
 
 # flood ADDRESS: another uid connects there without end, in four processes.
 flood() {
-	spawn as_other "$PYTHON" "$DOOR" flood "$@" >flooding
+	spawn as_other door.py flood "$@" >flooding
 	eventually grep -q flooding flooding
 }
 
@@ -110,7 +108,7 @@ flood() {
 	worker=$pid
 	await_socket "$pub/s"
 	before=$(open_fds "$worker" | wc -w)
-	spawn as_other "$PYTHON" "$DOOR" idle "$pub/s" 2000 1 >idlers
+	spawn as_other door.py idle "$pub/s" 2000 1 >idlers
 	eventually grep -q connected idlers
 	# More than one connection needs a descriptor of epoll(7).
 	held() { [ "$(open_fds "$worker" | wc -w)" -eq $((before + $1 + ($1 > 1))) ]; }
@@ -119,7 +117,7 @@ flood() {
 	timeout 5 fdsend "$pub/s" 0
 	kill "$pid"
 	eventually held 0
-	spawn as_other "$PYTHON" "$DOOR" idle "$pub/s" 200 30000 >idlers
+	spawn as_other door.py idle "$pub/s" 200 30000 >idlers
 	eventually grep -q connected idlers
 	few() { [ "$(open_fds "$worker" | wc -w)" -lt $((before + 145)) ]; }
 	eventually few
@@ -131,7 +129,7 @@ flood() {
 	public
 	spawn fdexec -a any -M 666 "$pub/s" true 2>err
 	await_socket "$pub/s"
-	exits 0 "${as_other[@]}" "$PYTHON" "$DOOR" trickle "$pub/s"
+	exits 0 "${as_other[@]}" door.py trickle "$pub/s"
 	one_line err 'Connection timed out'
 }
 
@@ -161,6 +159,6 @@ flood() {
 }
 
 @test "accepting from an inherited socket leaves the caller's alarm alone, and works where SIGALRM is blocked" {
-	exits 142 "$PYTHON" "$DOOR" alarm fdexec -q fd:3 true
-	exits 0 "$PYTHON" "$DOOR" blocked fdexec -q fd:3 true
+	exits 142 door.py alarm fdexec -q fd:3 true
+	exits 0 door.py blocked fdexec -q fd:3 true
 }

@@ -39,8 +39,8 @@ calm() {
 	spawn "${interrupted[@]}" fdrecv s true 2>err
 	receiver=$pid
 	await_socket s
-	spawn "$RUDE" connect s silent
-	exits 0 "$RUDE" connect s words
+	spawn meet.py connect s silent
+	exits 0 meet.py connect s words
 	exits 0 fdsend s
 	ended "$receiver" 0
 	one_line err without
@@ -55,7 +55,7 @@ calm() {
 @test "fdrecv -c: connecting, waiting, asking" {
 	need_strace
 	spawn "${interrupted[@]}" fdrecv -c -w 10 -m question s true 2>err
-	exits 0 "$RUDE" listen s asked >seen
+	exits 0 meet.py listen s asked >seen
 	ended "$pid" 0
 	grep question seen
 	calm connect sendmsg recvmsg
@@ -89,13 +89,13 @@ calm() {
 	calm '(splice|write)'
 
 	spawn "${copy_interrupted[@]}" fdrecv s <numbers >out 2>err
-	exits 0 "$RUDE" pair 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && cat <&8 >&8'
+	exits 0 with.py pair 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && cat <&8 >&8'
 	ended "$pid" 0
 	cmp numbers out
 	calm '(splice|sendfile|write)'
 
 	spawn "${copy_interrupted[@]}" fdrecv s <numbers >out 2>err
-	exits 0 "$RUDE" pty 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && head -n 300000 <&8 >&8'
+	exits 0 with.py pty 7 8 sh -c 'fdsend -w 5 s 7 && exec 7>&- && head -n 300000 <&8 >&8'
 	ended "$pid" 0
 	cmp numbers out
 	calm read write
@@ -103,7 +103,7 @@ calm() {
 
 @test "fdsend: connecting, sending, waiting until it was taken, printing the answer" {
 	need_strace
-	spawn "$RUDE" listen s reply "$(seq 20000)" >seen
+	spawn meet.py listen s reply "$(seq 20000)" >seen
 	await_socket s
 	exits 0 "${interrupted[@]}" fdsend -1 s 0 0 0 0 0 >out 2>err
 	seq 20000 | cmp -n 100000 - out
@@ -113,9 +113,9 @@ calm() {
 
 @test "fdsend: a full queue, the wait for a peer, datagrams, fd:N, exec:" {
 	need_strace
-	spawn "$RUDE" listen s lazy >seen
+	spawn meet.py listen s lazy >seen
 	await_socket s
-	exits 0 "${interrupted[@]}" fdsend -1 -f "$(yes 0 | head -n 400 | paste -sd ,)" s 2>err
+	exits 0 "${interrupted[@]}" fdsend -1 -f "$(copies 400)" s 2>err
 	[ "$(grep -c '^1 ' seen)" -eq 400 ]
 	calm sendmsg 'p?poll'
 	rm s
@@ -131,7 +131,7 @@ calm() {
 	exits 0 "${interrupted[@]}" fdsend -T dgram s 2>err
 	calm sendmsg
 
-	exits 0 "$RUDE" pair 7 8 sh -c 'fdrecv fd:8 true 7>&- & "$@" fdsend fd:7 8>&- 2>err' - "${interrupted[@]}"
+	exits 0 with.py pair 7 8 sh -c 'fdrecv fd:8 true 7>&- & "$@" fdsend fd:7 8>&- 2>err' - "${interrupted[@]}"
 	calm sendmsg
 
 	exits 0 "${interrupted[@]}" fdsend 'exec:fdrecv fd:0 true' 2>err

@@ -4,31 +4,8 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-# Nothing here takes long: what hangs fails.
-fdsend() { timeout 10 fdsend "$@"; }
-
 # COMMAND writes to the file "where" to what its descriptors N... lead, one a line.
 where='list=$(for n; do readlink /proc/$$/fd/$n; done); echo "$list" >where.new; mv where.new where'
-
-# COMMAND with messages already queued on a connected socket at 5 and the end of file after
-# them: MESSAGES of them, each with our standard input.
-queued='import os, socket, sys
-a, b = socket.socketpair()
-for _ in range(int(sys.argv[1])):
-    socket.send_fds(a, [b"\0"], [0])
-a.close()
-os.dup2(b.fileno(), 5)
-os.set_inheritable(5, True)     # it may have been 5 already
-os.execvp(sys.argv[2], sys.argv[2:])'
-
-# COMMAND with a listening socket PATH at 5.
-listening_at_5='import os, socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.bind(sys.argv[1])
-s.listen()
-os.dup2(s.fileno(), 5)
-os.set_inheritable(5, True)     # it may have been 5 already
-os.execvp(sys.argv[2], sys.argv[2:])'
 
 # value NAME FILE: what NAME is in the output of env(1).
 value() { sed -n "s/^$1=//p" "$2"; }
@@ -37,7 +14,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "one descriptor goes to 0, 1 and 2" {
 	spawn fdexec w sh -c "$where" - 0 1 2
-	fdsend -w 5 w 1 >file
+	exits 0 fdsend -w 5 w 1 >file
 	printf '%s\n' "$PWD"/file "$PWD"/file "$PWD"/file >expected
 	eventually cmp expected where
 }
@@ -45,7 +22,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 @test "two go to 0 and 1, standard error stays fdexec's" {
 	echo pears >in
 	spawn fdexec w sh -c 'read -r what; echo "read $what"; echo diagnosis >&2' 2>err
-	fdsend -w 5 w 0 1 <in >out
+	exits 0 fdsend -w 5 w 0 1 <in >out
 	eventually test -s err
 	[ "$(cat out)" = 'read pears' ]
 	[ "$(cat err)" = diagnosis ]
@@ -53,14 +30,14 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "three go to 0, 1 and 2" {
 	spawn fdexec w sh -c "$where" - 0 1 2
-	fdsend -w 5 w 5 6 7 5>a 6>b 7>c
+	exits 0 fdsend -w 5 w 5 6 7 5>a 6>b 7>c
 	printf '%s\n' "$PWD"/a "$PWD"/b "$PWD"/c >expected
 	eventually cmp expected where
 }
 
 @test "five go to 0, 1, 2, 3 and 4, in the order in which they were named" {
 	spawn fdexec w sh -c 'echo "$FDKIT_FDS" >fds; '"$where" - 0 1 2 3 4
-	fdsend -w 5 w 9 7 5 6 8 9>a 7>b 5>c 6>d 8>e
+	exits 0 fdsend -w 5 w 9 7 5 6 8 9>a 7>b 5>c 6>d 8>e
 	printf '%s\n' "$PWD"/a "$PWD"/b "$PWD"/c "$PWD"/d "$PWD"/e >expected
 	eventually cmp expected where
 	[ "$(cat fds)" = '0 1 2 3 4' ]
@@ -73,10 +50,10 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	[ "$status" -eq 0 ]
 	spawn fdexec w sh -c "$list" 7<&0
 	await_socket w
-	spawn "$PYTHON" "$RUDE" connect w silent        # fdexec has a connection open besides
+	spawn meet.py connect w silent        # fdexec has a connection open besides
 	for _ in 1 2; do
 		rm -f after
-		fdsend -w 5 w 1 >after
+		exits 0 fdsend -w 5 w 1 >after
 		eventually test -s after
 		diff before after
 	done
@@ -88,7 +65,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	while read -r opt expected; do
 		rm -f where
 		spawn fdexec "$opt" w sh -c "$where" - 0 1 2 <std0 >std1 2>std2
-		fdsend -w 5 w 1 >sent
+		exits 0 fdsend -w 5 w 1 >sent
 		eventually test -s where
 		# shellcheck disable=SC2086
 		printf "$PWD/%s\n" $expected | diff - where
@@ -107,7 +84,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "of several, each goes to the next number chosen, and what is left on from 3" {
 	spawn fdexec -eo w sh -c 'echo "$FDKIT_FDS" >fds; '"$where" - 1 2 3 4
-	fdsend -w 5 w 5 6 7 8 5>a 6>b 7>c 8>d
+	exits 0 fdsend -w 5 w 5 6 7 8 5>a 6>b 7>c 8>d
 	printf '%s\n' "$PWD"/a "$PWD"/b "$PWD"/c "$PWD"/d >expected
 	eventually cmp expected where
 	[ "$(cat fds)" = '1 2 3 4' ]
@@ -115,7 +92,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "every message of one sender runs COMMAND once" {
 	spawn fdexec w sh -c 'echo run >>log'
-	fdsend -1 -w 5 w 5 5 5 5 5 5</dev/null
+	exits 0 fdsend -1 -w 5 w 5 5 5 5 5 5</dev/null
 	eventually lines log 5
 	kill "$pid"
 	ended "$pid"
@@ -127,7 +104,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	exec 5<>p
 	for opt in -v -B; do
 		spawn fdexec "$opt" w sh -c 'grep flags: /proc/$$/fdinfo/0 >flags.new; mv flags.new flags'
-		"$PYTHON" "$RUDE" nonblock 5 fdsend -w 5 w 5
+		with.py nonblock 5 fdsend -w 5 w 5
 		eventually test -e flags
 		mv flags "flags$opt"
 		kill "$pid"
@@ -142,7 +119,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 @test "COMMAND's signal mask is empty, SIGPIPE default, the others as the caller had them" {
 	spawn env --block-signal=USR2 --ignore-signal=PIPE --ignore-signal=USR1 --default-signal=HUP \
 		fdexec -e w env --list-signal-handling true        # not in a shell: dash empties the mask
-	fdsend -w 5 w 1 >signals
+	exits 0 fdsend -w 5 w 1 >signals
 	eventually grep -q USR1 signals
 	eventually childless "$pid"
 	cat signals
@@ -153,14 +130,14 @@ value() { sed -n "s/^$1=//p" "$2"; }
 @test "COMMAND has the RLIMIT_NOFILE that fdexec was started with" {
 	limits='ulimit -Sn; ulimit -Hn'
 	spawn sh -c "ulimit -Sn 77; exec fdexec w sh -c '$limits'"
-	fdsend -w 5 w 1 >limits
+	exits 0 fdsend -w 5 w 1 >limits
 	{ echo 77; ulimit -Hn; } >expected
 	eventually cmp expected limits
 }
 
 @test "the message and its sender are in FDKIT_MESSAGE and FDKIT_PEER_" {
 	spawn fdexec w env
-	spawn env fdsend -w 5 -m $'grüße\tand\nmore' w 1 >vars
+	spawn fdsend -w 5 -m $'grüße\tand\nmore' w 1 >vars
 	eventually grep -q ^FDKIT_PEER_GID= vars
 	[ "$(grep -A 1 ^FDKIT_MESSAGE= vars)" = $'FDKIT_MESSAGE=grüße\tand\nmore' ]
 	[ "$(value FDKIT_PEER_PID vars)" = "$pid" ]
@@ -171,9 +148,9 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "FDKIT_MESSAGE is unset for the default NUL, for control characters and for what is no UTF-8" {
 	spawn env FDKIT_MESSAGE=stale fdexec w env
-	fdsend -w 5 w 1 >nul
-	fdsend -m $'bell\a' w 1 >control
-	fdsend -m $'\xff\xfe' w 1 >latin
+	exits 0 fdsend -w 5 w 1 >nul
+	exits 0 fdsend -m $'bell\a' w 1 >control
+	exits 0 fdsend -m $'\xff\xfe' w 1 >latin
 	for vars in nul control latin; do
 		eventually grep -q ^FDKIT_FDS= "$vars"
 		eventually childless "$pid"
@@ -187,7 +164,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	spawn fdexec w sh -c 'env >vars.new; mv vars.new vars'
 	exec 8<>"/dev/tcp/127.0.0.1/$port"
 	read -r -t 10 own <&8
-	fdsend -w 5 w 8
+	exits 0 fdsend -w 5 w 8
 	eventually test -e vars
 	[ "$(value PROTO vars)" = TCP ]
 	[ "$(value TCPREMOTEIP vars)" = 127.0.0.1 ]
@@ -206,7 +183,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 		UNIXLOCALPATH=x REMOTE_ADDR=x REMOTE_PORT=x LISTEN_FDS=1 LISTEN_PID=1 LISTEN_FDNAMES=x
 		FDKIT_MESSAGE=x)
 	spawn env "${stale[@]}" TCP=stays REMOTE_USER=stays FDK=stays fdexec w env
-	fdsend -w 5 w 1 >vars
+	exits 0 fdsend -w 5 w 1 >vars
 	eventually grep -q ^FDK=stays vars
 	eventually childless "$pid"
 	[ "$(grep -c '=stays$' vars)" -eq 3 ]
@@ -219,7 +196,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	NOTIFY_SOCKET=$PWD/notify spawn fdexec w env
 	eventually grep -q READY=1 state
 	listening w
-	fdsend w 1 >vars
+	exits 0 fdsend w 1 >vars
 	eventually grep -q ^FDKIT_FDS vars
 	eventually childless "$pid"
 	run ! grep NOTIFY_SOCKET vars
@@ -240,7 +217,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	ended "$reader"        # end of file
 	listening w
 	[ "$(od -An -c ready | tr -d ' ')" = '\n' ]
-	fdsend w 0 </dev/null
+	exits 0 fdsend w 0 </dev/null
 	eventually test -e fds
 	run ! grep -x 7 fds
 }
@@ -252,7 +229,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	mkfifo gate
 	exec 6<>gate
 	spawn fdexec -j 3 -i w sh -c ': >running/$$; ls running | wc -l >>log; read -r _; rm running/$$'
-	fdsend -w 5 -n -1 w 6 6 6 6 6 6 6 6 6 6
+	exits 0 fdsend -w 5 -n -1 w 6 6 6 6 6 6 6 6 6 6
 	eventually lines log 3
 	for _ in {1..10}; do echo go >&6; done
 	eventually lines log 10
@@ -265,7 +242,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 @test "without -j at most 64 run at once" {
 	mkfifo gate
 	exec 6<>gate
-	spawn "$PYTHON" -c "$queued" 70 fdexec fd:5 sh -c 'echo run >>log; read -r _' <gate 2>err
+	spawn with.py queued 5 70 fdexec fd:5 sh -c 'echo run >>log; read -r _' <gate 2>err
 	eventually lines log 64
 	for _ in {1..70}; do echo go >&6; done
 	ended "$pid"
@@ -278,33 +255,31 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "200 messages leave no zombie and no descriptor open" {
 	spawn fdexec w sh -c 'echo run >>log'
-	fdsend -w 5 w 0 </dev/null
+	exits 0 fdsend -w 5 w 0 </dev/null
 	eventually childless "$pid"
 	before=$(open_fds "$pid")
 	for _ in {1..200}; do
-		fdsend w 0 </dev/null
+		exits 0 fdsend w 0 </dev/null
 	done
 	eventually lines log 201
 	eventually childless "$pid"
-	as_before() { [ "$(open_fds "$pid")" = "$before" ]; }
-	eventually as_before
+	eventually has_open "$pid" "$before"
 }
 
 @test "peers that misbehave leave no descriptor open, and do not stop the others" {
 	spawn fdexec w true 2>err
 	await_socket w
 	before=$(open_fds "$pid")
-	spawn "$PYTHON" "$RUDE" connect w silent
+	spawn meet.py connect w silent
 	worker=${PIDS[0]}
 	grown() { [ "$(open_fds "$worker")" != "$before" ]; }
 	eventually grown
-	"$PYTHON" "$RUDE" connect w nothing
-	"$PYTHON" "$RUDE" connect w words
-	"$PYTHON" "$RUDE" connect w give 253 3 </dev/null
-	fdsend w 0 </dev/null
+	meet.py connect w nothing
+	meet.py connect w words
+	meet.py connect w give 253 3 </dev/null
+	exits 0 fdsend w 0 </dev/null
 	kill "$pid"
-	same() { [ "$(open_fds "$worker")" = "$before" ]; }
-	eventually same
+	eventually has_open "$worker" "$before"
 	eventually childless "$worker"
 }
 
@@ -314,15 +289,15 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	spawn fdexec -q w ./later 2>err
 	await_socket w
 	mv later gone
-	fdsend -w 5 w 0 </dev/null
+	exits 0 fdsend -w 5 w 0 </dev/null
 	one_line err 'fdexec: ' './later' 'No such file'
 	mv gone later
 	chmod -x later
-	fdsend w 0 </dev/null
+	exits 0 fdsend w 0 </dev/null
 	eventually lines err 2
 	grep -q 'Permission denied' err
 	chmod +x later
-	fdsend w 1 >out
+	exits 0 fdsend w 1 >out
 	eventually grep -q here out
 	lines err 2
 }
@@ -343,7 +318,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	spawn env --ignore-signal=HUP fdexec w sh -c 'echo alive'
 	await_socket w
 	kill -HUP "$pid"
-	fdsend w 1 >out
+	exits 0 fdsend w 1 >out
 	eventually grep -q alive out
 }
 
@@ -351,7 +326,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	mkfifo gate
 	spawn fdexec -i w sh -c 'echo begun >log; read -r _; echo finished >>log' 2>err
 	exec 6<>gate
-	fdsend -w 5 w 6
+	exits 0 fdsend -w 5 w 6
 	eventually test -s log
 	kill "$pid"
 	eventually test ! -e w
@@ -371,7 +346,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	mkfifo gate
 	exec 6<>gate
 	spawn fdexec -i w sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while read -r _; do :; done' 2>err
-	fdsend -w 5 w 6
+	exits 0 fdsend -w 5 w 6
 	eventually test -s log
 	kill -INT "$pid"
 	eventually test ! -e w
@@ -383,18 +358,10 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "-c: a dispatcher that turns it away at once is asked less and less often" {
 	spawn fdexec -q -c s true
-	# Between seven connections at least 10, 20, 40, 80, 160 and 250 ms have gone by.
-	"$PYTHON" - <<-'END'
-		import socket, time
-		host = socket.socket(socket.AF_UNIX)
-		host.bind("s")
-		host.listen()
-		came = []
-		while len(came) < 7:
-		    host.accept()[0].close()
-		    came.append(time.monotonic())
-		assert came[-1] - came[0] >= 0.5, came
-	END
+	# Between seven connections at least 10, 20, 40, 80, 160 and 250 ms go by.
+	accepts=(accept accept accept accept accept accept)
+	exits 0 speak.py listen s time "${accepts[@]}" time >took
+	awk 'NR == 1 { first = $1 } END { exit $1 - first < 500 }' took
 }
 
 @test "at its end only a socket file that is still its own is removed" {
@@ -425,7 +392,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	await_socket "$pub/w"
 	run -125 as_other fdsend "$pub/w" 0 </dev/null
 	one_line err 'fdexec: ' 65534 -a
-	fdsend "$pub/w" 0 </dev/null
+	exits 0 fdsend "$pub/w" 0 </dev/null
 	eventually test -s log
 	lines log 1
 }
@@ -456,7 +423,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	spawn fdexec w true 2>err
 	spawn fdexec -q wq true 2>err-q
 	spawn fdexec -v wv true 2>err-v
-	for w in w wq wv; do fdsend -w 5 "$w" 0 </dev/null; done
+	for w in w wq wv; do exits 0 fdsend -w 5 "$w" 0 </dev/null; done
 	for p in "${PIDS[@]}"; do eventually childless "$p"; done
 	[ ! -s err ]
 	[ ! -s err-q ]
@@ -541,25 +508,25 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	spawn fdexec w echo first
 	await_socket w
 	wrong 'w: Address already in use (somebody listens there; -c connects)' fdexec w echo second
-	fdsend w 1 >out
+	exits 0 fdsend w 1 >out
 	eventually grep -q first out
 	kill -9 "$pid"
 	ended "$pid"
 	[ -S w ]
 	spawn fdexec w echo third
-	fdsend -w 5 w 1 >out
+	exits 0 fdsend -w 5 w 1 >out
 	eventually grep -q third out
 }
 
 @test "@NAME is an abstract socket, that leaves no file" {
 	spawn fdexec "@fdkit-$$" echo abstract
-	fdsend -w 5 "@fdkit-$$" 1 >out
+	exits 0 fdsend -w 5 "@fdkit-$$" 1 >out
 	eventually grep -q abstract out
 	[ "$(ls)" = out ]
 }
 
 @test "fd:N takes from a connected socket, which COMMAND does not have, and ends with 0 at end of file" {
-	spawn "$PYTHON" -c "$queued" 4 fdexec fd:5 sh -c 'ls /proc/$$/fd >fds; echo run >>log' </dev/null 2>err
+	spawn with.py queued 5 4 fdexec fd:5 sh -c 'ls /proc/$$/fd >fds; echo run >>log' </dev/null 2>err
 	ended "$pid"
 	[ "$status" -eq 0 ]
 	lines log 4
@@ -567,9 +534,9 @@ value() { sed -n "s/^$1=//p" "$2"; }
 }
 
 @test "fd:N accepts from a listening socket, whose file stays" {
-	spawn "$PYTHON" -c "$listening_at_5" w fdexec fd:5 sh -c 'echo "from $FDKIT_PEER_PID"'
-	fdsend -w 5 w 1 >out1
-	fdsend w 1 >out2
+	spawn with.py listener 5 w fdexec fd:5 sh -c 'echo "from $FDKIT_PEER_PID"'
+	exits 0 fdsend -w 5 w 1 >out1
+	exits 0 fdsend w 1 >out2
 	eventually grep -q 'from [0-9]' out1
 	eventually grep -q 'from [0-9]' out2
 	kill "$pid"

@@ -4,54 +4,6 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-# COMMAND with N descriptors from 3 on, of which each tells its number from 0 in /proc (memfd:0).
-with_many='import os, sys
-count = int(sys.argv[1])
-for i in range(count):
-    fd = os.memfd_create(str(i))
-    if fd != 3 + i:
-        os.dup2(fd, 3 + i)
-    os.set_inheritable(3 + i, True)
-os.execvp(sys.argv[2], sys.argv[2:])'
-
-# Checks in a COMMAND of fdrecv that N such descriptors are there under the names n0, n1, ...
-check_many='import os, sys
-names = os.environ["LISTEN_FDNAMES"].split(":")
-assert sorted(names) == sorted("n%d" % i for i in range(int(sys.argv[1]))), len(names)
-for i, name in enumerate(names):
-    link = os.readlink("/proc/self/fd/%d" % (3 + i))
-    assert link == "/memfd:%s (deleted)" % name[1:], (name, link)'
-
-# Puts one end of each connection KIND-END at the store s, under that name, and then ends the other:
-# reset (TCP), close, unread (bytes first, then close), half (SHUT_WR), keep.
-connections='import signal, socket, struct, subprocess, sys
-def pair(kind):
-    if kind == "unix":
-        return socket.socketpair()
-    with socket.create_server(("127.0.0.1", 0)) as l:
-        return socket.create_connection(l.getsockname()), l.accept()[0]
-ends = []
-for word in sys.argv[1:]:
-    ours, theirs = pair(word.split("-")[0])
-    subprocess.run(["fdsend", "s", "%s=%d" % (word, theirs.fileno())], pass_fds=[theirs.fileno()], check=True)
-    theirs.close()
-    ends.append((word.split("-")[1], ours))
-for end, sock in ends:
-    if end == "reset":
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    if end == "unread":
-        sock.sendall(b"unread\n")
-    if end == "half":
-        sock.shutdown(socket.SHUT_WR)
-    elif end != "keep":
-        sock.close()
-print("all ended", flush=True)
-for end, sock in ends:
-    if end in ("half", "keep"):
-        while data := sock.recv(100):
-            print(end, data.decode(), end="", flush=True)
-signal.pause()'
-
 # holder [ARG...]: fdhold, ready at s.
 holder() {
 	rm -f ready
@@ -59,18 +11,8 @@ holder() {
 	eventually test -e ready
 }
 
-# has PID FDS: it has just these descriptors open, as open_fds told before; for eventually.
-has() { [ "$(open_fds "$1")" = "$2" ]; }
-
 # held [NAME...]: just these are held at s, in the order of their names.
 held() { [ "$(fdhold -t 10 --list s | cut -f 1 | paste -sd ' ')" = "$*" ]; }
-
-# refused_other COMMAND [ARG...]: another uid's call fails with 125, within 20 s.
-refused_other() {
-	status=0
-	as_other timeout -k 1 20 "$@" || status=$?
-	[ "$status" -eq 125 ] || { echo "status $status, not 125: $*" >&2; return 1; }
-}
 
 # free PORT: nobody listens there; for eventually.
 free() { ! listening "$1"; }
@@ -117,7 +59,7 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 	done >links
 	lines links 5
 	[ "$(sort -u links | wc -l)" -eq 1 ]
-	eventually has "$pid" "$before"
+	eventually has_open "$pid" "$before"
 }
 
 @test "what is missing: 125 on either side's line with its name, and nothing is given" {
@@ -150,19 +92,16 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 	at=$(bound addr)
 	spawn talk "${at#web=}" </dev/null >out
 	client=$pid
-	fdrecv -c -f web=0 s timeout 10 "$PYTHON" -c 'import socket
-c, _ = socket.socket(fileno=0).accept()
-c.sendall(b"hello\n")'
+	exits 0 fdrecv -c -f web s look.py serve
 	ended "$client" 0
-	[ "$(cat out)" = hello ]
+	[ "$(cat out)" = 3 ]
 }
 
 @test "udp: is held as well" {
 	spawn fdhold -A addr s dns=udp:127.0.0.1:0
 	bound addr | grep -xE 'dns=udp:127\.0\.0\.1:[1-9][0-9]+'
 	echo hello | socat -u - "UDP-SENDTO:$(sed 's/.*udp://' addr)"
-	[ "$(fdrecv -c -f dns=0 s timeout 10 "$PYTHON" -c 'import socket
-print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
+	[ "$(fdrecv -c -f dns=0 s timeout 10 head -n 1)" = hello ]
 	fdhold --list s | grep -E '^dns	udp-socket '
 }
 
@@ -186,7 +125,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	before=$(open_fds "$pid")
 	wrong taken fdsend s a=0 b=0 c=0
 	held b
-	eventually has "$pid" "$before"
+	eventually has_open "$pid" "$before"
 	wrong taken fdsend s b=0
 	[ "$(fdrecv -c -f b s readlink /proc/self/fd/3)" = "$PWD/f" ]
 	[ "$(grep -c '^fdhold: s: .*taken' log)" -eq 2 ]
@@ -199,7 +138,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	before=$(open_fds "$pid")
 	exits 125 fdsend s a=0 a=1
 	held
-	eventually has "$pid" "$before"
+	eventually has_open "$pid" "$before"
 }
 
 @test "a set with a descriptor that has no name is refused, with or without others that have one" {
@@ -210,7 +149,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	held
 	wrong name fdsend s a=0 1
 	held
-	eventually has "$pid" "$before"
+	eventually has_open "$pid" "$before"
 }
 
 @test "every kind of descriptor is held, and --list names name, kind, since, who and expiry" {
@@ -218,7 +157,7 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 	bound addr
 	: >f; mkfifo p
 	fdsend s file=0 dir=5 pipe=6 dev=7 <f 5<. 6<>p 7</dev/null
-	spawn "$PYTHON" -c "$connections" tcp-keep unix-keep >ends
+	spawn kept.py s tcp-keep unix-keep >ends
 	eventually grep -q all ends
 	fdhold --list s >list
 	lines list 8
@@ -238,12 +177,8 @@ print(socket.socket(fileno=0).recv(100).decode(), end="")')" = hello ]
 
 @test "--list tells sockets that are neither connected nor listening, and those of other families" {
 	holder s
-	"$PYTHON" -c 'import socket, subprocess
-socks = {"netlink": socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0), "fresh": socket.socket(),
-         "bound": socket.socket(), "unix": socket.socket(socket.AF_UNIX), "dgram": socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0]}
-socks["bound"].bind(("127.0.0.1", 0))
-subprocess.run(["fdsend", "s", *("%s=%d" % (name, sock.fileno()) for name, sock in socks.items())],
-               pass_fds=[sock.fileno() for sock in socks.values()], check=True)'
+	spawn kept.py s netlink fresh bound unix dgram >ended
+	eventually grep -q all ended
 	fdhold --list s | cut -f 1,2 >list
 	grep -x 'netlink	netlink-socket' list
 	grep 'fresh	tcp-socket' list
@@ -254,12 +189,9 @@ subprocess.run(["fdsend", "s", *("%s=%d" % (name, sock.fileno()) for name, sock 
 
 @test "--list shows no control character of a socket's name, nor of what a store says" {
 	holder s
-	"$PYTHON" -c 'import socket, subprocess
-l = socket.socket(socket.AF_UNIX)
-l.bind("\0fdkit\u009b31m\x1b\n")
-l.listen()
-subprocess.run(["fdsend", "s", "a=%d" % l.fileno()], pass_fds=[l.fileno()], check=True)'
-	[ "$(fdhold --list s | cut -f 1,2)" = $'a\tunix-listener unix:@fdkit??31m??' ]
+	spawn kept.py s control >ended
+	eventually grep -q all ended
+	[ "$(fdhold --list s | cut -f 1,2)" = $'control\tunix-listener unix:@fdkit??31m??' ]
 	printf '%s\n' 'fdkit/1 entry text=a%09b%C2%9B%1B%0Ac' 'fdkit/1 taken id=1' >lines
 	spawn socat UNIX-LISTEN:t 'SYSTEM:read -r _; cat lines'
 	await_socket t
@@ -275,7 +207,7 @@ subprocess.run(["fdsend", "s", "a=%d" % l.fileno()], pass_fds=[l.fileno()], chec
 	wrong 's: ' fdhold --drop a s
 	fdhold --drop b s
 	held web
-	eventually has "$pid" "$before"
+	eventually has_open "$pid" "$before"
 	fdsend s a=0
 	held a web
 }
@@ -294,7 +226,7 @@ subprocess.run(["fdsend", "s", "a=%d" % l.fileno()], pass_fds=[l.fileno()], chec
 	fdsend s a=0 b=0
 	eventually held web
 	[ "$(grep -cE '^fdhold: s: [ab] expired' log)" -eq 2 ]
-	eventually has "$pid" "$before"
+	eventually has_open "$pid" "$before"
 	wrong a fdrecv -c -f a s true
 }
 
@@ -341,13 +273,13 @@ subprocess.run(["fdsend", "s", "a=%d" % l.fileno()], pass_fds=[l.fileno()], chec
 	for args in "fdsend $pub/s a=0" "fdrecv -c -f web $pub/s true" "fdrecv -c --all $pub/s true" \
 		"fdhold --list $pub/s" "fdhold --drop web $pub/s"; do
 		# shellcheck disable=SC2086  # words on purpose
-		refused_other $args >out 2>told
+		exits 125 as_other $args >out 2>told
 		[ ! -s out ]
 		one_line told "${args%% *}: $pub/s: "
 	done
 	one_line log 'fdhold: ' 65534 -a        # once in ten seconds
 	[ "$(fdhold --list "$pub/s" | cut -f 1)" = web ]
-	eventually has "$pid" "$before"
+	eventually has_open "$pid" "$before"
 }
 
 @test "-a: another uid may put, get, list, and drop what it put, but not what others did" {
@@ -358,7 +290,7 @@ subprocess.run(["fdsend", "s", "a=%d" % l.fileno()], pass_fds=[l.fileno()], chec
 	as_other fdsend "$pub/s" a=0
 	as_other fdrecv -c -f a,web "$pub/s" sh -c 'echo $LISTEN_FDNAMES' | grep -x a:web
 	as_other fdhold --list "$pub/s" | cut -f 1,4 | paste -sd ' ' | grep -x $'a\tuid 65534 web\tuid 0'
-	refused_other fdhold --drop web "$pub/s" 2>told
+	exits 125 as_other fdhold --drop web "$pub/s" 2>told
 	one_line told "fdhold: $pub/s: "
 	as_other fdhold --drop a "$pub/s"
 	[ "$(fdhold --list "$pub/s" | cut -f 1)" = web ]
@@ -374,7 +306,7 @@ subprocess.run(["fdsend", "s", "a=%d" % l.fileno()], pass_fds=[l.fileno()], chec
 	as_other fdsend "$pub/s" a=0 b=0
 	for args in "fdrecv -c -f a $pub/s true" "fdrecv -c --all $pub/s true" "fdhold --list $pub/s"; do
 		# shellcheck disable=SC2086  # words on purpose
-		refused_other $args >out 2>told
+		exits 125 as_other $args >out 2>told
 		[ ! -s out ]
 		one_line told "${args%% *}: $pub/s: " 'may not'
 	done
@@ -392,11 +324,11 @@ subprocess.run(["fdsend", "s", "a=%d" % l.fileno()], pass_fds=[l.fileno()], chec
 	[ "$(as_other fdhold --list "$pub/s" | cut -f 1)" = web ]
 	for args in "fdsend $pub/s a=0" "fdhold --drop web $pub/s"; do
 		# shellcheck disable=SC2086  # words on purpose
-		refused_other $args 2>told
+		exits 125 as_other $args 2>told
 		one_line told "${args%% *}: $pub/s: " 'may not'
 	done
 	[ "$(fdhold --list "$pub/s" | cut -f 1)" = web ]
-	eventually has "$pid" "$before"
+	eventually has_open "$pid" "$before"
 }
 
 @test "--max-per-uid counts each uid by itself" {
@@ -405,7 +337,7 @@ subprocess.run(["fdsend", "s", "a=%d" % l.fileno()], pass_fds=[l.fileno()], chec
 	spawn fdhold -M 666 -a nobody --max-per-uid 1 -A ready "$pub/s"
 	eventually test -e ready
 	as_other fdsend "$pub/s" a=0
-	refused_other fdsend "$pub/s" b=0
+	exits 125 as_other fdsend "$pub/s" b=0
 	fdsend "$pub/s" c=0
 	[ "$(fdhold --list "$pub/s" | cut -f 1 | paste -sd ' ')" = 'a c' ]
 }
@@ -418,7 +350,7 @@ subprocess.run(["fdsend", "s", "a=%d" % l.fileno()], pass_fds=[l.fileno()], chec
 	long() { printf "%0250d=0\n" $(seq "$1" "$2"); }
 	mapfile -t names < <(long 1 130)
 	as_other fdsend "$pub/s" "${names[@]}"
-	refused_other fdsend "$pub/s" "$(long 131 131)" 2>told
+	exits 125 as_other fdsend "$pub/s" "$(long 131 131)" 2>told
 	one_line told 'too long names'
 	fdsend "$pub/s" "$(long 131 131)"
 	spawn fdhold -M 666 -a nobody --max-per-uid 8192 -A ready2 "$pub/t"
@@ -434,17 +366,13 @@ subprocess.run(["fdsend", "s", "a=%d" % l.fileno()], pass_fds=[l.fileno()], chec
 	at=$(port web ready)
 	mapfile -t names < <(printf "%0250d=0\n" $(seq 3000))
 	fdsend s "${names[@]}"
-	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/asks.py" s 'list id=1' 1 >asked
-	eventually grep -q asked asked
+	spawn speak.py connect s 'list id=1' stay >asked
+	eventually grep -q said asked
 	held "$(fdhold --list s | cut -f 1 | paste -sd ' ')"            # it was looked at before this
 	fdhold --drop web s
 	eventually free "$at"
-	"$PYTHON" -c 'import socket
-s = socket.socket(socket.AF_UNIX)
-s.settimeout(5)
-s.connect("s")
-s.shutdown(socket.SHUT_WR)
-assert not s.recv(1)'
+	exits 0 speak.py connect s shut hear >heard
+	[ ! -s heard ]
 }
 
 @test "of 4096 descriptors, or a quarter of the table, that one uid leaves unread others notice nothing" {
@@ -453,8 +381,8 @@ assert not s.recv(1)'
 	spawn as_other bash -c 'ulimit -n 200; exec "$@"' sh fdhold -M 666 -a any -A "$pub/ready" "$pub/s" "web=unix:$pub/u"
 	eventually test -e "$pub/ready"
 	for _ in 1 2 3; do
-		spawn setpriv --reuid 65533 --clear-groups "$PYTHON" "$BATS_TEST_DIRNAME/peers/asks.py" "$pub/s" get 250 >asked
-		eventually grep -q asked asked
+		spawn setpriv --reuid 65533 --clear-groups speak.py connect "$pub/s" get '*250' stay >asked
+		eventually grep -q said asked
 		exits 0 fdrecv -c -a 65534 -t 5 -f web "$pub/s" true
 		kill "$pid"                     # which gives back what it has in its queue
 		ended "$pid"
@@ -466,56 +394,42 @@ assert not s.recv(1)'
 	holder -v s web=127.0.0.1:0 2>log
 	mapfile -t names < <(printf "%0250d=0\n" $(seq 3000))
 	fdsend s "${names[@]}"
-	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/asks.py" s 'list id=1' 20 >asked
+	spawn speak.py connect s 'list id=1' '*20' stay
 	eventually grep -q 'asks before it has read' log
 	exits 0 fdrecv -c -t 10 -f web s true
 }
 
 # ---- descriptors that hold up whoever closes or looks at them ----
 
-# stuck WORD...: stuck.py as another uid, in the background; a set with names=a is sent, or said to be.
-stuck() { spawn as_other "$PYTHON" "$BATS_TEST_DIRNAME/peers/stuck.py" "$@" >>sent; }
-
-# fuse OPERATION...: $pub/m/file is a file whose server does not answer these.
-fuse() {
-	need_root
-	[ -w /dev/fuse ] || skip "no /dev/fuse"
-	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/stuck.py" mount "$pub/m" "$@" >mounted
-	eventually grep -q ready mounted
-}
-
-# soon COMMAND [ARG...]: it succeeds, where nothing holds it up.
-soon() { exits 0 timeout 5 "$@"; }
-
 @test "a file whose server answers nothing is put, listed, got, refused, dropped and expires; nobody waits" {
 	need_root
 	public
-	fuse FLUSH GETATTR POLL
+	fuse "$pub/m" FLUSH GETATTR POLL
 	spawn fdhold -M 666 -a any -x 3600 -A addr "$pub/s" web=127.0.0.1:0 2>log
 	store=$pid
 	at=$(bound addr)
 	set='fdkit/1 set fds=1 id=1 names=%s\\n'
 	# shellcheck disable=SC2059
 	for name in a b web; do
-		stuck send "$pub/m/file" "$pub/s" 1 "$(printf "$set" $name)"
+		spawn as_other stuck.py send "$stuck" "$pub/s" 1 "$(printf "$set" $name)" >>sent
 	done
-	stuck send "$pub/m/file" "$pub/s" 1     # without a name: refused
+	spawn as_other stuck.py send "$stuck" "$pub/s" 1     # without a name: refused >>sent
 	listed() { [ "$(timeout 5 fdhold --list "$pub/s" | cut -f 1,2 | paste -sd ' ')" = "$1" ]; }
 	eventually listed $'a\tfile b\tfile web\ttcp-listener '"${at#web=}"
 	eventually grep -q 'the name is taken' log
 	eventually grep -q 'a name is missing' log
-	soon fdhold --drop a "$pub/s"
-	soon fdrecv -c -f web "$pub/s" true
-	soon fdsend "$pub/s" c=0
+	quick fdhold --drop a "$pub/s"
+	quick fdrecv -c -f web "$pub/s" true
+	quick fdsend "$pub/s" c=0
 	listed $'b\tfile c\tdevice web\ttcp-listener '"${at#web=}"
-	spawn "$PYTHON" "$BATS_TEST_DIRNAME/peers/asks.py" "$pub/s" >honest
+	spawn speak.py connect "$pub/s" note:there hear >honest
 	honest=$pid
 	eventually grep -q there honest
 	kill "$store"
 	ended "$store" 0
 	ended "$honest" 0
 	eventually free "${at##*:}"
-	soon fdhold -t 1 --list "$pub/s" || [ "$status" -eq 125 ]
+	quick fdhold -t 1 --list "$pub/s" || [ $? -eq 125 ]
 	spawn fdhold -A addr2 "$pub/s" "$at"
 	bound addr2
 }
@@ -523,12 +437,12 @@ soon() { exits 0 timeout 5 "$@"; }
 @test "-x: such a file expires, and so does one in a set that ends in the middle" {
 	need_root
 	public
-	fuse FLUSH
+	fuse "$pub/m" FLUSH
 	spawn fdhold -M 666 -a any -x 0.2 -A addr "$pub/s" web=127.0.0.1:0 2>log
 	bound addr
-	stuck send "$pub/m/file" "$pub/s" 1 'fdkit/1 set fds=1 id=1 names=a\n'
+	spawn as_other stuck.py send "$stuck" "$pub/s" 1 'fdkit/1 set fds=1 id=1 names=a\n' >>sent
 	eventually grep -q 'a expired' log
-	soon fdrecv -c -f web "$pub/s" true
+	quick fdrecv -c -f web "$pub/s" true
 }
 
 @test "a TCP socket that lingers is dropped, and TERM ends the store, at once" {
@@ -538,11 +452,11 @@ soon() { exits 0 timeout 5 "$@"; }
 	store=$pid
 	bound addr
 	for name in a b; do
-		stuck send linger "$pub/s" 1 "fdkit/1 set fds=1 id=1 names=$name\\n"
+		spawn as_other stuck.py send linger "$pub/s" 1 "fdkit/1 set fds=1 id=1 names=$name\\n" >>sent
 	done
 	eventually lines sent 2
-	soon fdhold --drop a "$pub/s"
-	soon fdrecv -c -f web "$pub/s" true
+	quick fdhold --drop a "$pub/s"
+	quick fdrecv -c -f web "$pub/s" true
 	kill "$store"
 	eventually gone "$store"
 	ended "$store" 0
@@ -551,16 +465,16 @@ soon() { exits 0 timeout 5 "$@"; }
 @test "a TCP socket whose lock is held is put and listed; nobody waits" {
 	need_root
 	public
-	fuse READ
+	fuse "$pub/m" READ
 	spawn fdhold -M 666 -a any -A addr "$pub/s" web=127.0.0.1:0
 	store=$pid
 	bound addr
-	stuck send "locked:$pub/m/file" "$pub/s" 1 'fdkit/1 set fds=1 id=1 names=a\n'
+	spawn as_other stuck.py send "locked:$stuck" "$pub/s" 1 'fdkit/1 set fds=1 id=1 names=a\n' >>sent
 	eventually grep -q sent sent
 	listed() { [ "$(timeout 5 fdhold --list "$pub/s" | cut -f 1 | paste -sd ' ')" = 'a web' ]; }
 	eventually listed
-	soon fdhold --drop a "$pub/s"
-	soon fdrecv -c -f web "$pub/s" true
+	quick fdhold --drop a "$pub/s"
+	quick fdrecv -c -f web "$pub/s" true
 	kill "$store"
 	ended "$store" 0
 }
@@ -659,11 +573,9 @@ soon() { exits 0 timeout 5 "$@"; }
 	[ "$(fdhold --list new | cut -f 1,2 | sort)" = "$(printf '%s\t%s\n' api 'unix-listener unix:u' log file \
 		web "tcp-listener $web")" ]
 	[ "$(fdrecv -c -f log new readlink /proc/self/fd/3)" = "$PWD/f" ]
-	fdrecv -c -f web=0 new timeout 10 "$PYTHON" -c 'import socket
-c, _ = socket.socket(fileno=0).accept()
-c.sendall(b"hello\n")'
+	exits 0 fdrecv -c -f web new look.py serve
 	ended "$client" 0
-	[ "$(cat out)" = hello ]
+	[ "$(cat out)" = 3 ]
 }
 
 @test "ten upgrades at one path, and no client that waits sees a gap" {
@@ -697,17 +609,17 @@ c.sendall(b"hello\n")'
 @test "a held connection whose peer is gone is dropped, with a line: a reset in TCP, a close in Unix" {
 	holder s web=127.0.0.1:0 2>log
 	before=$(open_fds "$pid")
-	spawn "$PYTHON" -c "$connections" tcp-reset unix-close
+	spawn kept.py s tcp-reset unix-close
 	eventually lines log 2
 	grep '^fdhold: s: tcp-reset ' log
 	grep '^fdhold: s: unix-close ' log
 	held web
-	eventually has "${PIDS[0]}" "$before"
+	eventually has_open "${PIDS[0]}" "$before"
 }
 
 @test "a TCP connection whose peer has closed is dropped when it is reset, and kept while bytes are left" {
 	holder s 2>log
-	spawn "$PYTHON" -c "$connections" tcp-close tcp-unread
+	spawn kept.py s tcp-close tcp-unread
 	eventually grep -q 'tcp-unread' <(eventually held tcp-close tcp-unread; fdhold --list s)
 	for name in tcp-close tcp-unread; do
 		fdrecv -c -f $name s sh -c 'echo to nobody >&3'
@@ -719,50 +631,33 @@ c.sendall(b"hello\n")'
 @test "a connection with nothing but an error to tell is kept, and costs nothing" {
 	need_strace
 	holder s 2>log
-	# A time in the error queue of the sender, as SO_TIMESTAMPING has it: POLLERR, and the connection lives.
-	spawn "$PYTHON" -c 'import select, signal, socket, subprocess
-listener = socket.create_server(("127.0.0.1", 0))
-sock = socket.create_connection(listener.getsockname())
-peer = listener.accept()[0]
-subprocess.run(["fdsend", "s", "a=%d" % sock.fileno()], pass_fds=[sock.fileno()], check=True)
-sock.setsockopt(socket.SOL_SOCKET, 37, 2 | 16)
-sock.sendall(b"x")
-poll = select.poll()
-poll.register(sock, 0)
-assert poll.poll(5000)[0][1] == select.POLLERR
-print("error", flush=True)
-signal.pause()' >error
-	eventually grep -q error error
-	held a
+	spawn kept.py s tcp-error >error
+	eventually grep -q all error
+	held tcp-error
 	store=${PIDS[0]}
 	quiet() { timeout 0.5 strace -o trace -p "$store" 2>/dev/null || true; [ "$(grep -c ' = ' trace)" -le 2 ]; }
 	eventually quiet
-	held a
+	held tcp-error
 	[ ! -s log ]
 }
 
 @test "not while bytes are left to be read, and not for half a close" {
 	holder s 2>log
-	spawn "$PYTHON" -c "$connections" unix-unread unix-half tcp-half unix-keep tcp-keep unix-close >ends
+	spawn kept.py s unix-unread unix-half tcp-half unix-keep tcp-keep unix-close >ends
 	eventually grep -q all ends
 	eventually grep -q unix-close log
 	held tcp-half tcp-keep unix-half unix-keep unix-unread
 	lines log 1
-	[ "$(fdrecv -c -f unix-unread=0 s timeout 10 "$PYTHON" -c 'import socket
-print(socket.socket(fileno=0).recv(100).decode(), end="")')" = unread ]
+	[ "$(fdrecv -c -f unix-unread=0 s timeout 10 head -n 1)" = unread ]
 	fdrecv -c -f unix-half s sh -c 'echo hello >&3'
 	eventually grep -qx 'half hello' ends
 }
 
 @test "a held socket that is not connected yet is kept" {
 	holder s 2>log
-	"$PYTHON" -c 'import socket, subprocess
-t, u = socket.socket(), socket.socket(socket.AF_UNIX)
-t.bind(("127.0.0.1", 0))
-subprocess.run(["fdsend", "s", "tcp=%d" % t.fileno(), "unix=%d" % u.fileno()], pass_fds=[t.fileno(), u.fileno()], check=True)'
-	spawn "$PYTHON" -c "$connections" unix-close >ends
+	spawn kept.py s fresh unix unix-close >ended
 	eventually grep -q unix-close log
-	held tcp unix
+	held fresh unix
 }
 
 # ---- starting, telling, ending ----
@@ -904,25 +799,10 @@ subprocess.run(["fdsend", "s", "tcp=%d" % t.fileno(), "unix=%d" % u.fileno()], p
 
 @test "silent, stuck and babbling clients hold up nobody" {
 	holder s web=127.0.0.1:0
-	for how in silent babble; do
-		spawn "$PYTHON" -c 'import signal, socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.connect("s")
-if sys.argv[1] == "babble":
-    s.sendall(b"what is this\n" * 1000)
-signal.pause()' "$how"
-	done
-	spawn "$PYTHON" -c 'import signal, socket
-s = socket.socket(socket.AF_UNIX)
-s.connect("s")
-s.setblocking(False)
-try:
-    while True:
-        s.send(b"fdkit/1 get\n")
-except OSError:
-    print("full", flush=True)
-signal.pause()' >flood
-	eventually grep -q full flood
+	spawn speak.py connect s stay
+	spawn speak.py connect s '0:what is this\n' '*1000' stay
+	spawn speak.py connect s get '*' stay >flood
+	eventually grep -q said flood
 	exits 0 fdrecv -c -t 10 -f web s true
 	exits 0 fdsend -t 10 s a=0
 	exits 0 fdhold -t 10 --drop a s
@@ -957,7 +837,7 @@ signal.pause()' >flood
 	store=$pid
 	before=$(open_fds "$store")
 	for seed in 1 2 3 4; do
-		spawn "$PYTHON" "$BATS_TEST_DIRNAME/puts.py" s 2500 $seed >"names$seed" 2>"trouble$seed"
+		spawn puts.py s 2500 $seed >"names$seed" 2>"trouble$seed"
 	done
 	for p in "${PIDS[@]:1}"; do
 		while ! gone "$p"; do eventually gone "$p" || true; done
@@ -973,37 +853,33 @@ signal.pause()' >flood
 	tidy() { [ "$(open_fds "$store" | wc -w)" -eq $(($(wc -w <<<"$before") + $(wc -l <held))) ]; }
 	eventually tidy                                 # it has to see that its last client is gone
 	echo "# held in the end: $(wc -l <held), of which $(wc -l <must) must be; descriptors $(open_fds "$store" | wc -w), $(wc -w <<<"$before") before" >&3
-	fdrecv -c --all s "$PYTHON" -c 'import os
-for i, name in enumerate(os.environ["LISTEN_FDNAMES"].split(":")):
-    assert os.readlink("/proc/self/fd/%d" % (3 + i)) == "/memfd:%s (deleted)" % name, name'
+	fdrecv -c --all s look.py names
 	while read -r name; do echo "fdhold --drop $name s"; done <held >drops
 	sh -e drops
-	eventually has "$store" "$before"
+	eventually has_open "$store" "$before"
 }
 
 @test "10,000 descriptors: put at once, got at once, with little memory for each" {
 	count=10000
 	[ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 10100 ] || skip "needs a limit of 10,100 descriptors (ulimit -Hn)"
 	ulimit -Sn "$(ulimit -Hn)"
-	memory() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
 	ms() { echo $((($(date +%s%N) - $1) / 1000000)); }
-	mapfile -t names < <(seq 0 $((count - 1)) | awk '{ print "n" $1 "=" $1 + 3 }')
 	holder --max-per-uid 20000 s
 	before=$(open_fds "$pid")
 	fdsend s warm=0
 	fdhold --drop warm s
-	eventually has "$pid" "$before"
-	memory=$(memory "$pid")
+	eventually has_open "$pid" "$before"
+	memory=$(rss "$pid")
 	start=$(date +%s%N)
-	"$PYTHON" -c "$with_many" $count fdsend -t 60 s "${names[@]}"
+	with.py named 3 $count fdsend -t 60 s
 	put=$(ms "$start")
 	[ "$(fdhold --list s | wc -l)" -eq $count ]
-	each=$((($(memory "$pid") - memory) * 1024 / count))
+	each=$((($(rss "$pid") - memory) * 1024 / count))
 	start=$(date +%s%N)
 	fdrecv -c -t 60 --all s true
 	got=$(ms "$start")
-	fdrecv -c -t 60 --all s "$PYTHON" -c "$check_many" $count
-	fdrecv -c -f n9999 s readlink /proc/self/fd/3 | grep -F 'memfd:9999 '
+	fdrecv -c -t 60 --all s look.py names $count
+	fdrecv -c -f n9999 s readlink /proc/self/fd/3 | grep -F 'memfd:n9999 '
 	echo "# $count descriptors: put in $put ms, got in $got ms, $each bytes each in the store" >&3
 	wrong taken fdsend s n5000=0
 	[ "$(open_fds "$pid" | wc -w)" -eq $((count + $(wc -w <<<"$before"))) ]
@@ -1014,16 +890,15 @@ for i, name in enumerate(os.environ["LISTEN_FDNAMES"].split(":")):
 	count=10000
 	[ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 10100 ] || skip "needs a limit of 10,100 descriptors (ulimit -Hn)"
 	ulimit -Sn "$(ulimit -Hn)"
-	mapfile -t names < <(seq 0 $((count - 1)) | awk '{ print "n" $1 "=" $1 + 3 }')
 	spawn fdhold --max-per-uid 20000 old
 	old=$pid
 	await_socket old
-	"$PYTHON" -c "$with_many" $count fdsend -t 60 old "${names[@]}"
+	with.py named 3 $count fdsend -t 60 old
 	spawn fdrecv -c --all old fdhold --max-per-uid 20000 s
 	await_socket s
 	kill "$old"
 	ended "$old" 0
-	fdrecv -c -t 60 --all s "$PYTHON" -c "$check_many" $count
+	fdrecv -c -t 60 --all s look.py names $count
 }
 
 # ---- wrong calls ----

@@ -13,10 +13,10 @@ abc() {
 # What fdrecv's COMMAND finds in three descriptors from 3 on.
 all='cat <&3; cat <&4; cat <&5'
 
-# report [RUDE-OPTION...]: a peer listens at s and reports each message in the file seen.
+# report [-T TYPE]: a peer listens at s and reports each message in the file seen.
 report() {
 	rm -f s
-	spawn "$RUDE" "$@" listen s report >seen
+	spawn meet.py "$@" listen s report >seen
 	[ "${2:-}" = dgram ] || await_socket s
 }
 
@@ -60,7 +60,7 @@ report() {
 }
 
 @test "253 go in one message of the plain form" {
-	fds=$(yes 0 | head -n 253 | paste -sd ,)
+	fds=$(copies 253)
 	report
 	exits 0 fdsend -f "$fds" s
 	ended "$pid" 0
@@ -69,7 +69,7 @@ report() {
 
 @test "254 go in the record form, which a receiver must answer" {
 	report
-	exits 125 fdsend -f "$(yes 0 | head -n 254 | paste -sd ,)" s
+	exits 125 fdsend -f "$(copies 254)" s
 	ended "$pid" 0
 	[ "$(awk '{ n += $1 } END { print n }' seen)" = 254 ]
 	grep -q "^253 b'fdkit/1 set fds=253 more" seen
@@ -79,7 +79,7 @@ report() {
 @test "-P: any number of descriptors go in the plain form, 253 a message, with the text in each" {
 	for option in -P --plain; do
 		report
-		exits 0 fdsend $option -m text -f "$(yes 0 | head -n 600 | paste -sd ,)" s
+		exits 0 fdsend $option -m text -f "$(copies 600)" s
 		ended "$pid" 0
 		diff seen - <<-END
 			253 b'text'
@@ -88,7 +88,7 @@ report() {
 		END
 	done
 	spawn fdrecv -N 600 s sh -c 'echo $LISTEN_FDS' >out
-	exits 0 fdsend -w 5 -P -f "$(yes 0 | head -n 600 | paste -sd ,)" s
+	exits 0 fdsend -w 5 -P -f "$(copies 600)" s
 	ended "$pid" 0
 	[ "$(cat out)" = 600 ]
 	wrong -P fdsend -P s log=0
@@ -155,7 +155,7 @@ report() {
 
 @test "status 0 means taken: a receiver that closes unread gives 125" {
 	for type in stream seqpacket; do
-		spawn "$RUDE" -T $type listen s close-unread
+		spawn meet.py -T $type listen s close-unread
 		await_socket s
 		exits 125 fdsend -T $type s 2>err
 		one_line err 'fdsend: s: '
@@ -164,7 +164,7 @@ report() {
 }
 
 @test "a receiver that takes only the first message gives 125" {
-	spawn "$RUDE" listen s take-one >seen
+	spawn meet.py listen s take-one >seen
 	await_socket s
 	exits 125 fdsend -1 s 0 0 0 2>err
 	one_line err 'fdsend: s: '
@@ -172,7 +172,7 @@ report() {
 }
 
 @test "a receiver that closes at once gives 125, and no SIGPIPE" {
-	spawn "$RUDE" listen s nothing
+	spawn meet.py listen s nothing
 	await_socket s
 	exits 125 fdsend s 2>err
 	one_line err 'fdsend: s: '
@@ -190,7 +190,7 @@ report() {
 
 @test "a receiver that never answers gives 124 with -t" {
 	for option in '-t 0.3' '-t 300ms' '-t300ms' '--timeout 0.3s' '--timeout=.3'; do
-		spawn "$RUDE" listen s silent
+		spawn meet.py listen s silent
 		await_socket s
 		start=${EPOCHREALTIME/./}
 		# shellcheck disable=SC2086
@@ -204,16 +204,16 @@ report() {
 }
 
 @test "-t covers a backlog that stays full" {
-	spawn "$RUDE" listen s full >state
+	spawn meet.py listen s full >state
 	eventually grep -q full state
 	exits 124 fdsend -t 0.3 s 2>err
 	one_line err 'fdsend: s: '
 }
 
 @test "-t covers a queue that stays full, -n waits for room as well" {
-	fds=$(yes 0 | head -n 400 | paste -sd ,)
+	fds=$(copies 400)
 	for option in '-1' '-1 -n'; do
-		spawn "$RUDE" listen s silent
+		spawn meet.py listen s silent
 		await_socket s
 		# shellcheck disable=SC2086
 		exits 124 fdsend $option -t 0.3 -f "$fds" s 2>err
@@ -225,9 +225,9 @@ report() {
 }
 
 @test "a slow receiver gets 400 messages: a full queue is waited for" {
-	spawn "$RUDE" listen s lazy >seen
+	spawn meet.py listen s lazy >seen
 	await_socket s
-	exits 0 fdsend -1 -f "$(yes 0 | head -n 400 | paste -sd ,)" s
+	exits 0 fdsend -1 -f "$(copies 400)" s
 	ended "$pid" 0
 	[ "$(grep -c "^1 b'.x00'" seen)" -eq 400 ]
 }
@@ -235,12 +235,9 @@ report() {
 @test "too many descriptors in flight (ETOOMANYREFS) are waited for, too" {
 	public
 	cd "$pub"
-	spawn "$RUDE" listen s lazy >seen
+	spawn meet.py listen s lazy >seen
 	await_socket s
-	cat >send <<-'END'
-		ulimit -n 64
-		exec fdsend -a any -1 -f "$(yes 0 | head -n 200 | paste -sd ,)" s
-	END
+	printf 'ulimit -n 64\nexec fdsend -a any -1 -f %s s\n' "$(copies 200)" >send
 	chmod 666 s
 	if [ "$(id -u)" -eq 0 ]; then   # root is not counted
 		exits 0 setpriv --reuid 65534 --regid 65534 --clear-groups sh send
@@ -253,7 +250,7 @@ report() {
 
 @test "-n returns when the kernel has it" {
 	for option in -n --no-wait; do
-		spawn "$RUDE" listen s silent
+		spawn meet.py listen s silent
 		await_socket s
 		exits 0 fdsend $option s
 		kill "$pid"
@@ -263,7 +260,7 @@ report() {
 }
 
 @test "what the receiver answers goes to standard output" {
-	spawn "$RUDE" listen s reply 'thanks, taken' >seen
+	spawn meet.py listen s reply 'thanks, taken' >seen
 	await_socket s
 	exits 0 fdsend s >out
 	[ "$(cat out)" = 'thanks, taken' ]
@@ -272,14 +269,14 @@ report() {
 
 @test "a refusal of the plain form is obeyed: 125, the reason on standard error, nothing of it on standard output" {
 	for line in 'fdkit/1 refused why=no room' $'fdkit/1 get names=a\nfdkit/1 refused id=7 why=no room'; do
-		spawn "$RUDE" listen s reply "$line"$'\n' >seen
+		spawn meet.py listen s reply "$line"$'\n' >seen
 		await_socket s
 		exits 125 fdsend s >out 2>err
 		one_line err 'fdsend: s: refused: no room'
 		[ ! -s out ]
 		rm s
 	done
-	spawn "$RUDE" listen s reply-slowly $'fdkit/1 refused why=no room\n'
+	spawn meet.py listen s reply-slowly $'fdkit/1 refused why=no room\n'
 	await_socket s
 	exits 125 fdsend s >out 2>err
 	one_line err 'fdsend: s: refused: no room'
@@ -288,7 +285,7 @@ report() {
 
 @test "a reply that only begins like a refusal is a reply" {
 	for text in f fdkit/ fdkit/2 $'fdkit\n' $'f\nfdkit/1 refused why=no room\n'; do
-		spawn "$RUDE" listen s reply-slowly "$text"
+		spawn meet.py listen s reply-slowly "$text"
 		await_socket s
 		exits 0 fdsend s >out
 		printf %s "$text" | cmp - out
@@ -297,18 +294,17 @@ report() {
 }
 
 @test "a reply that brings what blocks whoever closes it holds up neither -t nor the end" {
-	local stuck=$BATS_TEST_DIRNAME/peers/stuck.py what n
-	if [ -w /dev/fuse ] && unshare -m true 2>/dev/null; then
-		spawn "$PYTHON" "$stuck" mount mnt FLUSH >mounted
-		eventually grep -q ready mounted
+	local what n
+	if (need_fuse) >/dev/null 2>&1; then
+		fuse "$PWD/mnt" FLUSH
 	fi
 	# Read as a reply; or left in the queue, where many messages are not taken.
 	for n in 1 1000; do
 		for what in linger pipe mnt/file; do
 			[ "$what" != mnt/file ] || [ -e mounted ] || continue
-			spawn "$PYTHON" "$stuck" reply $what s 2 hello
+			spawn stuck.py reply $what s 2 hello
 			await_socket s
-			spawn fdsend -1 -t 1 -f "$(yes 0 | head -n $n | paste -sd ,)" s >out 2>err
+			spawn fdsend -1 -t 1 -f "$(copies $n)" s >out 2>err
 			ended "$pid" 124
 			one_line err 'fdsend: s: timed out'
 			[ $n -gt 1 ] || [ "$(cat out)" = hello ]
@@ -320,16 +316,16 @@ report() {
 	local sender=$pid
 	await_socket s
 	kill -STOP "$sender"
-	spawn "$PYTHON" "$stuck" send pipe s >sent
+	spawn stuck.py send pipe s >sent
 	eventually grep -q sent sent
 	kill -CONT "$sender"
 	ended "$sender" 0
 }
 
 @test "a receiver that refuses in the middle is heard" {
-	spawn "$RUDE" listen s refuse-second
+	spawn meet.py listen s refuse-second
 	await_socket s
-	exits 125 fdsend -1 -f "$(yes 0 | head -n 1000 | paste -sd ,)" s 2>err
+	exits 125 fdsend -1 -f "$(copies 1000)" s 2>err
 	one_line err 'fdsend: s: refused: enough'
 }
 
@@ -353,7 +349,7 @@ report() {
 	echo theirs >theirs
 	spawn sleep 100 8<theirs
 	eventually asleep "$pid" sleep
-	list=$(yes 8 | head -n 100 | paste -sd ,)
+	list=$(copies 100 8)
 	(
 		ulimit -S -n 64
 		exits 0 fdsend -p "$pid" -f "$list" 'exec:ulimit -n; exec fdrecv -N 100 fd:0' >out 2>err || {
@@ -412,7 +408,7 @@ report() {
 @test "-l: not taken gives 125, nobody 124 with -t, and the socket file is gone" {
 	spawn fdsend -l s 2>err
 	await_socket s
-	exits 0 "$RUDE" connect s close-unread
+	exits 0 meet.py connect s close-unread
 	ended "$pid" 125
 	one_line err 'fdsend: s: '
 	[ ! -e s ]
@@ -428,9 +424,9 @@ report() {
 	for signal in TERM INT HUP; do
 		spawn fdsend -l -k s <notes 2>err
 		await_socket s
-		spawn "$RUDE" connect s silent                  # holds up nobody
+		spawn meet.py connect s silent                  # holds up nobody
 		quiet=$pid
-		exits 0 "$RUDE" connect s close-unread          # nor does this
+		exits 0 meet.py connect s close-unread          # nor does this
 		for _ in 1 2 3; do
 			exits 0 fdrecv -c s stat -L -c %i /proc/self/fd/3 >out
 			[ "$(cat out)" = "$(stat -c %i notes)" ]
@@ -444,7 +440,7 @@ report() {
 }
 
 @test "-l --keep with -n, and ready in NOTIFY_SOCKET" {
-	spawn "$RUDE" -T dgram listen notify report >notified
+	spawn meet.py -T dgram listen notify report >notified
 	eventually test -S notify
 	NOTIFY_SOCKET=$PWD/notify spawn fdsend --listen --keep -n s
 	eventually grep -q 'READY=1' notified
@@ -480,7 +476,7 @@ report() {
 
 @test "without -w an absent peer gives 125 and a hint" {
 	wrong '-w' fdsend s
-	"$RUDE" listen s stale
+	meet.py listen s stale
 	wrong '-w' fdsend s
 	[ -S s ]
 }
@@ -488,7 +484,7 @@ report() {
 @test "-w gives up with 124" {
 	exits 124 fdsend -w 0.2 s 2>err
 	one_line err 'fdsend: s: '
-	"$RUDE" listen s stale
+	meet.py listen s stale
 	exits 124 fdsend --wait 200ms s 2>err
 	one_line err 'fdsend: s: '
 	exits 124 fdsend -w 0.2 "@fdkit-$$" 2>err
@@ -515,7 +511,7 @@ report() {
 }
 
 @test "-w waits while a stale file lies there" {
-	"$RUDE" listen s stale
+	meet.py listen s stale
 	spawn fdsend --wait=10 s
 	eventually asleep "$pid" fdsend
 	exits 0 fdrecv s true
@@ -523,7 +519,7 @@ report() {
 }
 
 @test "-w waits through the gap between bind and listen" {
-	spawn "$RUDE" listen s bound >seen
+	spawn meet.py listen s bound >seen
 	eventually test -S s
 	spawn fdsend -w 10 s
 	eventually asleep "$pid" fdsend
@@ -535,8 +531,8 @@ report() {
 @test "-w does not hide other errors" {
 	: >file
 	wrong file fdsend -w 10 file
-	"$RUDE" -T dgram listen d stale
-	spawn "$RUDE" -T dgram listen s report
+	meet.py -T dgram listen d stale
+	spawn meet.py -T dgram listen s report
 	eventually test -S s
 	wrong s: fdsend -w 10 s
 }
@@ -593,13 +589,13 @@ report() {
 
 @test "fd:N is used as it is, and not half-closed" {
 	echo pears >notes
-	exits 0 "$RUDE" pair 7 8 sh -c '
+	exits 0 with.py pair 7 8 sh -c '
 		fdrecv fd:8 sh -c "cat <&3; head -n 1 <&8" >out &
 		fdsend fd:7 <notes && echo more >&7
 		wait'
 	[ "$(cat out)" = pears ]        # fdrecv has closed its 8 before COMMAND
 
-	exits 0 "$RUDE" pair 7 8 sh -c '
+	exits 0 with.py pair 7 8 sh -c '
 		fdrecv fd:0 sh -c "cat <&3; read -r line; echo \$line" <&8 >out &
 		fdsend fd:7 <notes && echo more >&7
 		wait'
@@ -607,22 +603,17 @@ report() {
 }
 
 @test "fd:N: taken means that the queue is empty" {
-	exits 124 "$RUDE" pair 7 8 fdsend -t 0.3 fd:7 2>err
+	exits 124 with.py pair 7 8 fdsend -t 0.3 fd:7 2>err
 	one_line err 'fdsend: fd:7: '
-	exits 0 "$RUDE" pair 7 8 fdsend -n fd:7
-	exits 0 "$RUDE" pair 7 8 sh -c 'fdrecv fd:8 true 7>&- & fdsend fd:7 8>&- && wait $!'
+	exits 0 with.py pair 7 8 fdsend -n fd:7
+	exits 0 with.py pair 7 8 sh -c 'fdrecv fd:8 true 7>&- & fdsend fd:7 8>&- && wait $!'
 }
 
 @test "fd:N: closed unread gives 125, whether before or after the sending" {
-	exits 125 "$RUDE" pair 7 8 sh -c 'exec 8>&-; fdsend fd:7' 2>err
+	exits 125 with.py pair 7 8 sh -c 'exec 8>&-; fdsend fd:7' 2>err
 	one_line err 'fdsend: fd:7: '
-	cat >unread <<-'END'
-		import os, select, sys
-		select.select([8], [], [])
-		os.close(8)
-	END
-	exits 125 "$RUDE" pair 7 8 sh -c '
-		/usr/bin/python3 unread 7>&- &
+	exits 125 with.py pair 7 8 sh -c '
+		meet.py connect fd:8 close-unread 7>&- &
 		exec 8>&-
 		fdsend fd:7' 2>err
 	one_line err 'fdsend: fd:7: '
@@ -757,11 +748,11 @@ report() {
 	spawn fdrecv s true
 	valgrinded fdsend -w 5 s 0 1 2
 	spawn fdrecv -N 300 s true
-	valgrinded fdsend -w 5 -m text -f "$(yes 0 | head -n 300 | paste -sd ,)" s
+	valgrinded fdsend -w 5 -m text -f "$(copies 300)" s
 	spawn fdrecv -c -w 5 s true
 	valgrinded fdsend -l s
 	valgrinded fdsend 'exec:fdrecv fd:0 true'
-	spawn "$RUDE" listen s close-unread
+	spawn meet.py listen s close-unread
 	await_socket s
 	status=0
 	valgrinded fdsend s || status=$?

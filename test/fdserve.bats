@@ -4,35 +4,6 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-# COMMAND with a socket at 5 that listens at FAMILY ADDRESS (a path, or 127.0.0.1).
-listening_at_5='import os, socket, sys
-if sys.argv[1] == "unix":
-    s = socket.socket(socket.AF_UNIX)
-    s.bind(sys.argv[2])
-else:
-    s = socket.socket()
-    s.bind((sys.argv[2], 0))
-s.listen()
-os.dup2(s.fileno(), 5)
-os.set_inheritable(5, True)     # it may have been 5 already
-os.execvp(sys.argv[3], sys.argv[3:])'
-
-# A client of an address as -A writes it that says who it is before it prints what comes.
-client='import os, socket, sys
-kind, _, rest = sys.argv[1].rpartition(":")
-if kind == "unix":
-    s = socket.socket(socket.AF_UNIX)
-    s.connect("\0" + rest[1:] if rest[0] == "@" else rest)
-else:
-    s = socket.create_connection((kind.strip("[]"), int(rest)))
-    print("OWN_PORT=%d" % s.getsockname()[1])
-print("OWN_PID=%d" % os.getpid(), flush=True)
-s.settimeout(10)
-while data := s.recv(65536):
-    os.write(1, data)'
-
-need_ipv6() { grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null || skip "this machine has no IPv6 loopback"; }
-
 # value NAME FILE: what NAME is in the output of env(1).
 value() { sed -n "s/^$1=//p" "$2"; }
 
@@ -142,7 +113,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 @test "fd:N is an inherited listening socket, which COMMAND does not have" {
 	list='ls /proc/$$/fd'
-	spawn "$PYTHON" -c "$listening_at_5" tcp 127.0.0.1 fdserve -A addr fd:5 -- sh -c "$list"
+	spawn with.py -T tcp listener 5 127.0.0.1 fdserve -A addr fd:5 -- sh -c "$list"
 	bound addr | grep -xE '127\.0\.0\.1:[1-9][0-9]+'
 	talk "$(cat addr)" </dev/null >fds
 	grep -qx 0 fds
@@ -150,7 +121,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 }
 
 @test "fd:N is an inherited Unix socket, whose file stays" {
-	spawn "$PYTHON" -c "$listening_at_5" unix s fdserve -A addr fd:5 -- echo hello
+	spawn with.py listener 5 s fdserve -A addr fd:5 -- echo hello
 	[ "$(bound addr)" = unix:s ]
 	[ "$(talk unix:s </dev/null)" = hello ]
 	kill "$pid"
@@ -230,11 +201,8 @@ value() { sed -n "s/^$1=//p" "$2"; }
 		# What was standard output is no descriptor of a client's.
 		[ "$(readlink "/proc/$(cat pid)/fd/1")" = /dev/null ]
 	done
-	address=$(fdserve -L -q -A - -R 1 127.0.0.1:0 -- "$PYTHON" -c '
-import socket
-socket.socket(fileno=3).accept()[0].send(b"hello\n")
-print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
-	[ "$(talk "$address" </dev/null)" = hello ]
+	address=$(fdserve -L -q -A - -R 1 127.0.0.1:0 -- look.py serve 3>&- & echo $! >pid)
+	[ "$(talk "$address" </dev/null)" = 3 ]
 	eventually gone "$(cat pid)"
 }
 
@@ -361,25 +329,12 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 }
 
 @test "-b is the backlog, SOMAXCONN unless given" {
-	cat >fill <<-'END'
-		import socket, sys
-		held = []
-		try:
-		    while len(held) < 20:
-		        s = socket.socket(socket.AF_UNIX)
-		        s.setblocking(False)
-		        s.connect(sys.argv[1])
-		        held.append(s)
-		except BlockingIOError:
-		    pass
-		print(len(held))
-	END
 	spawn fdserve -b 4 unix:few -- true
 	spawn fdserve unix:many -- true
 	await_socket few; await_socket many
 	kill -STOP "${PIDS[@]}"
-	[ "$("$PYTHON" fill few)" -eq 5 ]        # Kernel: one more than the backlog
-	[ "$("$PYTHON" fill many)" -eq 20 ]
+	[ "$(door.py fill few 20)" -eq 5 ]        # Kernel: one more than the backlog
+	[ "$(door.py fill many 20)" -eq 20 ]
 	kill -CONT "${PIDS[@]}"
 }
 
@@ -429,11 +384,11 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 	spawn fdserve -M 666 "unix:$pub/s" -- echo hello 2>err
 	spawn fdserve -M 666 -a nobody "unix:$pub/t" -- echo hello
 	await_socket "$pub/s"; await_socket "$pub/t"
-	as_other "$PYTHON" -c "$client" "unix:$pub/s" >out
+	as_other meet.py connect "$pub/s" tell >out
 	run ! grep hello out
 	one_line err 'fdserve: ' 65534 -a
-	as_other "$PYTHON" -c "$client" "unix:$pub/t" | grep -x hello
-	"$PYTHON" -c "$client" "unix:$pub/s" | grep -x hello
+	as_other meet.py connect "$pub/t" tell | grep -x hello
+	meet.py connect "$pub/s" tell | grep -x hello
 }
 
 @test "-v reports events in a line each, -q reports errors only" {
@@ -470,7 +425,7 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 	ended "$pid"
 	spawn fdserve -A addr -R 8 unix:s 127.0.0.1:0 -- sh -c "$list" </dev/null 7<&0 8>/dev/null
 	bound addr
-	spawn "$PYTHON" "$RUDE" connect s silent        # another connection beside ours
+	spawn meet.py connect s silent        # another connection beside ours
 	busy() { ! childless "${PIDS[1]}"; }
 	eventually busy
 	for at in unix:s "$(tail -n 1 addr)"; do
@@ -497,7 +452,7 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 @test "peer variables of a TCP connection" {
 	spawn fdserve -A addr 127.0.0.1:0 -- env
 	at=$(bound addr)
-	"$PYTHON" -c "$client" "$at" >vars
+	meet.py connect "$at" tell >vars
 	[ "$(value PROTO vars)" = TCP ]
 	[ "$(value TCPREMOTEIP vars)" = 127.0.0.1 ]
 	[ "$(value TCPREMOTEPORT vars)" = "$(value OWN_PORT vars)" ]
@@ -512,7 +467,7 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 	spawn fdexec w env
 	spawn fdserve -A addr 127.0.0.1:0 w
 	at=$(bound addr)
-	"$PYTHON" -c "$client" "$at" >vars
+	meet.py connect "$at" tell >vars
 	[ "$(value TCPREMOTEIP vars)" = 127.0.0.1 ]
 	[ "$(value TCPREMOTEPORT vars)" = "$(value OWN_PORT vars)" ]
 	[ "$(value TCPLOCALPORT vars)" = "${at#*:}" ]
@@ -525,8 +480,8 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 	need_ipv6
 	spawn fdserve -A addr :0 -- env
 	port=$(bound addr | sed 's/.*://')
-	"$PYTHON" -c "$client" "127.0.0.1:$port" >vars4
-	"$PYTHON" -c "$client" "[::1]:$port" >vars6
+	meet.py connect "127.0.0.1:$port" tell >vars4
+	meet.py connect "[::1]:$port" tell >vars6
 	[ "$(value TCPREMOTEIP vars4) $(value TCPLOCALIP vars4) $(value REMOTE_ADDR vars4)" = '127.0.0.1 127.0.0.1 127.0.0.1' ]
 	[ "$(value TCPREMOTEIP vars6) $(value TCPLOCALIP vars6) $(value REMOTE_ADDR vars6)" = '::1 ::1 ::1' ]
 	[ "$(value PROTO vars4) $(value PROTO vars6)" = 'TCP TCP' ]
@@ -537,7 +492,7 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 	spawn fdserve -A addr unix:s "unix:@fdkit-$$" -- env
 	bound addr
 	for s in s "@fdkit-$$"; do
-		"$PYTHON" -c "$client" "unix:$s" >vars
+		meet.py connect "$s" tell >vars
 		[ "$(value PROTO vars)" = UNIX ]
 		[ "$(value UNIXREMOTEPID vars)" = "$(value OWN_PID vars)" ]
 		[ "$(value UNIXREMOTEEUID vars)" = "$(id -u)" ]
@@ -628,7 +583,7 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 	spawn fdserve -A addr unix:s -- \
 		sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while read -r _; do :; done' 2>err
 	bound addr
-	spawn "$PYTHON" "$RUDE" connect s silent
+	spawn meet.py connect s silent
 	eventually test -s log
 	kill -HUP "${PIDS[0]}"
 	eventually test ! -e s
@@ -673,7 +628,7 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 }
 
 @test "a connection that a worker closed without taking it goes to the next one, once" {
-	spawn "$PYTHON" "$RUDE" listen w close-unread
+	spawn meet.py listen w close-unread
 	closing=$pid
 	await_socket w
 	spawn fdserve -A addr 127.0.0.1:0 w 2>err
@@ -736,7 +691,7 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 }
 
 @test "-P: any program can be the worker, it gets one byte and the connection" {
-	spawn "$PYTHON" "$RUDE" listen w report >got
+	spawn meet.py listen w report >got
 	await_socket w
 	spawn fdserve -P -A addr unix:s w
 	bound addr
@@ -783,7 +738,7 @@ print("into /dev/null", flush=True)' 3>&- & echo $! >pid)
 	spawn fdserve -A 2 unix:b 'exec:fdexec -io fd:0 echo executed'
 	bound 2
 	[ "$(talk unix:b </dev/null)" = executed ]
-	spawn "$PYTHON" "$RUDE" pair 5 6 sh -c 'fdexec fd:6 echo inherited 5>&- & exec fdserve -A 3 unix:c fd:5 6>&-'
+	spawn with.py pair 5 6 sh -c 'fdexec fd:6 echo inherited 5>&- & exec fdserve -A 3 unix:c fd:5 6>&-'
 	bound 3
 	[ "$(talk unix:c </dev/null)" = inherited ]
 }

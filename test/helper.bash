@@ -6,11 +6,9 @@ bats_require_minimum_version 1.5.0
 
 # Debian keeps sshd, nginx and runuser in sbin; a version manager's python3 may
 # shadow the one that the peers are tested against.
-PATH=$PATH:/usr/sbin:/sbin
-# shellcheck disable=SC2034  # the tests use it
-PYTHON=/usr/bin/python3
-# shellcheck disable=SC2034  # and this
-RUDE=$BATS_TEST_DIRNAME/rude.py
+PATH=$PATH:/usr/sbin:/sbin:$BATS_TEST_DIRNAME/peers
+export PYTHON=/usr/bin/python3 PYTHONDONTWRITEBYTECODE=1
+TOOLS=(fdsend fdrecv fdserve fdexec fdhold)
 PIDS=()
 
 setup() {
@@ -38,11 +36,8 @@ teardown() {
 # spawn COMMAND [ARG...]: run it in the background without bats' own descriptor 3;
 # its pid is in $pid. Redirect on the spawn line: spawn fdrecv s >out 2>err
 spawn() {
-	if [ "$1" = as_other ]; then # a function would be a shell in between, whose end ends nobody
-		"${as_other[@]}" "${@:2}" <&0 3>&- &
-	else
-		"$@" <&0 3>&- &
-	fi
+	[ "$1" != as_other ] || set -- "${as_other[@]}" "${@:2}" # a function would be a shell in between, whose end ends nobody
+	"$@" <&0 3>&- &
 	pid=$!
 	PIDS+=("$pid")
 }
@@ -80,6 +75,15 @@ await_socket() { eventually listening "$1"; }
 # open_fds PID: the numbers of its open descriptors, in order, on one line.
 open_fds() { (cd "/proc/$1/fd" && printf '%s\n' *) | sort -n | paste -sd ' '; }
 
+# has_open PID FDS: it has just these descriptors open, as open_fds told before; for eventually.
+has_open() { [ "$(open_fds "$1")" = "$2" ]; }
+
+# rss PID: the memory that it has, in kB.
+rss() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"; }
+
+# copies N [FD]: so many times FD (0), for -f.
+copies() { yes "${2:-0}" | head -n "$1" | paste -sd ,; }
+
 # one_line FILE [WORD...]: FILE holds exactly one line, or will, and each WORD is in it.
 one_line() {
 	local file=$1 word lines
@@ -99,12 +103,19 @@ as_other() { "${as_other[@]}" "$@"; }
 # need_root: for tests with a second uid.
 need_root() { [ "$(id -u)" -eq 0 ] || skip "needs root, to become a second user"; }
 
+# second_uid: in a public directory, for tests with as_other.
+second_uid() {
+	need_root
+	public
+	cd "$pub" || return
+}
+
 # public: a directory that every uid may enter and write ($pub), with the tools in it
 # where as_other finds them (bats' directories are 0700, and so may be the source tree).
 public() {
 	local tool
 	pub=$(mktemp -d /tmp/fdkit.XXXXXX) && chmod 1777 "$pub" && mkdir "$pub/bin" || return
-	for tool in fdsend fdrecv fdserve fdexec fdhold; do
+	for tool in "${TOOLS[@]}"; do
 		cp "$(type -P "$tool")" "$pub/bin" || return
 	done
 	PATH=$pub/bin:$PATH
@@ -122,6 +133,12 @@ talk() {
 	unix:*) to=UNIX-CONNECT:${1#unix:} ;;
 	esac
 	timeout 10 socat -t 20 - "$to" || echo "talk: status $?"
+}
+
+# queued PORT [N]: N connections (some, unless given) wait in the kernel's queue there.
+queued() {
+	awk -v p="$(printf ':%04X' "$1")" -v n="${2:+$(printf %08X "${2:-0}")}" '$4 == "0A" && substr($2, length($2) - 4) == p {
+		sub(/.*:/, "", $5); f = n == "" ? $5 != "00000000" : $5 == n } END { exit !f }' /proc/net/tcp
 }
 
 # children PID: its children, zombies included, but for a helper that closes its descriptors.
@@ -143,10 +160,14 @@ ended() {
 	[ "$status" -eq "${2:-$status}" ] || { echo "status $status, not $2" >&2; return 1; }
 }
 
+# quick COMMAND [ARG...]: it succeeds within 5 s, though somebody tries to hold it up.
+quick() { timeout 5 "$@"; }
+
 # exits STATUS COMMAND [ARG...]: it ends with STATUS, and within 20 s.
 exits() {
 	local want=$1
 	shift
+	[ "$1" != as_other ] || set -- "${as_other[@]}" "${@:2}"
 	status=0
 	timeout -k 1 20 "$@" || status=$?
 	[ "$status" -eq "$want" ] || { echo "status $status, not $want: $*" >&2; return 1; }
@@ -164,6 +185,18 @@ need_fuse() {
 	[ -w /dev/fuse ] || skip "no /dev/fuse"
 	unshare -m true 2>/dev/null || skip "may not mount"
 }
+
+# fuse DIRECTORY OPERATION...: $stuck is a file there whose server ($pid) does not answer these.
+fuse() {
+	need_fuse
+	spawn stuck.py mount "$1" "${@:2}" >mounted
+	eventually grep -q ready mounted
+	# shellcheck disable=SC2034  # the tests use it
+	stuck=$1/file
+}
+
+# need_ipv6: for tests with an address that is not IPv4's.
+need_ipv6() { grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null || skip "this machine has no IPv6 loopback"; }
 
 # need_strace: for tests that make system calls slow or fail. LeakSanitizer cannot run under it.
 need_strace() {

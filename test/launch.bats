@@ -6,8 +6,6 @@
 # shellcheck disable=SC2016,SC2154
 load helper
 
-STUCK=$BATS_TEST_DIRNAME/peers/stuck.py
-
 # ---- found ----
 
 # not_run STATUS REASON TOOL [ARG...]: it ends with STATUS and says REASON of COMMAND, which is the last word, and there is
@@ -86,18 +84,15 @@ not_run() {
 # limited N TOOL [ARG...]: the tool, and so COMMAND, with a soft limit of N open files.
 limited() { spawn bash -c 'ulimit -Sn "$1"; shift; exec "$@"' bash "$@"; }
 
-# numbers N: so many times descriptor 0, for -f.
-numbers() { yes 0 | head -n "$1" | paste -sd ,; }
-
 @test "fdrecv: more descriptors than COMMAND's soft limit are a failure that names it, on both sides" {
 	limited 64 fdrecv s touch ran 2>err
-	exits 125 fdsend -w 5 -f "$(numbers 58)" s 2>refused
+	exits 125 fdsend -w 5 -f "$(copies 58)" s 2>refused
 	ended "$pid" 125
 	one_line err 'fdrecv: s: 58 descriptors' 'limit of 64 ' 'ulimit -n'
 	one_line refused 'fdsend: s: ' 'limit of 64 '
 	[ ! -e ran ]
 	limited 64 fdrecv s sh -c 'ls >ran'
-	exits 0 fdsend -w 5 -f "$(numbers 57)" s
+	exits 0 fdsend -w 5 -f "$(copies 57)" s
 	ended "$pid" 0
 	[ -s ran ]
 	(ulimit -Sn 64 && wrong 64 fdrecv -f 64 s true)
@@ -105,10 +100,10 @@ numbers() { yes 0 | head -n "$1" | paste -sd ,; }
 
 @test "fdexec: more descriptors than COMMAND's soft limit are refused with a line, the next are served" {
 	limited 64 fdexec s sh -c 'ls >ran' 2>err
-	exits 125 fdsend -w 5 -f "$(numbers 100)" s 2>refused
+	exits 125 fdsend -w 5 -f "$(copies 100)" s 2>refused
 	one_line err 'fdexec: s: ' '100 descriptors' 'limit of 64 '
 	one_line refused 'fdsend: s: ' 'limit of 64 '
-	exits 0 fdsend -w 5 -f "$(numbers 57)" s
+	exits 0 fdsend -w 5 -f "$(copies 57)" s
 	eventually test -s ran
 }
 
@@ -121,26 +116,17 @@ numbers() { yes 0 | head -n "$1" | paste -sd ,; }
 
 # ---- strangers' descriptors ----
 
-# fuse OPERATION: a file ($stuck) that waits in OPERATION until the test ends.
-fuse() {
-	need_fuse
-	mkdir mnt
-	spawn "$PYTHON" "$STUCK" mount mnt "$1" >mounted
-	stuck=$PWD/mnt/file
-	eventually grep -q ready mounted
-}
-
 # stranger WHAT BYTES: somebody sends fdexec at s that with BYTES, and stays.
-stranger() { spawn "$PYTHON" "$STUCK" send "$1" s 1 "$2"; }
+stranger() { spawn stuck.py send "$1" s 1 "$2"; }
 
-# served N: fdexec at s takes standard output, and its COMMAND says "here" there, long before a stranger's time is over.
-served() {
-	timeout 4 fdsend s 1 >"out.$1"
-	timeout 4 sh -c 'until grep -q here "$1"; do sleep 0.02; done' sh "out.$1"
+# here N: fdexec at s takes standard output, and its COMMAND says "here" there, long before a stranger's time is over.
+here() {
+	quick fdsend s 1 >"out.$1"
+	quick sh -c 'until grep -q here "$1"; do sleep 0.02; done' sh "out.$1"
 }
 
 @test "a stranger's unfinished set holds up no COMMAND, whatever -j is" {
-	fuse FLUSH
+	fuse "$PWD/mnt" FLUSH
 	has_it() { find "/proc/$worker/fd" -lname "*/mnt/file" | grep -q .; }
 	for jobs in 3 64; do
 		spawn fdexec -q -j $jobs s sh -c 'echo here'
@@ -148,35 +134,35 @@ served() {
 		await_socket s
 		stranger "$stuck" 'fdkit/1 set fds=1 more\n'
 		eventually has_it
-		served 1
-		served 2
-		served 3
+		here 1
+		here 2
+		here 3
 		kill "$worker"
 		ended "$worker"
 	done
 }
 
 @test "a set that blocks holds up its own COMMAND alone, though -R has left a low number" {
-	fuse FLUSH
+	fuse "$PWD/mnt" FLUSH
 	spawn fdexec -v -R 9 s sh -c 'echo here' 9>ready 2>err
 	worker=$pid
 	await_socket s
 	stranger "$stuck" '\0'
 	eventually grep -q started err
-	served 1
-	served 2
-	served 3
+	here 1
+	here 2
+	here 3
 }
 
 @test "a connection that cannot tell its ends holds up its own COMMAND alone" {
-	fuse READ
+	fuse "$PWD/mnt" READ
 	spawn fdexec -v s sh -c 'echo here' 2>err
 	await_socket s
 	stranger "locked:$stuck" '\0'
 	eventually grep -q started err
-	served 1
-	served 2
-	served 3
+	here 1
+	here 2
+	here 3
 }
 
 @test "COMMAND gets what the tool has inherited, low and high, and nothing of the tool's" {
@@ -204,9 +190,9 @@ served() {
 	grep -q 'killed by SIGKILL' trace
 	kill "$tracer"
 	ended "$tracer"
-	served 1
-	served 2
-	served 3
+	here 1
+	here 2
+	here 3
 }
 
 # ---- the plain way ----

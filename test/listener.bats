@@ -6,27 +6,10 @@ load helper
 
 variables='for v in LISTEN_FDS LISTEN_FDNAMES FDKIT_FDS; do eval "echo $v=\${$v-unset}"; done; echo pid=$((${LISTEN_PID-0} - $$))'
 
-# COMMAND that answers every connection to the listening socket N (3) with a line, after a pause of its
-# own: TEXT, or else its number and pid.
-server='import os, socket, sys
-for i in range(3, 3 + int(os.environ["LISTEN_FDS"])):
-    s = socket.socket(fileno=i)
-    s.setblocking(True)
-    if len(sys.argv) > 1:
-        while True:
-            c, _ = s.accept()
-            c.sendall(b"%s\n" % sys.argv[1].encode())
-            c.close()
-    c, _ = s.accept()
-    c.sendall(b"%d\n" % i)
-    c.close()'
-
-need_ipv6() { grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null || skip "this machine has no IPv6 loopback"; }
-
 # ---- to a COMMAND ----
 
 @test "COMMAND has the listening socket at 3, and LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES and FDKIT_FDS" {
-	spawn fdserve -L -A addr 127.0.0.1:0 -- sh -c "$variables; exec \"\$@\"" - "$PYTHON" -c "$server" >vars
+	spawn fdserve -L -A addr 127.0.0.1:0 -- sh -c "$variables; exec \"\$@\"" - look.py serve >vars
 	[ "$(talk "$(bound addr)" </dev/null)" = 3 ]
 	printf '%s\n' LISTEN_FDS=1 LISTEN_FDNAMES=unknown FDKIT_FDS=3 pid=0 | diff - vars
 }
@@ -43,7 +26,7 @@ need_ipv6() { grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null || skip "this 
 }
 
 @test "several addresses lie at 3, 4, 5..., named where they have a name" {
-	spawn fdserve -L -A addr web=127.0.0.1:0 unix:u api=./v -- sh -c "$variables; exec \"\$@\"" - "$PYTHON" -c "$server" >vars
+	spawn fdserve -L -A addr web=127.0.0.1:0 unix:u api=./v -- sh -c "$variables; exec \"\$@\"" - look.py serve >vars
 	bound addr
 	i=3
 	while read -r at; do
@@ -98,17 +81,9 @@ need_ipv6() { grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null || skip "this 
 
 @test "-A is complete before COMMAND starts, and a connection succeeds at once" {
 	echo old >addr
-	fdserve -L -A addr web=127.0.0.1:0 unix:s -- "$PYTHON" -c 'import socket
-lines = open("addr").read().split("\n")
-assert len(lines) == 3 and lines[1:] == ["unix:s", ""], lines
-host, port = lines[0].removeprefix("web=").split(":")
-socket.create_connection((host, int(port)), timeout=5)
-s = socket.socket(socket.AF_UNIX)
-s.connect("s")
-for fd in 3, 4:
-    socket.socket(fileno=fd).accept()
-print("good")' >out
-	[ "$(cat out)" = good ]
+	fdserve -L -A addr web=127.0.0.1:0 unix:s -- sh -c 'cat addr; read -r at <addr
+		socat -u /dev/null "TCP:${at#web=}" && socat -u /dev/null UNIX-CONNECT:s && echo good' >out
+	sed 's/^web=127\.0\.0\.1:[1-9][0-9]*$/web/' out | diff - <(printf '%s\n' web unix:s good)
 }
 
 @test "-A shows IPv6, every address and udp: as they are bound" {
@@ -129,10 +104,7 @@ print("good")' >out
 }
 
 @test "udp: is a bound datagram socket" {
-	spawn fdserve -L -A addr dns=udp:127.0.0.1:0 -- "$PYTHON" -c 'import socket
-s = socket.socket(fileno=3)
-data, peer = s.recvfrom(100)
-s.sendto(b"got " + data, peer)'
+	spawn fdserve -L -A addr dns=udp:127.0.0.1:0 -- look.py echo
 	at=$(bound addr | sed 's/dns=udp://')
 	exec {peer}<>"/dev/udp/${at/://}"
 	echo hello >&"$peer"
@@ -148,7 +120,7 @@ s.sendto(b"got " + data, peer)'
 
 @test "fd:N is an inherited listening socket, handed on as it is" {
 	spawn fdserve -L --nonblock -A addr 127.0.0.1:0 -- fdserve -L -A again web=fd:3 unix:s -- \
-		sh -c "$variables; exec \"\$@\"" - "$PYTHON" -c "$server" >vars
+		sh -c "$variables; exec \"\$@\"" - look.py serve >vars
 	at=$(bound again | head -n 1)
 	[ "$at" = "web=$(cat addr)" ]
 	[ "$(talk "${at#web=}" </dev/null)" = 3 ]
@@ -157,7 +129,7 @@ s.sendto(b"got " + data, peer)'
 }
 
 @test "what is inherited at 4 and 3 is placed in the order of the call" {
-	spawn fdserve -L a=unix:a b=unix:b -- fdserve -L y=fd:4 x=fd:3 -- sh -c "$variables; exec \"\$@\"" - "$PYTHON" -c "$server" >vars
+	spawn fdserve -L a=unix:a b=unix:b -- fdserve -L y=fd:4 x=fd:3 -- sh -c "$variables; exec \"\$@\"" - look.py serve >vars
 	await_socket a; await_socket b
 	eventually test -s vars
 	[ "$(talk unix:b </dev/null)" = 3 ]
@@ -195,7 +167,7 @@ s.sendto(b"got " + data, peer)'
 @test "the unix: file stays when COMMAND ends; the next bind replaces it" {
 	fdserve -L unix:s -- true
 	[ -S s ]
-	spawn fdserve -L -A addr unix:s -- "$PYTHON" -c "$server"
+	spawn fdserve -L -A addr unix:s -- look.py serve
 	bound addr
 	[ "$(talk unix:s </dev/null)" = 3 ]
 }
@@ -218,7 +190,7 @@ s.sendto(b"got " + data, peer)'
 
 @test "a hundred servers started at once on port 0: a hundred ports, the first request to each succeeds" {
 	for i in $(seq 100); do
-		spawn fdserve -L -A "addr$i" 127.0.0.1:0 -- "$PYTHON" -S -c "$server" "server $i"
+		spawn fdserve -L -A "addr$i" 127.0.0.1:0 -- look.py serve "server $i"
 	done
 	for i in $(seq 100); do
 		at=$(bound "addr$i")
@@ -235,32 +207,21 @@ s.sendto(b"got " + data, peer)'
 # ---- to a SOCKET ----
 
 @test "to a SOCKET: the receiver has the listening socket with its name, fdserve ends with 0" {
-	spawn fdrecv r sh -c "$variables; exec \"\$@\"" - "$PYTHON" -c "$server" >vars
+	spawn fdrecv r sh -c "$variables; exec \"\$@\"" - look.py serve >vars
 	exits 0 fdserve -L -w 10 -A addr web=127.0.0.1:0 r
 	[ "$(talk "$(sed s/web=// addr)" </dev/null)" = 3 ]
 	printf '%s\n' LISTEN_FDS=1 LISTEN_FDNAMES=web FDKIT_FDS=3 pid=0 | diff - vars
 }
 
 @test "several, without names, go in one message that a plain receiver understands" {
-	spawn "$PYTHON" -c 'import os, socket
-l = socket.socket(socket.AF_UNIX)
-l.bind("r")
-l.listen()
-c, _ = l.accept()
-data, fds, _, _ = socket.recv_fds(c, 100, 10)
-c.close()
-s = [socket.socket(fileno=fd) for fd in fds]
-assert len(data) == 1 and len(s) == 2, (data, fds)
-for i in range(2):
-    a, _ = s[i].accept()
-    a.sendall(b"%d\n" % i)
-    a.close()'
+	spawn meet.py listen r serve >message
 	receiver=$pid
 	exits 0 fdserve -L -w 10 -A addr 127.0.0.1:0 unix:s r
 	[ "$(talk "$(head -n 1 addr)" </dev/null)" = 0 ]
 	[ -S s ]
 	[ "$(talk unix:s </dev/null)" = 1 ]
 	ended "$receiver" 0
+	[ "$(cat message)" = "2 b'\\x00'" ]
 }
 
 @test "to fdhold's SOCKET it puts the listening socket there" {
@@ -275,11 +236,7 @@ for i in range(2):
 	wrong r fdserve -L 127.0.0.1:0 r
 	exits 124 fdserve -L -w 0.1 127.0.0.1:0 r 2>err
 	one_line err 'fdserve: r: '
-	spawn "$PYTHON" -c 'import signal, socket
-l = socket.socket(socket.AF_UNIX)
-l.bind("r")
-l.listen()
-signal.pause()'
+	spawn meet.py listen r silent
 	await_socket r
 	exits 124 fdserve -L -t 0.2 web=127.0.0.1:0 r 2>err
 	one_line err 'fdserve: r: '
@@ -316,7 +273,7 @@ signal.pause()'
 	spawn fdserve -L -l -A addr 127.0.0.1:0 s
 	at=$(bound addr)
 	for name in one two; do
-		spawn fdrecv -c -w 10 s "$PYTHON" -c "$server" $name
+		spawn fdrecv -c -w 10 s look.py serve $name
 	done
 	both() {
 		talk "$at" </dev/null >>answers
@@ -328,8 +285,8 @@ signal.pause()'
 @test "-l: a silent peer holds up nobody, another uid is refused unless -a" {
 	spawn fdserve -L -l -A addr web=127.0.0.1:0 s
 	bound addr
-	spawn "$PYTHON" "$RUDE" connect s silent
-	eventually asleep "$pid" python3
+	spawn meet.py connect s silent
+	eventually asleep "$pid" meet.py
 	exits 0 fdrecv -c -t 10 s true
 	need_root
 	public

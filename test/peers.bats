@@ -5,108 +5,33 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-# Nothing here takes long: what hangs fails.
-fdsend() { timeout 10 fdsend "$@"; }
-
 # ---- Python ----
 
-@test "Python's send_fds gives to fdrecv" {
+@test "Python's send_fds and multiprocessing.reduction give to fdrecv" {
 	echo apples >a
 	echo pears >b
-	spawn fdrecv s sh -c 'cat <&3; cat <&4; echo "$FDKIT_MESSAGE"' >got
-	await_socket s
-	"$PYTHON" -c 'import socket
-s = socket.socket(socket.AF_UNIX)
-s.connect("s")
-with open("a") as a, open("b") as b:
-    socket.send_fds(s, [b"fruit"], [a.fileno(), b.fileno()])'
-	ended "$pid"
-	[ "$(cat got)" = $'apples\npears\nfruit' ]
-}
-
-@test "Python's send_fds gives to fdexec, several messages over one connection" {
-	echo apples >a
-	spawn fdexec -i w sh -c 'cat; echo "$FDKIT_MESSAGE" >>log'
-	await_socket w
-	"$PYTHON" -c 'import socket
-s = socket.socket(socket.AF_UNIX)
-s.connect("w")
-with open("a") as a:
-    for text in b"one", b"two", b"three":
-        socket.send_fds(s, [text], [a.fileno()])'
-	eventually lines log 3
-	[ "$(sort log | paste -sd ' ')" = 'one three two' ]
-}
-
-@test "Python's recv_fds takes from fdsend" {
-	cat >receive.py <<-'END'
-		import os, socket
-		listener = socket.socket(socket.AF_UNIX)
-		listener.bind("s")
-		listener.listen()
-		peer, _ = listener.accept()
-		data, fds, flags, _ = socket.recv_fds(peer, 100, 10)
-		print(data, len(fds), os.read(fds[0], 100), os.read(fds[1], 100))
-	END
-	spawn "$PYTHON" receive.py >got
-	echo apples >a
-	echo pears >b
-	fdsend -w 5 -m fruit s 5 6 5<a 6<b
-	ended "$pid"
-	[ "$(cat got)" = "b'fruit' 2 b'apples\\n' b'pears\\n'" ]
-}
-
-@test "Python's multiprocessing.reduction gives to fdrecv" {
-	echo apples >a
-	spawn fdrecv s >got
-	await_socket s
-	"$PYTHON" -c 'import socket
-from multiprocessing import reduction
-s = socket.socket(socket.AF_UNIX)
-s.connect("s")
-with open("a") as a:
-    reduction.sendfds(s, [a.fileno()])'
-	ended "$pid"
-	cmp a got
-}
-
-@test "Python's multiprocessing.reduction takes from fdsend; its byte is the number of descriptors" {
-	cat >receive.py <<-'END'
-		import os, socket
-		from multiprocessing import reduction
-		listener = socket.socket(socket.AF_UNIX)
-		listener.bind("s")
-		listener.listen()
-		peer, _ = listener.accept()
-		print([os.read(fd, 100) for fd in reduction.recvfds(peer, 2)])
-	END
-	spawn "$PYTHON" receive.py >got
-	echo apples >a
-	echo pears >b
-	fdsend -w 5 -m $'\002' s 5 6 5<a 6<b
-	ended "$pid"
-	[ "$(cat got)" = "[b'apples\\n', b'pears\\n']" ]
-}
-
-@test "fdserve -P hands connections to a worker in Python" {
-	cat >worker.py <<-'END'
-		import socket
-		listener = socket.socket(socket.AF_UNIX)
-		listener.bind("w")
-		listener.listen()
-		while True:
-		    peer, _ = listener.accept()
-		    while (got := socket.recv_fds(peer, 100, 253))[0]:
-		        for fd in got[1]:
-		            with socket.socket(fileno=fd) as client:
-		                client.sendall(b"served by Python to %d\n" % client.getpeername()[1])
-	END
-	spawn "$PYTHON" worker.py
-	spawn fdserve -P -A addr 127.0.0.1:0 w
-	at=$(bound addr)
-	for _ in 1 2 3; do
-		talk "$at" </dev/null | grep -E '^served by Python to [0-9]+$'
+	for how in send_fds sendfds; do
+		spawn fdrecv s sh -c 'cat <&3; cat <&4; echo "$FDKIT_MESSAGE"' >got
+		await_socket s
+		python.py give $how s fruit a b
+		ended "$pid" 0
+		[ "$(head -n 2 got)" = $'apples\npears' ]
+		[ $how != send_fds ] || [ "$(tail -n 1 got)" = fruit ]
 	done
+}
+
+@test "Python's recv_fds and multiprocessing.reduction take from fdsend; the byte of the latter is the number of descriptors" {
+	echo apples >a
+	echo pears >b
+	spawn python.py take recv_fds s 2 >got
+	exits 0 fdsend -w 5 -m fruit s 5 6 5<a 6<b
+	ended "$pid" 0
+	diff got - <<<$'b\'fruit\'\n[b\'apples\\n\', b\'pears\\n\']'
+	rm s
+	spawn python.py take recvfds s 2 >got
+	exits 0 fdsend -w 5 -m $'\002' s 5 6 5<a 6<b
+	ended "$pid" 0
+	diff got - <<<$'[b\'apples\\n\', b\'pears\\n\']'
 }
 
 # ---- Perl ----
@@ -115,22 +40,15 @@ with open("a") as a:
 	echo apples >a
 	spawn fdrecv s >got
 	await_socket s
-	perl -MIO::FDPass -MIO::Socket::UNIX -e '
-		$s = IO::Socket::UNIX->new(Peer => "s") or die $!;
-		IO::FDPass::send(fileno $s, 0) or die $!' <a
+	fdpass.pl give s <a
 	ended "$pid"
 	cmp a got
 }
 
 @test "Perl's IO::FDPass takes from fdsend" {
-	spawn perl -MIO::FDPass -MIO::Socket::UNIX -e '
-		$l = IO::Socket::UNIX->new(Local => "s", Listen => 1) or die $!;
-		$fd = IO::FDPass::recv(fileno $l->accept);
-		die $! if $fd < 0;
-		open $f, "<&=", $fd or die $!;
-		print <$f>' >got
+	spawn fdpass.pl take s >got
 	echo apples >a
-	fdsend -w 5 s <a
+	exits 0 fdsend -w 5 s <a
 	ended "$pid"
 	cmp a got
 }
@@ -150,7 +68,7 @@ with open("a") as a:
 	echo apples >a
 	echo pears >b
 	spawn ruby -rsocket -e 'UNIXServer.open("s") { |l| s = l.accept; 2.times { print s.recv_io.read } }' >got
-	fdsend -1 -w 10 s 5 6 5<a 6<b
+	exits 0 fdsend -1 -w 10 s 5 6 5<a 6<b
 	ended "$pid"
 	[ "$(cat got)" = $'apples\npears' ]
 }
@@ -235,8 +153,8 @@ sshd_done() { [ -z "${made:-}" ] || rmdir "$made"; }
 
 # ---- children of inetd ----
 
-# served FORM COMMAND...: behind a TCP port, by fdserve alone or by fdserve and fdexec; sets $at.
-served() {
+# behind FORM COMMAND...: behind a TCP port, by fdserve alone or by fdserve and fdexec; sets $at.
+behind() {
 	rm -f addr
 	case $1 in
 	command) spawn fdserve -io -A addr 127.0.0.1:0 -- "${@:2}" 2>err ;;
@@ -255,7 +173,7 @@ served() {
 	git -C repo add notes
 	git -C repo -c user.name=A -c user.email=a@example.org commit -q -m first
 	for form in command worker; do
-		served "$form" git daemon --inetd --export-all --base-path="$PWD"
+		behind "$form" git daemon --inetd --export-all --base-path="$PWD"
 		timeout 20 git clone -q "git://$at/repo" "clone-$form"
 		cmp repo/notes "clone-$form/notes"
 	done
@@ -265,7 +183,7 @@ served() {
 	mkdir www
 	head -c 300000 /dev/urandom >www/data
 	for form in command worker; do
-		served "$form" busybox httpd -i -h www
+		behind "$form" busybox httpd -i -h www
 		timeout 20 curl -sf "http://$at/data" >"got-$form"
 		cmp www/data "got-$form"
 		run -22 timeout 20 curl -sf "http://$at/missing"
@@ -283,7 +201,7 @@ served() {
 		head -c "$length"
 	END
 	for form in command worker; do
-		served "$form" sh handler
+		behind "$form" sh handler
 		[ "$(timeout 20 curl -s "http://$at/a?b")" = 'GET /a?b for 127.0.0.1: ' ]
 		[ "$(timeout 20 curl -s -d 'milk, bread' "http://$at/list")" = 'POST /list for 127.0.0.1: milk, bread' ]
 	done

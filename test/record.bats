@@ -6,54 +6,14 @@
 # shellcheck disable=SC2317  # eventually calls them
 load helper
 
-# wire [-T seqpacket] connect|listen SOCKET CHUNK...: a sender by hand. Each CHUNK is N:TEXT, one
-# sendmsg of TEXT with N copies of standard input, or bytes:TEXT, sent byte by byte, each when the
-# last one was read. TEXT is a Python bytes literal's inside. Then it half-closes and prints what
-# comes back, to the end, as it is; or in words that the connection was reset.
-wire='import array, fcntl, os, socket, sys, termios, time
-args, kind = sys.argv[1:], socket.SOCK_STREAM
-if args[0] == "-T":
-    kind, args = socket.SOCK_SEQPACKET, args[2:]
-how, path, *chunks = args
-s = socket.socket(socket.AF_UNIX, kind)
-if how == "listen":
-    s.bind(path)
-    s.listen()
-    s, _ = s.accept()
-else:
-    s.connect(path)
-def unread():
-    n = array.array("i", [0])
-    fcntl.ioctl(s, termios.TIOCOUTQ, n)
-    return n[0]
-try:
-    for chunk in chunks:
-        count, text = chunk.split(":", 1)
-        text = text.encode("latin-1").decode("unicode_escape").encode("latin-1")
-        if count == "bytes":
-            for byte in text:
-                s.sendall(bytes([byte]))
-                while unread():
-                    time.sleep(0.0005)
-        elif int(count):
-            assert socket.send_fds(s, [text], [0] * int(count)) == len(text)
-        else:
-            s.sendall(text)
-    s.shutdown(socket.SHUT_WR)
-except BrokenPipeError:
-    pass
-try:
-    while data := s.recv(65536):
-        os.write(1, data)
-except ConnectionResetError:
-    print("reset")'
-wire() { "$PYTHON" -c "$wire" "$@"; }
+# wire [-T seqpacket] connect|listen SOCKET STEP...: peers/speak.py, then half-closes and prints what comes back.
+wire() { speak.py "$@" shut hear; }
 
 # Prints where the descriptors are and what they are called, and what is read from each.
 told='echo "$FDKIT_FDS|$LISTEN_FDS|$LISTEN_FDNAMES|$FDKIT_MESSAGE"'
 
-# receive [OPTION...] -- COMMAND...: fdrecv listens at s in the background; its output is in got, err.
-receive() {
+# start_receiver [OPTION...] -- COMMAND...: fdrecv listens at s in the background; its output is in got, err.
+start_receiver() {
 	spawn fdrecv "$@" >got 2>err
 	receiver=$pid
 	await_socket s
@@ -80,8 +40,7 @@ judged() {
 	grep -x next log
 	one_line err 'fdexec: s: '
 	eventually childless "$worker"
-	settled() { [ "$(open_fds "$worker")" = "$before" ]; }
-	eventually settled
+	eventually has_open "$worker" "$before"
 }
 refused() {
 	judged "$@"
@@ -92,14 +51,14 @@ refused() {
 
 @test "names travel, and say where each descriptor goes" {
 	echo log >l; echo web >w
-	receive -f log=7,web=5 s sh -c 'cat <&7; cat <&5; echo $FDKIT_FDS; echo "${LISTEN_FDS-none}"'
+	start_receiver -f log=7,web=5 s sh -c 'cat <&7; cat <&5; echo $FDKIT_FDS; echo "${LISTEN_FDS-none}"'
 	fdsend s web=3 log=4 3<w 4<l
 	ended "$receiver" 0
 	printf 'log\nweb\n7 5\nnone\n' | diff - got
 }
 
 @test "LISTEN_FDNAMES has the names, unknown where there is none" {
-	receive s sh -c "$told; echo \$LISTEN_PID \$\$"
+	start_receiver s sh -c "$told; echo \$LISTEN_PID \$\$"
 	fdsend s log=0 0 web.2-x_y=0
 	ended "$receiver" 0
 	sed -n 1p got | grep -Fx '3 4 5|3|log:unknown:web.2-x_y|'
@@ -108,7 +67,7 @@ refused() {
 
 @test "-f in the order of the numbers 3, 4: LISTEN_FDNAMES follows the numbers" {
 	echo log >l; echo web >w
-	receive -f log=4,web=3 s sh -c 'echo "$LISTEN_FDS $LISTEN_FDNAMES"; cat <&3; cat <&4'
+	start_receiver -f log=4,web=3 s sh -c 'echo "$LISTEN_FDS $LISTEN_FDNAMES"; cat <&3; cat <&4'
 	fdsend s log=3 web=4 3<l 4<w
 	ended "$receiver" 0
 	printf '2 web:log\nweb\nlog\n' | diff - got
@@ -116,14 +75,14 @@ refused() {
 
 @test "-f of fdsend takes names, a name may have 255 bytes and odd ones" {
 	long=$(printf 'n%.0s' {1..255})
-	receive s sh -c "$told"
+	start_receiver s sh -c "$told"
 	fdsend -f "$long=0,0" -f '%41+/=0' s '"~!\=0'
 	ended "$receiver" 0
 	grep -Fx "3 4 5 6|4|$long:unknown:%41+/:\"~!\\|" got
 }
 
 @test "what -f does not name is closed" {
-	receive -f log=7 s ls /proc/self/fd
+	start_receiver -f log=7 s ls /proc/self/fd
 	fdsend s web=0 log=0 0
 	ended "$receiver" 0
 	grep -qx 7 got
@@ -131,7 +90,7 @@ refused() {
 }
 
 @test "fdsend refuses a name twice, and a bad name, and sends nothing" {
-	spawn "$PYTHON" "$RUDE" listen s report >peer
+	spawn meet.py listen s report >peer
 	await_socket s
 	wrong 'log: the same name twice' fdsend s log=0 web=1 0 log=1
 	wrong 'log: the same name twice' fdsend -f log=0 s log=1
@@ -153,7 +112,7 @@ refused() {
 }
 
 @test "a name that did not come: 125 on both sides, the reason at the sender, nothing left open" {
-	receive -f log=7,web=5 s echo never
+	start_receiver -f log=7,web=5 s echo never
 	run -125 --separate-stderr fdsend s log=0 wob=0
 	[ -z "$output" ]
 	[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '*web* ]]
@@ -166,7 +125,7 @@ refused() {
 @test "too few for -N, or for -f without names: 125 on both sides, with the reason" {
 	for want in '-N 3' '-f 5,6,7'; do
 		# shellcheck disable=SC2086
-		receive $want s echo never
+		start_receiver $want s echo never
 		run -125 --separate-stderr fdsend s a=0 b=0
 		[ -z "$output" ]
 		[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '* ]]
@@ -177,7 +136,7 @@ refused() {
 }
 
 @test "a plain receiver does not answer: 125, and what it says is a line's worth on standard error" {
-	spawn "$PYTHON" "$RUDE" listen s report >peer
+	spawn meet.py listen s report >peer
 	await_socket s
 	run -125 --separate-stderr fdsend s log=0
 	[ -z "$output" ]
@@ -187,7 +146,7 @@ refused() {
 }
 
 @test "refused is obeyed: 125, the reason on standard error, nothing of it on standard output" {
-	spawn "$PYTHON" "$RUDE" listen s reply $'fdkit/1 refused id=1 why=no room = at all\n'
+	spawn meet.py listen s reply $'fdkit/1 refused id=1 why=no room = at all\n'
 	await_socket s
 	run -125 --separate-stderr fdsend s log=0
 	[ -z "$output" ]
@@ -196,14 +155,14 @@ refused() {
 
 @test "a reason with control characters cannot write on the sender's terminal" {
 	# C0, DEL and C1, which is two bytes in UTF-8; a letter of two bytes stays.
-	spawn "$PYTHON" "$RUDE" listen s reply $'fdkit/1 refused id=1 why=a\e[2Jb\rc\177d\302\2332Je\303\266\n'
+	spawn meet.py listen s reply $'fdkit/1 refused id=1 why=a\e[2Jb\rc\177d\302\2332Je\303\266\n'
 	await_socket s
 	run -125 --separate-stderr fdsend s log=0
 	[ "$stderr" = $'fdsend: s: refused: a?[2Jb?c?d??2Je\303\266' ]
 }
 
 @test "taken is obeyed, and what comes behind it is a reply" {
-	spawn "$PYTHON" "$RUDE" listen s reply $'fdkit/1 taken id=1\nhello\nfdkit/1 refused id=1 why=x\n'
+	spawn meet.py listen s reply $'fdkit/1 taken id=1\nhello\nfdkit/1 refused id=1 why=x\n'
 	await_socket s
 	run -0 --separate-stderr fdsend s log=0
 	[ "$output" = $'hello\nfdkit/1 refused id=1 why=x' ]
@@ -212,7 +171,7 @@ refused() {
 
 @test "a wrong answer, half of one, a plain one: 125" {
 	for answer in $'fdkit/1 maybe id=1\n' 'fdkit/1 taken id=1' $'hello\n' $'fdkit/2 taken id=1\n' $'fdkit/1 slots n=1\n'; do
-		spawn "$PYTHON" "$RUDE" listen s reply "$answer"
+		spawn meet.py listen s reply "$answer"
 		await_socket s
 		run -125 --separate-stderr fdsend -t 5 s log=0
 		[ -z "$output" ]
@@ -224,7 +183,7 @@ refused() {
 
 @test "an answer to a set that was not sent is none: 125" {
 	for word in 'taken id=2' taken; do
-		spawn "$PYTHON" "$RUDE" listen s reply "fdkit/1 $word"$'\n'
+		spawn meet.py listen s reply "fdkit/1 $word"$'\n'
 		await_socket s
 		run -125 --separate-stderr fdsend -t 5 s log=0
 		[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: '* ]]
@@ -237,7 +196,7 @@ refused() {
 
 @test "-m beside names: any bytes arrive as they were" {
 	text=$'two\nlines\tof 100% "text", a=b, %41 and \xc3\xa4\xe2\x82\xac ~'
-	receive s sh -c 'printf %s "$FDKIT_MESSAGE" >message; echo $LISTEN_FDNAMES'
+	start_receiver s sh -c 'printf %s "$FDKIT_MESSAGE" >message; echo $LISTEN_FDNAMES'
 	fdsend -m "$text" s log=0 0
 	ended "$receiver" 0
 	printf %s "$text" | cmp - message
@@ -245,7 +204,7 @@ refused() {
 }
 
 @test "on the wire such bytes are %XX" {
-	spawn "$PYTHON" "$RUDE" listen s report >peer
+	spawn meet.py listen s report >peer
 	await_socket s
 	run -125 fdsend -m $'a b%\nc\xc3\xa4\x7f' s log=0
 	ended "$pid" 0
@@ -253,12 +212,12 @@ refused() {
 }
 
 @test "8192 bytes go beside names, control characters only leave FDKIT_MESSAGE unset" {
-	receive s sh -c 'printf %s "$FDKIT_MESSAGE" | wc -c'
+	start_receiver s sh -c 'printf %s "$FDKIT_MESSAGE" | wc -c'
 	head -c 8192 /dev/zero | tr '\0' % >text
 	fdsend --message-file text s log=0
 	ended "$receiver" 0
 	grep -x 8192 got
-	receive s sh -c 'echo "${FDKIT_MESSAGE-unset}"'
+	start_receiver s sh -c 'echo "${FDKIT_MESSAGE-unset}"'
 	fdsend -m $'bell\a' s log=0
 	ended "$receiver" 0
 	grep -x unset got
@@ -268,40 +227,23 @@ refused() {
 
 # ---- sets of any size ----
 
-# numbered FIRST LAST COMMAND...: COMMAND with descriptors FIRST to LAST, each a file of its number.
-numbered='import os, resource, sys
-first, last, *command = sys.argv[1:]
-hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-for n in range(int(first), int(last) + 1):
-    fd = os.memfd_create("n")
-    os.write(fd, b"%d\n" % n)
-    os.dup2(fd, n)
-    os.close(fd)
-os.execvp(command[0], command)'
-# In order: descriptor 3 + i holds FIRST + i.
-ordered='import os, sys
-fds = list(map(int, os.environ["FDKIT_FDS"].split()))
-count, first = map(int, sys.argv[1:])
-assert fds == list(range(3, 3 + count)), fds
-for i, fd in enumerate(fds):
-    assert os.pread(fd, 10, 0) == b"%d\n" % (first + i), fd
-print("in order", count, os.environ.get("LISTEN_FDS"))'
-
-@test "254, 1000 and 5000 descriptors are one set, without -N, in order" {
+@test "254, 1000 and 5000 descriptors are one set, with -N or without, in order" {
 	for n in 254 1000 5000; do
 		(($(ulimit -Hn) > n + 100)) || skip "the limit on open files is $(ulimit -Hn)"
-		receive s "$PYTHON" -c "$ordered" $n 10
-		exits 0 "$PYTHON" -c "$numbered" 10 $((n + 9)) fdsend -t 10 -f "10-$((n + 9))" s
-		ended "$receiver" 0
-		grep -x "in order $n $n" got
+		for number in '' "-N$n"; do
+			# shellcheck disable=SC2086
+			start_receiver $number s look.py order $n
+			exits 0 with.py memfds 10 $n fdsend -t 10 -f "10-$((n + 9))" s
+			ended "$receiver" 0
+			grep -x "in order $n $n" got
+		done
 	done
 }
 
 @test "names and a text with 600 descriptors" {
-	receive s sh -c 'echo "$FDKIT_MESSAGE $(echo "$LISTEN_FDNAMES" | tr : "\n" | grep -vx unknown | paste -sd " ")"
+	start_receiver s sh -c 'echo "$FDKIT_MESSAGE $(echo "$LISTEN_FDNAMES" | tr : "\n" | grep -vx unknown | paste -sd " ")"
 		echo "$LISTEN_FDNAMES" | tr : "\n" | wc -l'
-	exits 0 "$PYTHON" -c "$numbered" 10 611 fdsend -t 10 -m hi -f first=0,10-610 s last=611
+	exits 0 with.py memfds 10 602 fdsend -t 10 -m hi -f first=0,10-610 s last=611
 	ended "$receiver" 0
 	printf 'hi first last\n603\n' | diff - got
 }
@@ -330,21 +272,20 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	worker=$pid
 	await_socket s
 	before=$(open_fds "$worker")
-	for list in "$(seq -f 'n%g=0' -s , 40)" "$(yes 0 | head -n 40 | paste -sd ,)"; do # the plain form, too
+	for list in "$(seq -f 'n%g=0' -s , 40)" "$(copies 40)"; do # the plain form, too
 		run -125 --separate-stderr fdsend -f "$list" s
 		[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: s: refused: '* ]]
 	done
 	eventually fdsend s log=0       # what did not fit is closed a moment later
 	eventually lines log 1
 	eventually childless "$worker"
-	settled() { [ "$(open_fds "$worker")" = "$before" ]; }
-	eventually settled
+	eventually has_open "$worker" "$before"
 }
 
 # ---- bytes as they come ----
 
 @test "a record may come byte by byte after its first 8, its descriptors with the first" {
-	receive s sh -c "$told"
+	start_receiver s sh -c "$told"
 	wire connect s '2:fdkit/1 ' 'bytes:set fds=2 names=log,web text=a%20b id=5\n' >answer
 	ended "$receiver" 0
 	grep -x 'fdkit/1 taken id=5' answer
@@ -352,7 +293,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 }
 
 @test "one write may hold several records, and a record several writes" {
-	receive s sh -c "$told"
+	start_receiver s sh -c "$told"
 	wire connect s '3:fdkit/1 set fds=1 more names=a\nfdkit/1 set fds=1 more names=b\nfdkit/1 set fds=1 na' \
 		'0:mes=c i' '0:d=9\n' >answer
 	ended "$receiver" 0
@@ -370,18 +311,18 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 }
 
 @test "the answer is asked for by id= alone, and may have any number" {
-	receive s sh -c "$told"
+	start_receiver s sh -c "$told"
 	wire connect s '1:fdkit/1 set fds=1 id=9223372036854775807\n' >answer
 	ended "$receiver" 0
 	grep -x 'fdkit/1 taken id=9223372036854775807' answer
-	receive s sh -c "$told"
+	start_receiver s sh -c "$told"
 	wire connect s '1:fdkit/1 set fds=1\n' >answer
 	ended "$receiver" 0
 	[ ! -s answer ]
 }
 
 @test "unknown fields are ignored, with and without a value; fields come in any order" {
-	receive s sh -c "$told"
+	start_receiver s sh -c "$told"
 	wire connect s '1:fdkit/1 set colour=blue names=log fast text=x id=1 fds=1 y=a=b\n' >answer
 	ended "$receiver" 0
 	grep -x 'fdkit/1 taken id=1' answer
@@ -406,7 +347,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 
 @test "a line of 32768 bytes is taken, a longer one is refused before it ends" {
 	pad=$(printf 'x%.0s' {1..32749})        # with fdkit/1 set fds=1, a space and the newline
-	receive s sh -c "$told"
+	start_receiver s sh -c "$told"
 	wire connect s "1:fdkit/1 set fds=1 $pad\\n" >answer
 	ended "$receiver" 0
 	grep -Fx '3|1|unknown|' got
@@ -434,7 +375,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 
 @test "fds= less than came: what is too much does not reach the command, and is closed" {
 	for n in 2 5; do
-		receive s sh -c "$told; ls /proc/\$\$/fd"
+		start_receiver s sh -c "$told; ls /proc/\$\$/fd"
 		wire connect s "$n:fdkit/1 set fds=2 id=1\\n" >answer
 		ended "$receiver" 0
 		grep -x 'fdkit/1 taken id=1' answer
@@ -464,7 +405,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 }
 
 @test "fdkit/2 is no record to us: the plain form, whose text it is" {
-	receive s sh -c "$told"
+	start_receiver s sh -c "$told"
 	wire connect s '1:fdkit/2 set fds=1\n' >answer
 	ended "$receiver" 0
 	[ ! -s answer ]
@@ -473,7 +414,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 
 @test "the plain form is taken from anyone, also one that starts as a record does" {
 	for text in '\x00' x fdkit 'fdkit/1' 'fdkit/1x set fds=1\n' 'Fdkit/1 set fds=1\n'; do
-		receive s sh -c 'echo "$FDKIT_FDS"'
+		start_receiver s sh -c 'echo "$FDKIT_FDS"'
 		wire connect s "2:$text" >answer
 		ended "$receiver" 0
 		[ ! -s answer ]
@@ -483,7 +424,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 
 @test "fdrecv that listens: a peer's rubbish costs that peer a line, the next one is served" {
 	for rubbish in '1:fdkit/1 sett fds=1\n' '1:fdkit/1 set fds=3\n'; do
-		receive s sh -c "$told"
+		start_receiver s sh -c "$told"
 		wire connect s "$rubbish" >answer
 		grep '^fdkit/1 refused why=.' answer
 		eventually test -s err
@@ -512,14 +453,13 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	lines err 3
 	run ! grep Success err
 	eventually childless "$worker"
-	settled() { [ "$(open_fds "$worker")" = "$before" ]; }
-	eventually settled
+	eventually has_open "$worker" "$before"
 }
 
 # ---- the other ways to a peer ----
 
 @test "with -c, a wrong record is a failure, and the sender is told" {
-	spawn sh -c 'exec "$@" >answer' sh "$PYTHON" -c "$wire" listen s '1:fdkit/1 set fds=2\n'
+	spawn speak.py listen s '1:fdkit/1 set fds=2\n' shut hear >answer
 	await_socket s
 	run -125 --separate-stderr fdrecv -c s echo never
 	[ -z "$output" ]
@@ -549,18 +489,18 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 }
 
 @test "fd:N and names" {
-	spawn "$PYTHON" "$RUDE" pair 5 6 sh -c "fdrecv -f web=7,log=8 fd:5 sh -c 'echo \$FDKIT_FDS' & fdsend -t 10 fd:6 log=0 web=0 && wait \$!" >got
+	spawn with.py pair 5 6 sh -c "fdrecv -f web=7,log=8 fd:5 sh -c 'echo \$FDKIT_FDS' & fdsend -t 10 fd:6 log=0 web=0 && wait \$!" >got
 	ended "$pid" 0
 	grep -x '7 8' got
 }
 
 @test "seqpacket: names, a set of 600, and a wrong record" {
-	receive -T seqpacket -f web=7,log=8 s sh -c 'echo $FDKIT_FDS'
+	start_receiver -T seqpacket -f web=7,log=8 s sh -c 'echo $FDKIT_FDS'
 	fdsend -T seqpacket s log=0 web=0
 	ended "$receiver" 0
 	grep -x '7 8' got
-	receive -T seqpacket s "$PYTHON" -c "$ordered" 600 10
-	exits 0 "$PYTHON" -c "$numbered" 10 609 fdsend -t 10 -T seqpacket -f 10-609 s
+	start_receiver -T seqpacket s look.py order 600
+	exits 0 with.py memfds 10 600 fdsend -t 10 -T seqpacket -f 10-609 s
 	ended "$receiver" 0
 	grep -x 'in order 600 600' got
 	spawn fdrecv -T seqpacket s echo never >got 2>err
@@ -579,7 +519,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	grep -x '7 8' got
 	spawn fdrecv -T dgram s sh -c 'echo $FDKIT_FDS' >got
 	eventually test -S s
-	run -125 --separate-stderr "$PYTHON" -c "$numbered" 10 263 fdsend -T dgram -f 10-263 s
+	run -125 --separate-stderr with.py memfds 10 254 fdsend -T dgram -f 10-263 s
 	[[ ${#stderr_lines[@]} -eq 1 && $stderr == 'fdsend: '* ]]
 	fdsend -T dgram s log=0
 	ended "$pid" 0
@@ -587,7 +527,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 }
 
 @test "-n does not ask for an answer" {
-	spawn "$PYTHON" "$RUDE" listen s report >peer
+	spawn meet.py listen s report >peer
 	await_socket s
 	exits 0 fdsend -n s log=0
 	ended "$pid" 0
@@ -612,7 +552,7 @@ print("in order", count, os.environ.get("LISTEN_FDS"))'
 	ended "$worker" 0
 	spawn valgrinded fdrecv s true
 	eventually listening s
-	exits 0 "$PYTHON" -c "$numbered" 10 609 fdsend -t 10 -f 10-609 s log=0
+	exits 0 with.py memfds 10 600 fdsend -t 10 -f 10-609 s log=0
 	ended "$pid" 0
 	mkdir three; cd three
 	spawn fdrecv -f other=7 s true 2>err

@@ -35,16 +35,10 @@ start_nginx() {
 }
 
 start_gunicorn() {
-	cat >app.py <<-'END'
-		import os
-		def app(environ, start_response):
-		    start_response("200 OK", [("Content-Type", "text/plain")])
-		    return [os.environ["GENERATION"].encode() + b"\n"]
-	END
 	local bind=()
 	[ $# -gt 2 ] || bind=(-b "127.0.0.1:$2")
 	GENERATION=$1 spawn "${@:3}" gunicorn "${bind[@]}" --worker-tmp-dir . --pid "gunicorn$1.pid" \
-		--log-file "gunicorn$1.log" app:app
+		--log-file "gunicorn$1.log" --pythonpath "$BATS_TEST_DIRNAME/peers" app:app
 }
 
 start_haproxy() {
@@ -66,11 +60,9 @@ start_haproxy() {
 }
 
 start_node() {
-	local where='{fd: 3}'
-	[ $# -gt 2 ] || where="{host: '127.0.0.1', port: $2}"
-	spawn "${@:3}" node -e "const server = require('http').createServer((q, r) => r.end('$1\n'))
-server.listen($where)
-process.on('SIGTERM', () => server.close(() => process.exit(0)))" 2>>node.log
+	local where='{"fd": 3}'
+	[ $# -gt 2 ] || where="{\"host\": \"127.0.0.1\", \"port\": $2}"
+	spawn "${@:3}" node "$BATS_TEST_DIRNAME/peers/app.js" "$1" "$where" 2>>node.log
 }
 
 start_lighttpd() {
@@ -88,12 +80,8 @@ start_lighttpd() {
 	spawn "${@:3}" lighttpd -D -f "lighttpd$1.conf"
 }
 
-# answers GENERATION PORT: that one answers now.
-answers() { [ "$(curl -s -m 20 "http://127.0.0.1:$2/")" = "$1" ] || [ "$(curl -s -m 20 "http://127.0.0.1:$2/" | tr -d ' \n')" = "$1" ]; }
-
-# queued PORT: connections wait in the queue of whoever listens there (the kernel shows its length as
-# the queue of received bytes).
-queued() { awk -v p="$(printf ':%04X' "$1")" '$4 == "0A" && substr($2, length($2) - 4) == p && $5 !~ /:00000000$/ { f = 1 } END { exit !f }' /proc/net/tcp; }
+# answers_as GENERATION PORT: that one answers now.
+answers_as() { [ "$(curl -s -m 20 "http://127.0.0.1:$2/")" = "$1" ] || [ "$(curl -s -m 20 "http://127.0.0.1:$2/" | tr -d ' \n')" = "$1" ]; }
 
 # grown N: the load has had N answers.
 grown() { [ "$(wc -l <good)" -ge "$1" ]; }
@@ -101,7 +89,7 @@ grown() { [ "$(wc -l <good)" -ge "$1" ]; }
 # under_load PORT: start it.
 under_load() {
 	: >good; : >bad
-	spawn "$PYTHON" "$BATS_TEST_DIRNAME/load.py" "127.0.0.1:$1" 8 >good 2>bad
+	spawn load.py "127.0.0.1:$1" 8 >good 2>bad
 	load=$pid
 	eventually grown 20
 }
@@ -131,7 +119,7 @@ restarts() {
 	port=$(bound addr | sed 's/.*://')
 	"start_$name" 1 "$port" "${get[@]}"
 	old=$pid
-	eventually answers 1 "$port"
+	eventually answers_as 1 "$port"
 	under_load "$port"
 	"start_$name" 2 "$port" "${get[@]}"     # both serve for a while
 	eventually grep -q 2 good
@@ -160,14 +148,14 @@ control() {
 	ended "$pid"
 	"start_$name" 1 "$port"
 	old=$pid
-	eventually answers 1 "$port"
+	eventually answers_as 1 "$port"
 	under_load "$port"
 	for generation in 2 3 4; do
 		stop "$name" "$old"
 		[ "$generation" -ne 3 ] || eventually test -s bad       # the gap
 		"start_$name" "$generation" "$port"
 		old=$pid
-		eventually answers "$generation" "$port"
+		eventually answers_as "$generation" "$port"
 		more 50
 	done
 	load_ended

@@ -122,15 +122,15 @@ name() { printf "%0$1d" 0; }
 # ---- fd:N ----
 
 @test "fd:N: a tool that would listen accepts from a listening one, and leaves its file" {
-	spawn "$RUDE" listener 7 s fdrecv fd:7 true 2>err
+	spawn with.py listener 7 s fdrecv fd:7 true 2>err
 	await_socket s
-	exits 0 "$RUDE" connect s nothing
+	exits 0 meet.py connect s nothing
 	exits 0 fdsend s
 	ended "$pid" 0
 	one_line err fd:7
 	[ -S s ]
 
-	spawn "$RUDE" listener 7 t fdsend -l fd:7
+	spawn with.py listener 7 t fdsend -l fd:7
 	await_socket t
 	exits 0 fdrecv -c t true
 	ended "$pid" 0
@@ -139,25 +139,18 @@ name() { printf "%0$1d" 0; }
 @test "fd:N: a listening socket cannot be connected from, nor a foreign one used" {
 	for tool in 'fdsend fd:7' 'fdrecv -c fd:7'; do
 		# shellcheck disable=SC2086
-		exits 125 "$RUDE" listener 7 "s${tool:2:1}" $tool 2>err
+		exits 125 with.py listener 7 "s${tool:2:1}" $tool 2>err
 		one_line err fd:7
 	done
-	cat >tcp <<-'END'
-		import os, socket, sys
-		s = socket.create_server(("127.0.0.1", 0))
-		c = socket.create_connection(s.getsockname())
-		os.dup2((s if sys.argv[1] == "listening" else c).fileno(), 7)
-		os.execvp(sys.argv[2], sys.argv[2:])
-	END
 	: >file
 	for tool in fdsend fdrecv 'fdrecv -c' 'fdsend -l'; do
 		for fd in 7 77; do
 			# shellcheck disable=SC2086
 			wrong fd:$fd $tool fd:$fd 7<file
 		done
-		for kind in listening connected; do
+		for kind in 'listener 7 127.0.0.1' 'pair 7 8'; do
 			# shellcheck disable=SC2086
-			exits 125 "$PYTHON" tcp $kind $tool fd:7 2>err
+			exits 125 with.py -T tcp $kind $tool fd:7 2>err
 			one_line err fd:7
 		done
 		for fd in '' x -1 7x 99999999999; do
@@ -171,40 +164,9 @@ name() { printf "%0$1d" 0; }
 	need_strace
 	spawn sleep 100
 	eventually grep -q sleep "/proc/$pid/wchan" || skip "/proc does not tell what a process waits in"
-	cat >shared <<-'END'
-		# Between the tool's poll and its accept, accept the connection ourselves.
-		import os, socket, sys, time
-		s = socket.socket(socket.AF_UNIX)
-		s.bind("s")
-		s.listen()
-		os.dup2(s.fileno(), 7)
-		tracer = os.fork()
-		if tracer == 0:
-		    os.execvp(sys.argv[1], sys.argv[1:])
-		def tool(what):
-		    pid = open(f"/proc/{tracer}/task/{tracer}/children").read().strip()
-		    try:
-		        return pid and open(f"/proc/{pid}/{what}").read()
-		    except OSError: # a child that strace tries things out with
-		        return ""
-		while "poll" not in tool("wchan"):
-		    time.sleep(0.01)
-		c = socket.socket(socket.AF_UNIX)
-		c.connect("s")
-		while ") t " not in tool("stat"):
-		    pass
-		s.accept()
-		for _ in range(500):
-		    done, status = os.waitpid(tracer, os.WNOHANG)
-		    if done:
-		        sys.exit(os.waitstatus_to_exitcode(status))
-		    time.sleep(0.01)
-		os.kill(int(open(f"/proc/{tracer}/task/{tracer}/children").read()), 9)
-		sys.exit("it waits in accept")
-	END
 	for tool in 'fdsend -l' fdrecv; do
 		# shellcheck disable=SC2086
-		exits 124 "$PYTHON" shared strace -qq -o trace -e 'trace=?poll,ppoll' -e 'inject=?poll,ppoll:delay_exit=300000' $tool -t 2 fd:7 2>err
+		exits 124 door.py shared strace -qq -o trace -e 'trace=?poll,ppoll' -e 'inject=?poll,ppoll:delay_exit=300000' $tool -t 2 fd:7 2>err
 		one_line err fd:7
 		grep 'revents=POLLIN.*DELAYED' trace
 		rm s trace
@@ -254,7 +216,7 @@ name() { printf "%0$1d" 0; }
 	mkdir "$(name 150)"
 	for path in s "$(name 150)/s"; do
 		for tool in 'fdrecv PATH true' 'fdsend -l PATH' 'fdrecv -T seqpacket PATH true'; do
-			(cd "$(dirname "$path")" && "$RUDE" listen s stale)
+			(cd "$(dirname "$path")" && meet.py listen s stale)
 			# shellcheck disable=SC2086
 			spawn ${tool/PATH/$path}
 			case $tool in
@@ -267,7 +229,7 @@ name() { printf "%0$1d" 0; }
 		done
 	done
 	for type in dgram stream; do
-		"$RUDE" -T $type listen s stale
+		meet.py -T $type listen s stale
 		spawn fdrecv -R 7 -T dgram s true 7>ready
 		eventually test -s ready
 		exits 0 fdsend -T dgram s
@@ -294,7 +256,7 @@ name() { printf "%0$1d" 0; }
 }
 
 @test "one that is live though it accepts nobody, or takes datagrams, is not taken over" {
-	spawn "$RUDE" listen s full >state
+	spawn meet.py listen s full >state
 	eventually grep full state
 	wrong ': s: ' fdrecv s
 	spawn fdrecv -T dgram d true
@@ -328,7 +290,7 @@ name() { printf "%0$1d" 0; }
 }
 
 @test "a symbolic link to a stale socket stays a link" {
-	"$RUDE" listen s stale
+	meet.py listen s stale
 	ln -s s link
 	spawn fdrecv link true 2>err
 	ended "$pid" 125
@@ -339,7 +301,7 @@ name() { printf "%0$1d" 0; }
 
 @test "many that find the same stale file: one gets the place, the others are refused" {
 	for round in 1 2 3 4 5; do
-		"$RUDE" listen s stale
+		meet.py listen s stale
 		PIDS=()
 		for i in 1 2 3 4 5 6; do
 			spawn fdrecv s echo $i >"out$i" 2>"err$i"
@@ -363,7 +325,7 @@ name() { printf "%0$1d" 0; }
 
 @test "one that is slow to replace a stale file does not remove the file of a faster one" {
 	need_strace
-	"$RUDE" listen s stale
+	meet.py listen s stale
 	spawn strace -qq -o trace -e 'trace=?unlink,unlinkat' -e 'inject=?unlink,unlinkat:delay_enter=500000' fdrecv s echo got it >out1 2>err1
 	slow=$pid
 	tracee_stopped() { grep -q ') t ' "/proc/$(children "$slow" | xargs)/stat"; }
@@ -380,9 +342,9 @@ name() { printf "%0$1d" 0; }
 }
 
 @test "another uid that may read the directory cannot keep a stale file from being replaced" {
-	second_uid
-	"$RUDE" listen s stale
-	spawn "${other[@]}" flock "$pub" sh -c 'echo >held; exec sleep 100'
+	pears
+	meet.py listen s stale
+	spawn as_other flock "$pub" sh -c 'echo >held; exec sleep 100'
 	eventually test -s held
 	spawn fdrecv s true
 	exits 0 fdsend -w 5 s
@@ -392,7 +354,7 @@ name() { printf "%0$1d" 0; }
 
 @test "what replaces a stale file leaves nothing beside it, and uses what a killed one left" {
 	for left in '' s.fdkit-lock; do
-		"$RUDE" listen s stale
+		meet.py listen s stale
 		[ ! "$left" ] || : >"$left"
 		spawn fdrecv s true
 		await_socket s
@@ -408,9 +370,9 @@ name() { printf "%0$1d" 0; }
 }
 
 @test "a file that others may have put where the lock would be is neither followed nor removed" {
-	second_uid
+	pears
 	for make in 'ln -s /etc/none s.fdkit-lock' 'mkfifo s.fdkit-lock' 'cp pears s.fdkit-lock' 'as_other touch s.fdkit-lock'; do
-		"$RUDE" listen s stale
+		meet.py listen s stale
 		$make
 		wrong "fdrecv: s: stale, but another user's file" fdrecv s true
 		rm s s.fdkit-lock
@@ -551,35 +513,29 @@ listens() {
 
 # ---- who may be there ----
 
-# other COMMAND...: for spawn and exits, which want a program: COMMAND as a second uid.
-other=(setpriv --reuid 65534 --regid 65534 --clear-groups --)
-
-# A second uid, which may enter this directory.
-second_uid() {
-	need_root
-	public
-	cd "$pub" || return
+# pears: a public directory with a file, and the names of the second uid and its group.
+pears() {
+	second_uid
 	echo pears >pears
-	# shellcheck disable=SC2034
 	who=$(id -nu 65534) group=$(id -gn 65534)
 }
 
 @test "another uid cannot even connect to a 0600 socket" {
-	second_uid
+	pears
 	spawn fdrecv s true
 	await_socket s
-	exits 125 "${other[@]}" fdsend s 2>err
+	exits 125 as_other fdsend s 2>err
 	one_line err 'fdsend: s: Permission denied'
 	exits 0 fdsend s
 	ended "$pid" 0
 }
 
 @test "another uid's sender is refused, told so, and the receiver waits on" {
-	second_uid
+	pears
 	for socket in s "@fdkit-$$"; do
 		spawn fdrecv -M 666 "$socket" >out 2>receiver.err
 		await_socket "$socket"
-		exits 125 "${other[@]}" fdsend "$socket" </dev/null 2>err
+		exits 125 as_other fdsend "$socket" </dev/null 2>err
 		one_line err "fdsend: $socket: " -a
 		eventually test -s receiver.err
 		one_line receiver.err "fdrecv: $socket: " 65534 -a
@@ -590,11 +546,11 @@ second_uid() {
 }
 
 @test "-a lets in: a name, a uid, a group, any, several" {
-	second_uid
+	pears
 	for allow in "$who" 65534 any ":$group" :65534 "root,$who" "1,2,65534" ":0,$who"; do
 		spawn fdrecv -M 666 -a "$allow" s >out 2>err
 		await_socket s
-		exits 0 "${other[@]}" fdsend s <pears
+		exits 0 as_other fdsend s <pears
 		ended "$pid" 0
 		[ "$(cat out)" = pears ]
 		[ ! -s err ]
@@ -602,7 +558,7 @@ second_uid() {
 	for allow in root 1 :0 :1 65533 1,2; do
 		spawn fdrecv -M 666 --allow "$allow" s >out 2>err
 		await_socket s
-		exits 125 "${other[@]}" fdsend s 2>sender.err
+		exits 125 as_other fdsend s 2>sender.err
 		eventually test -s err
 		one_line err 65534
 		kill "$pid"
@@ -611,18 +567,18 @@ second_uid() {
 	# -a may come several times.
 	spawn fdrecv -M 666 -a 1 --allow="$who" s true
 	await_socket s
-	exits 0 "${other[@]}" fdsend s
+	exits 0 as_other fdsend s
 	ended "$pid" 0
 }
 
 @test ":GROUP counts supplementary groups" {
-	second_uid
+	pears
 	named=$(getent group 1 | cut -d: -f1)
 	member=(setpriv --reuid 65534 --regid 65534 --groups '4,1,5' --)
 	for allow in ":$named" :1; do
 		spawn fdrecv -M 666 -a "$allow" s true 2>err
 		await_socket s
-		exits 125 "${other[@]}" fdsend s 2>sender.err
+		exits 125 as_other fdsend s 2>sender.err
 		eventually test -s err
 		exits 0 "${member[@]}" fdsend s
 		ended "$pid" 0
@@ -636,8 +592,8 @@ second_uid() {
 }
 
 @test "another uid's receiver is refused before anything is sent" {
-	second_uid
-	spawn "${other[@]}" "$RUDE" listen s report >seen
+	pears
+	spawn as_other meet.py listen s report >seen
 	await_socket s
 	exits 125 fdsend -m secret s 2>err
 	one_line err 'fdsend: s: ' 65534 -a
@@ -645,7 +601,7 @@ second_uid() {
 	[ ! -s seen ]
 	rm s
 	for allow in "$who" 65534 any ":$group"; do
-		spawn "${other[@]}" fdrecv s >out
+		spawn as_other fdrecv s >out
 		await_socket s
 		exits 0 fdsend -a "$allow" s <pears
 		ended "$pid" 0
@@ -654,12 +610,12 @@ second_uid() {
 }
 
 @test "two of the same uid need no -a, and root is let in everywhere" {
-	second_uid
-	spawn "${other[@]}" fdrecv s true
+	pears
+	spawn as_other fdrecv s true
 	await_socket s
-	exits 0 "${other[@]}" fdsend s
+	exits 0 as_other fdsend s
 	ended "$pid" 0
-	spawn "${other[@]}" fdsend -l s <pears
+	spawn as_other fdsend -l s <pears
 	await_socket s
 	exits 0 fdrecv -c -a "$who" s >out
 	ended "$pid" 0
@@ -667,12 +623,12 @@ second_uid() {
 }
 
 @test "-l: another uid's receiver is refused, the next is served; -c: another uid's sender is refused" {
-	second_uid
+	pears
 	for keep in '' -k; do
 		# shellcheck disable=SC2086
 		spawn fdsend -l $keep -M 666 s <pears 2>sender.err
 		await_socket s
-		exits 125 "${other[@]}" fdrecv -c s touch ran 2>err
+		exits 125 as_other fdrecv -c s touch ran 2>err
 		one_line err 'fdrecv: s: '
 		[ ! -e ran ]
 		eventually test -s sender.err
@@ -685,11 +641,11 @@ second_uid() {
 	done
 	spawn fdsend -l -M 666 -a "$who" s <pears
 	await_socket s
-	exits 0 "${other[@]}" fdrecv -c s >out
+	exits 0 as_other fdrecv -c s >out
 	ended "$pid" 0
 	[ "$(cat out)" = pears ]
 
-	spawn "${other[@]}" fdsend -l s
+	spawn as_other fdsend -l s
 	await_socket s
 	exits 125 fdrecv -c s touch ran 2>err
 	one_line err 'fdrecv: s: ' 65534 -a
@@ -697,11 +653,11 @@ second_uid() {
 }
 
 @test "a datagram of another uid is refused by its credentials" {
-	second_uid
+	pears
 	spawn fdrecv -T dgram -M 666 s >out 2>err
 	eventually test -S s
 	echo apples >apples
-	exits 0 "${other[@]}" fdsend -T dgram s <apples
+	exits 0 as_other fdsend -T dgram s <apples
 	eventually test -s err
 	one_line err 'fdrecv: s: ' 65534 -a
 	exits 0 fdsend -T dgram s <pears
@@ -709,33 +665,33 @@ second_uid() {
 	[ "$(cat out)" = pears ]
 	spawn fdrecv -T dgram -M 666 -a "$who" s sh -c 'echo $FDKIT_PEER_UID' >out
 	eventually test -S s
-	exits 0 "${other[@]}" fdsend -T dgram s <apples
+	exits 0 as_other fdsend -T dgram s <apples
 	ended "$pid" 0
 	[ "$(cat out)" = 65534 ]
 }
 
 # namespaced UIDS GIDS: COMMAND after "${namespaced[@]}" runs in a user namespace that maps so many.
 namespaced() {
-	namespaced=("$PYTHON" "$BATS_TEST_DIRNAME/peers/namespace.py" "$1" "$2")
+	namespaced=(namespace.py "$1" "$2")
 	"${namespaced[@]}" true || skip "cannot make a user namespace"
 }
 ALL=4294967295
 
 @test "uids that the user namespace does not map are nobody's: only any lets them in" {
-	second_uid
+	pears
 	for uids in 0 1 65535; do
 		namespaced $uids $uids
 		for allow in root 65534 :65534 root,65534; do
 			spawn "${namespaced[@]}" fdrecv -M 666 -a "$allow" s touch ran 2>err
 			await_socket s
-			exits 125 "${other[@]}" fdsend s 2>sender.err
+			exits 125 as_other fdsend s 2>sender.err
 			eventually test -s err
 			one_line err 'fdrecv: s: refused uid 65534 (-a any allows it)'
 			kill "$pid"
 			ended "$pid"
 			spawn "${namespaced[@]}" fdrecv -T dgram -M 666 -a "$allow" s touch ran 2>err
 			eventually test -S s
-			exits 0 "${other[@]}" fdsend -T dgram s
+			exits 0 as_other fdsend -T dgram s
 			eventually test -s err
 			kill "$pid"
 			ended "$pid"
@@ -743,15 +699,15 @@ ALL=4294967295
 		[ ! -e ran ]
 		spawn "${namespaced[@]}" fdrecv -M 666 -a any s true
 		await_socket s
-		exits 0 "${other[@]}" fdsend s
+		exits 0 as_other fdsend s
 		ended "$pid" 0
 	done
 }
 
 @test "in a user namespace that maps no uid fdsend shows as its receiver does, and sends nothing" {
-	second_uid
+	pears
 	namespaced 0 0
-	spawn "${other[@]}" fdrecv -M 666 s touch ran
+	spawn as_other fdrecv -M 666 s touch ran
 	await_socket s
 	exits 125 "${namespaced[@]}" fdsend -a 65534 s 2>err
 	one_line err 'fdsend: s: refused uid 65534 (-a any allows it)'
@@ -759,7 +715,7 @@ ALL=4294967295
 }
 
 @test "gids that the user namespace does not map are nobody's" {
-	second_uid
+	pears
 	namespaced $ALL 1
 	for ids in '--regid 65534 --clear-groups' '--regid 0 --groups 65534'; do
 		spawn "${namespaced[@]}" fdrecv -M 666 -a :65534 s touch ran 2>err
@@ -774,19 +730,19 @@ ALL=4294967295
 }
 
 @test "65534 is a uid and a gid as any other in a user namespace that maps all" {
-	second_uid
+	pears
 	namespaced $ALL $ALL
 	for allow in 65534 :65534; do
 		spawn "${namespaced[@]}" fdrecv -M 666 -a $allow s true
 		await_socket s
-		exits 0 "${other[@]}" fdsend s
+		exits 0 as_other fdsend s
 		ended "$pid" 0
 	done
 }
 
 @test "an inherited connected socket and exec: are not checked" {
-	second_uid
-	exits 0 "$RUDE" pair 7 8 sh -c '
+	pears
+	exits 0 with.py pair 7 8 sh -c '
 		setpriv --reuid 65534 --regid 65534 --clear-groups -- fdrecv fd:8 true 7>&- &
 		fdsend fd:7 8>&- && wait $!'
 	exits 0 fdrecv 'exec:exec setpriv --reuid 65534 --regid 65534 --clear-groups -- fdsend fd:1 7 7<pears' >out
@@ -794,11 +750,11 @@ ALL=4294967295
 }
 
 @test "a directory that may not be written is named" {
-	second_uid
+	pears
 	mkdir dir
-	exits 125 "${other[@]}" fdrecv dir/s 2>err
+	exits 125 as_other fdrecv dir/s 2>err
 	one_line err 'fdrecv: dir/s: Permission denied'
 	chmod 700 dir
-	exits 125 "${other[@]}" fdsend dir/s 2>err
+	exits 125 as_other fdsend dir/s 2>err
 	one_line err 'fdsend: dir/s: Permission denied'
 }

@@ -5,9 +5,6 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-# Nothing here takes long: what hangs fails.
-fdsend() { timeout 10 fdsend "$@"; }
-
 # ---- 1: a parent talks to a program it executed, over a socketpair ----
 
 @test "story 1: a parent talks to a program it executed, over a socketpair" {
@@ -45,7 +42,7 @@ fdsend() { timeout 10 fdsend "$@"; }
 @test "story 1: exec: puts a program it executed where a SOCKET stands" {
 	echo notes >notes
 	[ "$(timeout 10 fdrecv 'exec:fdsend fd:1 3 3<notes')" = notes ]
-	fdsend 'exec:exec fdrecv -i fd:0 cat >copied' 0 <notes
+	exits 0 fdsend 'exec:exec fdrecv -i fd:0 cat >copied' 0 <notes
 	eventually cmp notes copied
 	fdexec -i 'exec:fdsend fd:1 3 3<notes' sh -c 'cat >executed' 2>err
 	cmp notes executed
@@ -110,7 +107,7 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 }
 
 @test "story 2: connections queued to a worker that dies are served by the next" {
-	spawn "$PYTHON" "$RUDE" listen w close-unread        # dies when the connection has come
+	spawn meet.py listen w close-unread        # dies when the connection has come
 	dying=$pid
 	await_socket w
 	spawn fdserve -A addr 127.0.0.1:0 w
@@ -190,7 +187,7 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 
 @test "story 3: without a payload a byte goes along, and no payload at all is refused" {
 	spawn fdrecv -o s echo 'hello, world!'
-	fdsend -w 5 s 1 >out
+	exits 0 fdsend -w 5 s 1 >out
 	ended "$pid"
 	[ "$(cat out)" = 'hello, world!' ]
 	run -125 fdsend -m '' s 1
@@ -216,16 +213,16 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	END
 	spawn sh -c 'exec fdserve -io -A addr unix:channel -- fdrecv fd:0 sh worker $$' 2>err
 	bound addr
-	[ "$(fdsend -m write channel 5 5>file)" = written ]
+	[ "$(exits 0 fdsend -m write channel 5 5>file)" = written ]
 	[ "$(cat file)" = 'the worker was here' ]
-	[ "$(fdsend -m what channel 0 </dev/null)" = 'what is what' ]
-	[ "$(fdsend -m quit channel 0 </dev/null)" = quit ]
+	[ "$(exits 0 fdsend -m what channel 0 </dev/null)" = 'what is what' ]
+	[ "$(exits 0 fdsend -m quit channel 0 </dev/null)" = quit ]
 	ended "$pid"
 	[ "$status" -eq 0 ]
 }
 
 @test "story 4: the master hears when the worker did not take it" {
-	spawn "$PYTHON" "$RUDE" listen s close-unread
+	spawn meet.py listen s close-unread
 	await_socket s
 	run -125 --separate-stderr fdsend s 0 </dev/null
 	[[ $stderr == 'fdsend: s: '* ]]
@@ -267,29 +264,29 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	mkfifo fifo
 	exec 8<>fifo
 	for type in stream dgram seqpacket; do
-		receive() {
+		to_command() {
 			spawn fdrecv -T "$type" s sh -c 'head -n 1 <&3' >got
 			receiver=$pid
 		}
-		receive
-		fdsend -w 5 -T "$type" s 5 5<file
+		to_command
+		exits 0 fdsend -w 5 -T "$type" s 5 5<file
 		ended "$receiver"
 		grep -qx file got
-		receive
-		echo pipe | fdsend -w 5 -T "$type" s 0
+		to_command
+		echo pipe | exits 0 fdsend -w 5 -T "$type" s 0
 		ended "$receiver"
 		grep -qx pipe got
-		receive
+		to_command
 		echo fifo >&8
-		fdsend -w 5 -T "$type" s 8
+		exits 0 fdsend -w 5 -T "$type" s 8
 		ended "$receiver"
 		grep -qx fifo got
-		receive
+		to_command
 		exec 9<>"/dev/tcp/127.0.0.1/$port"
-		fdsend -w 5 -T "$type" s 9        # a connected socket
+		exits 0 fdsend -w 5 -T "$type" s 9        # a connected socket
 		ended "$receiver"
 		grep -qx connected got
-		receive
+		to_command
 		echo "$type" >&9                # and the accepted one at its other end
 		echo 'to the accepted' >&9
 		ended "$receiver"
@@ -303,25 +300,25 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	mkfifo fifo
 	exec 8<>fifo
 	for type in stream dgram seqpacket; do
-		receive() {
+		to_command() {
 			spawn fdrecv -T "$type" s sh -c 'echo written >&3'
 			receiver=$pid
 		}
 		rm -f file pipe
-		receive
-		fdsend -w 5 -T "$type" s 5 5>file
+		to_command
+		exits 0 fdsend -w 5 -T "$type" s 5 5>file
 		ended "$receiver"
 		grep -qx written file
-		receive
-		fdsend -w 5 -T "$type" s 5 5> >(cat >pipe)
+		to_command
+		exits 0 fdsend -w 5 -T "$type" s 5 5> >(cat >pipe)
 		ended "$receiver"
 		eventually grep -qx written pipe
-		receive
-		fdsend -w 5 -T "$type" s 8
+		to_command
+		exits 0 fdsend -w 5 -T "$type" s 8
 		ended "$receiver"
 		read -r line <&8
 		[ "$line" = written ]
-		receive
+		to_command
 		spawn fdserve -A addr 127.0.0.1:0 -- fdsend -w 5 -T "$type" s 0
 		[ "$(talk "$(bound addr)" </dev/null)" = written ]        # from the accepted socket
 		kill "$pid"
@@ -333,7 +330,7 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 
 @test "story 5: a descriptor stays open in flight though its sender has closed it and ended" {
 	echo 'still there' >notes
-	"$PYTHON" "$RUDE" pair 5 6 sh -c 'fdsend -n fd:5 7 7<notes; rm notes; exec fdrecv fd:6 5>&-' >out
+	with.py pair 5 6 sh -c 'fdsend -n fd:5 7 7<notes; rm notes; exec fdrecv fd:6 5>&-' >out
 	[ "$(cat out)" = 'still there' ]
 	[ ! -e notes ]
 }
@@ -342,7 +339,7 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	echo 'apples pears' >fruit
 	exec 9<fruit
 	spawn fdrecv s sh -c 'echo "at $FDKIT_FDS"; dd bs=1 count=7 <&3 2>/dev/null' >out
-	fdsend -w 5 s 9
+	exits 0 fdsend -w 5 s 9
 	ended "$pid"
 	[ "$(cat out)" = $'at 3\napples ' ]
 	[ "$(cat <&9)" = pears ]

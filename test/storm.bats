@@ -4,7 +4,7 @@
 load helper
 
 storm() {
-	timeout -k 1 120 "$PYTHON" "$BATS_TEST_DIRNAME/storm.py" "$1" 1500 >figures || {
+	timeout -k 1 120 storm.py "$1" 1500 >figures || {
 		cat figures
 		return 1
 	}

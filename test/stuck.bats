@@ -6,16 +6,12 @@
 # shellcheck disable=SC2154  # helper.bash sets pub and pid
 load helper
 
-STUCK=$BATS_TEST_DIRNAME/peers/stuck.py
-LIMIT=4
 
-# fuse: a file system ($pub/mnt) whose file is never flushed.
-fuse() {
+# stuck_file: a file system ($pub/mnt) whose file is never flushed.
+stuck_file() {
 	need_fuse
 	public
-	mkdir "$pub/mnt"
-	spawn "$PYTHON" "$STUCK" mount "$pub/mnt" FLUSH >mounted
-	eventually grep -q ready mounted
+	fuse "$pub/mnt" FLUSH
 }
 
 # attack HOW WHAT [COUNT [BYTES]]: another uid sends that to $pub/s, before the service looks at it.
@@ -23,16 +19,13 @@ attack() {
 	local how=$1 what=$2 sent=sent.$((++attacks))
 	shift 2
 	kill -STOP "$service"
-	spawn as_other "$PYTHON" "$STUCK" "$how" "$what" "$pub/s" "$@" >"$sent"
+	spawn as_other stuck.py "$how" "$what" "$pub/s" "$@" >"$sent"
 	eventually grep -q sent "$sent"
 	kill -CONT "$service"
 }
 
-# quick COMMAND [ARG...]: it succeeds, soon.
-quick() { timeout $LIMIT "$@"; }
-
-# over PID [STATUS]: TERM ends it soon, and all that it has open: its standard output is the FIFO `output`. Somebody else can have the address at once.
-over() {
+# ends_soon PID [STATUS]: TERM ends it soon, and all that it has open: its standard output is the FIFO `output`. Somebody else can have the address at once.
+ends_soon() {
 	kill "$1"
 	eventually grep -q 'end of output' heard
 	ended "$@"
@@ -50,7 +43,7 @@ service() {
 
 
 @test "fdexec: sets that cannot be closed, whole and unfinished" {
-	fuse
+	stuck_file
 	service fdexec -a any -M 666 "$pub/s" true
 	attack send linger 2
 	attack send linger 2 'fdkit/1 set fds=2\n'
@@ -58,22 +51,22 @@ service() {
 		attack send "$what" 2 'fdkit/1 set fds=2 more\n'
 		attack drop "$what" 2 'fdkit/1 set fds=2 more\n'
 	done
-	over "$service" 0
+	ends_soon "$service" 0
 }
 
 @test "fdexec: refused peers with what cannot be closed in their queue" {
-	fuse
+	stuck_file
 	service fdexec -M 666 "$pub/s" true
 	for what in "$pub/mnt/file" linger pipe; do
 		attack send "$what" 1
 		attack drop "$what" 3
 		quick fdsend "$pub/s" 0
 	done
-	over "$service" 0
+	ends_soon "$service" 0
 }
 
 @test "fdserve -l: workers and refused peers" {
-	fuse
+	stuck_file
 	for allow in root any; do
 		rm -f output heard
 		service fdserve -a $allow -M 666 -l -A addr 127.0.0.1:0 "$pub/s"
@@ -84,13 +77,13 @@ service() {
 		spawn fdexec -c "$pub/s" echo served
 		worker=$pid
 		[ "$(talk "$(bound addr)" </dev/null)" = served ]
-		over "$service"
+		ends_soon "$service"
 		kill "$worker"
 	done
 }
 
 @test "fdserve unix: clients, allowed and refused" {
-	fuse
+	stuck_file
 	for allow in root any; do
 		rm -f output heard
 		service fdserve -a $allow -M 666 "unix:$pub/s" -- echo served
@@ -104,12 +97,12 @@ service() {
 			kill "$service"
 			eventually grep -q 'waiting for' err
 		fi
-		over "$service" 0
+		ends_soon "$service" 0
 	done
 }
 
 @test "fdsend -l -k: receivers, allowed and refused" {
-	fuse
+	stuck_file
 	for allow in root any; do
 		rm -f output heard
 		service fdsend -a $allow -M 666 -lk "$pub/s" 0
@@ -126,7 +119,7 @@ service() {
 }
 
 @test "fdrecv: -t ends it, and so does TERM" {
-	fuse
+	stuck_file
 	for what in "$pub/mnt/file" linger pipe; do
 		for allow in root any; do
 			rm -f output heard
@@ -137,7 +130,7 @@ service() {
 			rm -f output heard
 			service fdrecv -q -a $allow -M 666 "$pub/s" true
 			attack send "$what" 2 'fdkit/1 set fds=2 more\n'
-			over "$service" 143
+			ends_soon "$service" 143
 		done
 	done
 }

@@ -6,6 +6,9 @@ door.py shut unix|tcp TOOL [ARG...]   run TOOL with a listening socket at 3, shu
 door.py alarm TOOL [ARG...]           become TOOL with an alarm of 2 seconds, with a blocking listener at 3, from which others
                                       take connections; the alarm must end it
 door.py blocked TOOL [ARG...]         the same with SIGALRM blocked instead; TERM must end TOOL: ends with its status
+door.py shared TRACER...              run TRACER, which slows down the poll of a tool that has a listening socket at 7; between
+                                      that poll and its accept, accept the connection here; ends with TRACER's status
+door.py fill PATH MOST                connect until no more fits the backlog, MOST times at most; prints how many did
 door.py flood PATH                    connect to PATH and close, without end, in four processes; says "flooding"
 door.py idle PATH COUNT BYTES         connect COUNT times, send BYTES of a line that does not end, say "connected", stay
 door.py trickle PATH                  begin a set, and send a byte each 200 ms until the connection is closed; that must take
@@ -18,24 +21,12 @@ import subprocess
 import sys
 import time
 
-
-def say(*words):
-    print(*words, flush=True)
-
-
-def connect(path):
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(path)
-    return sock
+import peer
+from peer import connect, say
 
 
 def listener(kind):
-    if kind == "tcp":
-        sock = socket.create_server(("127.0.0.1", 0))
-    else:
-        sock = socket.socket(socket.AF_UNIX)
-        sock.bind("\0door.py %d" % os.getpid())
-        sock.listen(64)
+    sock = peer.listen("127.0.0.1", "tcp") if kind == "tcp" else peer.listen("@door.py %d" % os.getpid())
     os.dup2(sock.fileno(), 3)
     return socket.socket(fileno=3) if sock.fileno() != 3 else sock
 
@@ -54,7 +45,7 @@ def shut(kind, *tool):
 
 def rivals(sock):
     """Come, and take what comes: so accept(2) finds nobody, after poll(2) found somebody."""
-    name = sock.getsockname()
+    name = "@" + sock.getsockname()[1:].decode()
     if os.fork() == 0:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
         signal.alarm(10)
@@ -85,6 +76,47 @@ def blocked(*tool):
     time.sleep(2)
     child.terminate()
     sys.exit(child.wait(10))
+
+
+def shared(*tracer_and_tool):
+    sock = peer.listen("s")
+    os.dup2(sock.fileno(), 7)
+    tracer = os.fork()
+    if tracer == 0:
+        os.execvp(tracer_and_tool[0], tracer_and_tool)
+
+    def tool(what):
+        pid = open(f"/proc/{tracer}/task/{tracer}/children").read().strip()
+        try:
+            return pid and open(f"/proc/{pid}/{what}").read()
+        except OSError:                 # a child that strace tries things out with
+            return ""
+    peer.until(lambda: "poll" in tool("wchan"))
+    one = connect("s")
+    while ") t " not in tool("stat"):
+        pass
+    sock.accept()
+    for _ in range(500):
+        done, status = os.waitpid(tracer, os.WNOHANG)
+        if done:
+            one.close()
+            sys.exit(os.waitstatus_to_exitcode(status))
+        time.sleep(0.01)
+    os.kill(int(open(f"/proc/{tracer}/task/{tracer}/children").read()), 9)
+    sys.exit("it waits in accept")
+
+
+def fill(path, most):
+    socks = []
+    try:
+        while len(socks) < int(most):
+            sock = socket.socket(socket.AF_UNIX)
+            sock.setblocking(False)
+            sock.connect(path)
+            socks.append(sock)
+    except BlockingIOError:
+        pass
+    say(len(socks))
 
 
 def flood(path):
@@ -130,5 +162,4 @@ def trickle(path):
     sys.exit(not 9 < took < 14)
 
 
-if __name__ == "__main__":
-    {"shut": shut, "alarm": alarm, "blocked": blocked, "flood": flood, "idle": idle, "trickle": trickle}[sys.argv[1]](*sys.argv[2:])
+peer.run({f.__name__: f for f in (shut, alarm, blocked, shared, fill, flood, idle, trickle)}, sys.argv[1:])

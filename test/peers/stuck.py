@@ -25,14 +25,13 @@ import sys
 import threading
 import time
 
+import peer
+from peer import say
+
 OPERATIONS = {1: "LOOKUP", 3: "GETATTR", 4: "SETATTR", 14: "OPEN", 15: "READ", 16: "WRITE", 18: "RELEASE", 25: "FLUSH",
               26: "INIT", 27: "OPENDIR", 28: "READDIR", 29: "RELEASEDIR", 36: "INTERRUPT", 2: "FORGET", 39: "IOCTL",
               40: "POLL", 42: "BATCH_FORGET", 17: "STATFS"}
 libc = ctypes.CDLL(None, use_errno=True)
-
-
-def say(*words):
-    print(*words, flush=True)
 
 
 def attributes(node):
@@ -100,16 +99,11 @@ def mount(directory, *never):
 
 def linger():
     """A TCP socket whose close waits for a reader that never reads. Its other end lives as long as this process."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    sock = socket.create_connection(listener.getsockname())
-    kept.append(listener.accept()[0])
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
-    sock.setblocking(False)
-    try:
-        while True:
-            sock.send(b"x" * 65536)
-    except BlockingIOError:
-        return sock.detach()
+    sock, other = peer.pair("tcp")
+    kept.append(other)
+    peer.linger(sock, 3600)
+    peer.fill(sock)
+    return sock.detach()
 
 
 def locked_pipe():
@@ -127,12 +121,10 @@ def locked_pipe():
 
 def locked(path):
     """Kernel: tcp_recvmsg has the socket's lock while it copies, and so while a page is read in."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    sock = socket.create_connection(listener.getsockname())
-    peer = listener.accept()[0]
-    peer.sendall(b"x" * 100)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.close()
+    sock, other = peer.pair("tcp")
+    other.sendall(b"x" * 100)
+    peer.linger(other, 0)
+    other.close()
     file = os.open(path, os.O_RDWR)
     kept.append(file)
     libc.mmap.restype = ctypes.c_void_p
@@ -154,15 +146,8 @@ def send(what, path, count="1", data="\\0", then="keep"):
     if what.startswith("locked:"):
         make = lambda: locked(what.partition(":")[2])
     fds = [make() for _ in range(int(count))]
-    sock = socket.socket(socket.AF_UNIX)
-    address = "\0" + path[1:] if path.startswith("@") else path
-    if then == "reply":
-        sock.bind(address)
-        sock.listen()
-        sock = sock.accept()[0]
-    else:
-        sock.connect(address)
-    socket.send_fds(sock, [data.encode().decode("unicode_escape").encode("latin-1")], fds)
+    sock = peer.listen(path).accept()[0] if then == "reply" else peer.connect(path)
+    socket.send_fds(sock, [peer.text(data)], fds)
     # What is closed here is in flight, or received, so that its end is somebody else's; a FUSE file's close may wait.
     for fd in fds:
         if what in ("linger", "pipe"):
@@ -183,5 +168,4 @@ def reply(*args):
     send(*args, *["1", "\\0"][len(args) - 2:], "reply")
 
 
-if __name__ == "__main__":
-    {"mount": mount, "send": send, "drop": drop, "reply": reply}[sys.argv[1]](*sys.argv[2:])
+peer.run({f.__name__: f for f in (mount, send, drop, reply)}, sys.argv[1:])

@@ -1,25 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: ISC
-"""Peers for the tests: some well-mannered, most not.
+"""rude.py ADDRESS [UID]: what a tool that listens there has to bear.
 
-rude.py [-T TYPE] listen PATH BEHAVIOUR [ARG]   one peer that connects (any that sends, with -T dgram)
-rude.py [-T TYPE] connect PATH BEHAVIOUR [ARG]
-rude.py host DIRECTORY                          in it a socket for each of HOSTS, whoever connects is treated so
-rude.py abuse ADDRESS [UID]                     as UID, the ABUSES that standard input names: see there
-rude.py pair N M COMMAND...                     COMMAND with a socketpair at N and M
-rude.py listener N PATH COMMAND...              COMMAND with a socket that listens at PATH as N
-rude.py pty N M COMMAND...                      COMMAND with a raw terminal: master at N, slave at M
-rude.py passes N COMMAND...                     COMMAND with a socket at N that has credentials, a label, a pidfd
-                                                and a time come with every message; 253 descriptors do
-rude.py nonblock N COMMAND...                   COMMAND with O_NONBLOCK set on N
-
-What is sent is standard input. A socket that accepts connections is ready; a path
-that starts with @ is abstract."""
-
+As UID, for each line NAME [ARG...] of standard input: do that one of ABUSES and print "there"; at the next line, end it and
+print "over"."""
 import array
 import ctypes
-import errno
-import fcntl
 import os
 import select
 import signal
@@ -27,288 +13,11 @@ import socket
 import struct
 import sys
 import tempfile
-import termios
 import time
-import tty
 
-TYPES = {"stream": socket.SOCK_STREAM, "dgram": socket.SOCK_DGRAM, "seqpacket": socket.SOCK_SEQPACKET}
+import peer
+from peer import flood, readable, say
 
-
-def say(*words):
-    print(*words, flush=True)
-
-
-def readable(sock, timeout=None):
-    return bool(select.select([sock], [], [], timeout)[0])
-
-
-def queued(sock):
-    n = array.array("i", [0])
-    fcntl.ioctl(sock, termios.FIONREAD, n)
-    return n[0]
-
-
-def unread(sock):
-    """Bytes that we sent and the other side has not read (SIOCOUTQ)."""
-    n = array.array("i", [0])
-    fcntl.ioctl(sock, termios.TIOCOUTQ, n)
-    return n[0]
-
-
-def until(condition):
-    while not condition():
-        time.sleep(0.01)
-
-
-def receive(sock):
-    """One message: its bytes, and the number of descriptors, which are closed."""
-    data, fds, flags, _ = socket.recv_fds(sock, 65536, 253)
-    assert not flags & socket.MSG_CTRUNC
-    for fd in fds:
-        os.close(fd)
-    return data, len(fds)
-
-
-# ---- behaviours: what to do with a connected socket ----
-
-def nothing(sock):
-    """Close at once."""
-
-
-def silent(sock):
-    """Hold it open and do nothing."""
-    signal.pause()
-
-
-def close_unread(sock):
-    """Close when there is something to read, without reading it."""
-    readable(sock)
-
-
-def report(sock):
-    """Read to end of file; for each message, print the number of descriptors and the bytes."""
-    while True:
-        data, count = receive(sock)
-        if not data and not count:
-            break
-        say(count, data)
-
-
-def reply(sock, text="reply\n"):
-    """Read to end of file, then answer."""
-    report(sock)
-    sock.sendall(text.encode())
-
-
-def reply_slowly(sock, text):
-    """The same, byte by byte."""
-    report(sock)
-    for byte in text.encode():
-        sock.sendall(bytes([byte]))
-        time.sleep(0.001)
-
-
-def refuse_second(sock):
-    """Read one message, refuse, and close on the rest."""
-    receive(sock)
-    sock.sendall(b"fdkit/1 refused why=enough\n")
-
-
-def take_one(sock):
-    """Read one message and close on the rest."""
-    say(*reversed(receive(sock)))
-    readable(sock)
-
-
-def lazy(sock):
-    """Read nothing until no more fits the queue, then report."""
-    last = 0
-
-    def stuck():
-        nonlocal last
-        now = queued(sock)
-        if now == last and now > 0:
-            return True
-        last = now
-        time.sleep(0.2)
-        return False
-    until(stuck)
-    say("stuck")
-    report(sock)
-
-
-def hello(sock, text=""):
-    """A greeting first, which the peer reads, and then a descriptor."""
-    sock.sendall(text.encode() or b"220 hello\r\n")
-    until(lambda: unread(sock) == 0)
-    give(sock)
-
-
-def hello_at_once(sock):
-    """A greeting and a descriptor which the peer can read in one go."""
-    sock.sendall(b"220 hello\r\n")
-    give(sock)
-
-
-def words(sock):
-    """Bytes, and no descriptor."""
-    sock.sendall(b"220 hello\r\n")
-
-
-def give(sock, count="1", messages="1"):
-    """Send standard input, COUNT times in each of so many messages; print what comes back."""
-    for _ in range(int(messages)):
-        socket.send_fds(sock, [b"\0"], [0] * int(count))
-    sock.shutdown(socket.SHUT_WR)
-    while data := sock.recv(65536):
-        say(data)
-
-
-def asked(sock):
-    """Print what comes within a moment, and whether that was the end; then give."""
-    if readable(sock, 0.2):
-        say(sock.recv(65536) or "end of file")
-    else:
-        say("asked nothing")
-    give(sock)
-
-
-# ---- sockets ----
-
-def address(path):
-    return "\0" + path[1:] if path.startswith("@") else path
-
-
-def listen(kind, path, behaviour, *args):
-    sock = socket.socket(socket.AF_UNIX, kind)
-    sock.bind(address(path))
-    if behaviour == "stale":            # leave the file behind
-        return
-    if behaviour == "bound":            # bind, but listen only when the file "go" appears
-        until(lambda: os.path.exists("go"))
-        behaviour = "report"
-    if kind == socket.SOCK_DGRAM:
-        BEHAVIOURS[behaviour](sock, *args)
-        return
-    if behaviour == "full":             # fill the backlog, accept nobody
-        sock.listen(0)
-        clients = []
-        while True:
-            client = socket.socket(socket.AF_UNIX, kind)
-            client.setblocking(False)
-            try:
-                client.connect(address(path))
-            except BlockingIOError:
-                say("full")
-                silent(sock)
-            clients.append(client)
-    sock.listen()
-    peer, _ = sock.accept()
-    BEHAVIOURS[behaviour](peer, *args)
-
-
-def connect(kind, path, behaviour, *args):
-    sock = socket.socket(socket.AF_UNIX, kind)
-    sock.connect(address(path))
-    BEHAVIOURS[behaviour](sock, *args)
-
-
-BEHAVIOURS = {f.__name__.replace("_", "-"): f for f in (
-    nothing, silent, close_unread, report, reply, reply_slowly, refuse_second, take_one, lazy, hello, hello_at_once, words, give, asked)}
-
-
-# ---- hosts: what comes to a tool that connects; each goes on until the tool has closed ----
-
-def flood(sock, data, fds=0):
-    """DATA over and over, as fast as it is read, and the queue always full."""
-    if not fds:
-        data *= 1 + 200000 // len(data)
-    while True:
-        try:
-            socket.send_fds(sock, [data], [0] * fds)
-        except OSError as e:
-            if e.errno != errno.ETOOMANYREFS:
-                raise
-            time.sleep(0.01)
-
-
-def drip(sock, data):
-    """One byte at a time, for ever."""
-    while True:
-        for byte in data:
-            sock.sendall(bytes([byte]))
-            time.sleep(0.01)
-
-
-def stuck_read(sock, data):
-    """Read only once, answer, read no more."""
-    readable(sock)
-    receive(sock)
-    sock.sendall(data)
-    signal.pause()
-
-
-def die(sock):
-    readable(sock)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def once(sock, data):
-    """DATA, then end of file; what comes is read to the end."""
-    sock.sendall(data)
-    sock.shutdown(socket.SHUT_WR)
-    while data := sock.recv(65536):
-        pass
-
-
-HOSTS = {
-    "silent": silent,
-    "nothing": nothing,
-    "close-unread": close_unread,
-    "die": die,
-    "bytes": lambda s: flood(s, b"x"),
-    "lines": lambda s: flood(s, b"220 hello\r\n"),
-    "endless-line": lambda s: flood(s, b"fdkit/1 set names=" + b"x" * 30000),
-    "nul": lambda s: flood(s, b"fdkit/1 \0\n"),
-    "drip": lambda s: drip(s, b"220 hello\r\n"),
-    "drip-record": lambda s: (s.sendall(b"fdkit/1 "), drip(s, b"x")),
-    "entries": lambda s: flood(s, b"fdkit/1 entry text=x\n"),
-    "get": lambda s: flood(s, b"fdkit/1 get\n"),
-    "hello": lambda s: flood(s, b"fdkit/1 hello\n"),
-    "slots": lambda s: flood(s, b"fdkit/1 slots n=0\n"),
-    "done": lambda s: flood(s, b"fdkit/1 done id=1\n"),
-    "taken-by-nobody": lambda s: flood(s, b"fdkit/1 taken id=77\n"),
-    "unknown": lambda s: once(s, b"fdkit/1 what\n"),
-    "half": lambda s: once(s, b"fdkit/1 tak"),
-    "wrong-count": lambda s: once(s, b"fdkit/1 set fds=3 id=1\n"),
-    "endless-set": lambda s: flood(s, b"fdkit/1 set fds=100 more\n", 100),
-    "stuck": lambda s: stuck_read(s, b"fdkit/1 slots n=1\n"),
-}
-
-
-def host(directory):
-    listeners = {}
-    for name, behaviour in HOSTS.items():
-        sock = socket.socket(socket.AF_UNIX)
-        sock.bind(os.path.join(directory, name))
-        sock.listen(100)
-        listeners[sock] = behaviour
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    say("ready")
-    while True:
-        for sock in select.select(listeners, [], [])[0]:
-            peer, _ = sock.accept()
-            if os.fork() == 0:
-                signal.alarm(60)
-                try:
-                    listeners[sock](peer)
-                except OSError:
-                    pass
-                os._exit(0)
-            peer.close()
-
-
-# ---- abuses: what a tool that listens has to bear ----
 
 class Crowd:
     """Connections to one address, and processes, that are ended together."""
@@ -324,7 +33,7 @@ class Crowd:
         try:
             if host:
                 sock.bind(("127.0.0.2", 0))
-            sock.connect((host, int(port)) if host else address(self.where))
+            sock.connect((host, int(port)) if host else peer.address(self.where))
         except OSError:
             sock.close()
             return None
@@ -665,7 +374,6 @@ ABUSES = {f.__name__.replace("_", "-"): f for f in (
 
 
 def abuse(where, uid=None):
-    """For each line NAME [ARG...]: do that and print "there"; at the next line, end it, and print "over"."""
     if uid and int(uid) != os.getuid():
         os.setgroups([])
         os.setgid(int(uid))
@@ -681,63 +389,4 @@ def abuse(where, uid=None):
         say("over")
 
 
-# ---- commands with something at a descriptor ----
-
-def placed(fds, numbers, command):
-    aside = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in fds]
-    for fd in fds:
-        os.close(fd)
-    for fd, number in zip(aside, numbers):
-        os.dup2(fd, number)
-    os.execvp(command[0], command)
-
-
-def main(args):
-    kind = socket.SOCK_STREAM
-    if args[0] == "-T":
-        kind = TYPES[args[1]]
-        args = args[2:]
-    verb, *args = args
-    if verb == "pair":
-        ends = [s.detach() for s in socket.socketpair(socket.AF_UNIX, kind)]
-        placed(ends, map(int, args[:2]), args[2:])
-    elif verb == "listener":
-        sock = socket.socket(socket.AF_UNIX, kind)
-        sock.bind(address(args[1]))
-        sock.listen()
-        placed([sock.detach()], [int(args[0])], args[2:])
-    elif verb == "passes":
-        ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
-        for option in (socket.SO_PASSCRED, socket.SO_PASSSEC, 76, 29):  # SO_PASSPIDFD, SO_TIMESTAMP
-            try:
-                theirs.setsockopt(socket.SOL_SOCKET, option, 1)
-            except OSError as e:
-                say(option, e)
-        if os.fork() == 0:
-            theirs.close()
-            for _ in range(3):
-                socket.send_fds(ours, [b"\0"], [0] * 253)
-            ours.recv(1)                # until the other end is closed
-            os._exit(0)
-        ours.close()
-        placed([theirs.detach()], [int(args[0])], args[1:])
-    elif verb == "host":
-        host(*args)
-    elif verb == "abuse":
-        abuse(*args)
-    elif verb == "pty":
-        master, slave = os.openpty()
-        tty.setraw(slave)
-        placed((master, slave), map(int, args[:2]), args[2:])
-    elif verb == "nonblock":
-        os.set_blocking(int(args[0]), False)
-        os.execvp(args[1], args[1:])
-    elif verb == "listen":
-        listen(kind, *args)
-    elif verb == "connect":
-        connect(kind, *args)
-    else:
-        sys.exit("rude.py: what is " + verb)
-
-
-main(sys.argv[1:])
+abuse(*sys.argv[1:])

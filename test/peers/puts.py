@@ -9,15 +9,16 @@ import signal
 import socket
 import sys
 
+import peer
+
 path, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 random.seed(seed)
 held, perhaps, figures = [], set(), {"puts": 0, "gets": 0, "drops": 0, "died": 0}
 
 
 def connect():
-    s = socket.socket(socket.AF_UNIX)
+    s = peer.connect(path)
     s.settimeout(20)
-    s.connect(path)
     return s
 
 
@@ -29,8 +30,8 @@ def memfds(names):
 def answer(s):
     data, fds = b"", []
     while not data.endswith(b"\n"):
-        more, came, flags, _ = socket.recv_fds(s, 65536, 253)
-        assert more and not flags & socket.MSG_CTRUNC, (data, flags)
+        more, came = peer.receive(s)
+        assert more, data
         data += more
         fds += came
     return data, fds
@@ -49,8 +50,7 @@ def put(names):
     with connect() as s:
         socket.send_fds(s, [put_line(names)], fds)
         assert answer(s)[0] == b"fdkit/1 taken id=7\n"
-    for fd in fds:
-        os.close(fd)
+    peer.close(fds)
     held.extend(names)
 
 
