@@ -108,24 +108,13 @@ paths() { printf "$PWD/%s\n" "$@"; }
 	[ "$(cat out)" = pears ]
 }
 
-@test "the status is COMMAND's own; 127 not found, 126 not to be run" {
+@test "the status is COMMAND's own" {
 	receive s sh -c 'exit 42'
 	exits 0 fdsend -w 5 s
 	ended "$pid" 42
 	receive s sh -c 'kill -9 $$'
 	exits 0 fdsend -w 5 s
 	ended "$pid" 137
-	receive s no-such-command
-	timeout 20 fdsend -w 5 s || true
-	ended "$pid" 127
-	one_line err 'fdrecv: ' no-such-command
-	echo 'exit 0' >script
-	for command in ./script "$PWD"; do
-		receive s "$command"
-		timeout 20 fdsend -w 5 s || true
-		ended "$pid" 126
-		one_line err 'fdrecv: ' "$command"
-	done
 }
 
 @test "the socket file is gone before COMMAND starts, and before copying does" {
@@ -497,26 +486,6 @@ paths() { printf "$PWD/%s\n" "$@"; }
 
 # ---- talk ----
 
-@test "-h and --help: every option, on standard output" {
-	for option in -h --help; do
-		exits 0 fdrecv $option >out 2>err
-		[ ! -s err ]
-		for word in -a --allow -M --mode -t --timeout -w --wait -v --verbose -q -c --connect -f --fds \
-			-i -o -e -B --blocking -m --message --message-file -T --type -N --number -R --ready-fd \
-			--no-pid -h --help -V --version SOCKET COMMAND; do
-			grep -qw -e "$word" out || { echo "no $word" && false; }
-		done
-	done
-}
-
-@test "-V and --version" {
-	for option in -V --version; do
-		exits 0 fdrecv $option >out 2>err
-		[ ! -s err ]
-		grep -qE '^fdrecv \(fdkit\) [0-9.]+$' out
-	done
-}
-
 @test "nothing is said unless -v; errors even with -q" {
 	for option in '' -q -v --verbose; do
 		# shellcheck disable=SC2086
@@ -533,34 +502,12 @@ paths() { printf "$PWD/%s\n" "$@"; }
 	one_line err 'fdrecv: none: '
 }
 
-@test "a wrong call says so in one line, with 125, and makes no socket" {
-	wrong fdrecv fdrecv
-	wrong Z fdrecv -Z s
-	wrong option fdrecv --no-such-option s
-	wrong f fdrecv -f
-	for time in 5x '' -1 nan ms 1.2.3 99999999999999999999; do
-		wrong "-t $time" fdrecv -t "$time" s
-		wrong "-w $time" fdrecv -c -w "$time" s
-	done
+@test "a wrong -f, -N, -m: one line that names it, 125, no socket" {
 	for list in '' ',' '5,' 5-3 x= =5 5x -1 99999999999 5,5 4-6,5 a:b=3 'a b=3' $'\303\244=3'; do
 		wrong "-f" fdrecv -f "$list" s
 	done
 	(ulimit -n 100 && wrong 100 fdrecv -f 5,100 s true)     # this process cannot have it
-	for number in '' 0 x -1 1x 99999999999; do
-		wrong "-N $number" fdrecv -N "$number" s
-	done
-	for mode in '' x 999 -1 1000 0x1ff 77777 rw; do
-		wrong "-M $mode" fdrecv -M "$mode" s
-	done
-	for type in '' tcp STREAM raw; do
-		wrong "-T $type" fdrecv -T "$type" s
-	done
-	for number in '' x -1 77 99999999999; do
-		wrong "-R $number" fdrecv -R "$number" s
-	done
-	for who in '' no-such-user :no-such-group : ',' 'root,' -1 99999999999; do
-		wrong "-a $who" fdrecv -a "$who" s
-	done
+	wrong '-N 0' fdrecv -N 0 s
 	for option in -i -o -e; do
 		wrong -f fdrecv -f 5 $option s true
 	done
@@ -568,25 +515,6 @@ paths() { printf "$PWD/%s\n" "$@"; }
 	wrong -m fdrecv -c -m '' s
 	wrong missing fdrecv -c --message-file missing s
 	wrong --run fdrecv s --run
-}
-
-@test "an option that does not apply is named" {
-	exec 5>/dev/null
-	rejects fdrecv <<-END
-		-w -w 1 s
-		-m -m text s
-		--message-file --message-file /dev/null s
-		--all --all s
-		-M -c -M 600 s
-		-R -c -R 5 s
-		-i -i s
-		-o -o s
-		-B -B s
-		--no-pid --no-pid s
-		-f -c --all -f web s
-		-i -c -i -f log=5 s true
-		-e -e -f 5 s true
-	END
 }
 
 # bats test_tags=heavy

@@ -239,14 +239,5 @@ wrong() {
 	[ "$(ls -A)" = "$before" ] || { echo "left something behind: $*" && ls -A; return 1; } >&2
 }
 
-# rejects TOOL: for each line OPTION ARG... of standard input, `TOOL ARG...` is a wrong call since OPTION does not apply.
-rejects() {
-	local option args
-	while read -r option args; do
-		# shellcheck disable=SC2086
-		wrong "$1: $option " "$1" $args || return
-	done
-}
-
 # lines FILE N: FILE has N lines; for eventually.
 lines() { [ "$(wc -l <"$1")" -eq "$2" ]; }

@@ -305,20 +305,12 @@ variables='for v in LISTEN_FDS LISTEN_FDNAMES FDKIT_FDS; do eval "echo $v=\${$v-
 	wrong missing fdserve -L -- true
 	wrong SOCKET fdserve -L unix:s
 	wrong COMMAND fdserve -L unix:s --
-	for option in -i -o -e -B -P '-C 1' '-j 1'; do
-		# shellcheck disable=SC2086  # words on purpose
-		wrong -L fdserve -L $option unix:s -- true
-	done
-	wrong -l fdserve -L -l unix:s -- true
-	wrong -L fdserve --nonblock unix:s -- true
-	wrong -L fdserve --no-pid unix:s -- true
 	wrong udp fdserve udp:127.0.0.1:0 -- true
 	wrong "a: the same name twice" fdserve -L a=unix:s a=unix:t -- true
 	wrong 'a b' fdserve -L 'a b=unix:s' -- true
 	wrong '=unix:s' fdserve -L '=unix:s' -- true
 	wrong 127.0.0.1 fdserve -L web=127.0.0.1 -- true
 	wrong udp:127.0.0.1 fdserve -L udp:127.0.0.1 -- true
-	wrong 88 fdserve -L -R 88 unix:s -- true
 	wrong no-such-dir fdserve -L -A no-such-dir/addr unix:s -- true
 	wrong no-such-dir fdserve -L unix:s unix:no-such-dir/t -- true
 }

@@ -1,0 +1,152 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# How every command takes its options: --help and --version, values that are none, options that do not apply.
+load helper
+
+# A good call of each tool, without options.
+declare -gA good=([fdsend]=s [fdrecv]='s true' [fdserve]='unix:s -- true' [fdexec]='s true' [fdhold]='s web=unix:u')
+
+# By the word that --help shows after an option: what is no such value. The empty string is none either.
+declare -gA no_value=(
+	[TIME]=$'5x\n-1\n1e\nnan\ninf\nms\n5 s\n1h30\n0x5\n1.2.3\n99999999999999999999'
+	[MODE]=$'x\n999\n-1\n1000\n0x1ff\n77777\n10666\nrw'
+	[TYPE]=$'tcp\nSTREAM\nstreams\nraw'
+	[N]=$'x\n-1\n1x\n99999999999'
+	[FD]=$'x\n-1\n7x\n99999999999'
+	[PID]=$'x\n-1\n0'
+	[WHO,...]=$'no-such-user\n:no-such-group\n:\n,\nroot,\n-1\n99999999999'
+	[USER]=$'no-such-user\n99999999999'
+)
+
+# options TOOL: what --help shows of each, one a line: -x or else --long, and the word after it.
+options() { "$1" --help | sed -nE 's/^  (-., |    )(--[^ ]+)( ([^ ]+))?  .*/\1 \2 \4/p' | awk '/^-/ { print substr($1, 1, 2), $3; next } { print $1, $2 }'; }
+
+@test "-h and --help: every option of the manual page and no other, on standard output; a page for every tool" {
+	for tool in "${TOOLS[@]}"; do
+		exits 0 "$tool" --help >help 2>err
+		[ ! -s err ]
+		"$tool" -h | diff help -
+		grep -q "^usage: $tool \[options\] " help
+		grep -q "^See $tool(1)" help
+		sed -nE '/^# OPTIONS/,/^# [^O]/s/^(\*-.*)/\1/p' "$BATS_TEST_DIRNAME/../man/$tool.1.scd" | grep -oE '\*-[^*]+\*' | tr -d '*' | sort -u >page
+		sed -nE 's/^  (-., |    )(--[^ ]+) .*/\1\2/p' help | tr -d ',' | tr -s ' ' '\n' | grep . | sort >named
+		diff page named || { echo "$tool: page and --help differ" && false; } >&2
+	done
+}
+
+@test "-V and --version" {
+	for tool in "${TOOLS[@]}"; do
+		for option in -V --version; do
+			exits 0 "$tool" $option >out 2>err
+			[ ! -s err ]
+			grep -qE "^$tool \(fdkit\) [0-9.]+$" out
+		done
+	done
+}
+
+# refuses TOOL: its wrong calls, in a directory of its own.
+refuses() {
+	local option class value tried=0
+	mkdir "$1"
+	cd "$1" || return
+	wrong "$1" "$1"
+	wrong "$1" "$1" -v
+	# shellcheck disable=SC2086
+	{
+		wrong Z "$1" -Z ${good[$1]}
+		wrong no-such-option "$1" --no-such-option ${good[$1]}
+		while read -r option class; do
+			[ "${no_value[${class:-none}]:-}" ] || continue
+			while IFS= read -r value; do
+				wrong "$option $value" "$1" "$option" "$value" ${good[$1]}
+				tried=$((tried + 1))
+			done <<<$'\n'"${no_value[$class]}"
+			wrong "${option##*-}" "$1" "$option"
+			[ "$option" != -R ] || wrong '-R 77' "$1" -R 77 ${good[$1]}         # not open
+		done < <(options "$1")
+	}
+	[ "$tried" -gt 20 ]
+}
+
+@test "a wrong option, a value that is none, no operand: 125, one line that names it, nothing created" {
+	declare -A running=()
+	for tool in "${TOOLS[@]}"; do
+		(set -e; refuses "$tool") 2>"$tool.wrong" 3>&- &
+		running[$tool]=$!
+	done
+	for tool in "${TOOLS[@]}"; do
+		wait "${running[$tool]}" || { cat "$tool.wrong" && false; } >&2
+	done
+}
+
+# OPTION does not apply to `TOOL ARG...`.
+@test "an option that does not apply is named" {
+	exec 5>/dev/null
+	while read -r option tool args; do
+		# shellcheck disable=SC2086
+		wrong "$tool: $option " "$tool" $args
+	done <<-'END'
+		-k fdsend -k s
+		-M fdsend -M 600 s
+		-R fdsend -R 5 s
+		-w fdsend -l -w 1 s
+		-w fdrecv -w 1 s
+		-m fdrecv -m text s
+		--message-file fdrecv --message-file /dev/null s
+		--all fdrecv --all s
+		-M fdrecv -c -M 600 s
+		-R fdrecv -c -R 5 s
+		-i fdrecv -i s
+		-o fdrecv -o s
+		-B fdrecv -B s
+		--no-pid fdrecv --no-pid s
+		-f fdrecv -c --all -f web s
+		-i fdrecv -c -i -f log=5 s true
+		-e fdrecv -e -f 5 s true
+		-w fdexec -w 1 s true
+		-M fdexec -c -M 600 s true
+		-a fdexec -a root -S 7 true
+		-c fdexec -c -S 7 true
+		-i fdexec -i -S 7 true
+		-j fdexec -j 1 -S 7 true
+		-B fdexec -B -S 7 true
+		-M fdexec -M 600 -S 7 true
+		-R fdexec -R 5 -S 7 true
+		-i fdserve -i unix:s w
+		-B fdserve -B unix:s w
+		-j fdserve -j 1 unix:s w
+		-l fdserve -l unix:s -- true
+		-P fdserve -P unix:s -- true
+		-w fdserve -w 1 unix:s -- true
+		--ack-timeout fdserve --ack-timeout 5 unix:s -- true
+		--ack-timeout fdserve -P --ack-timeout 5 unix:s w
+		--ack-timeout fdserve -L --ack-timeout 5 unix:s w
+		-C fdserve -P -C 1 unix:s w
+		-t fdserve -t 1 unix:s w
+		-t fdserve -L -t 1 unix:s -- true
+		-w fdserve -L -l -w 1 unix:s w
+		-M fdserve -M 600 127.0.0.1:0 -- true
+		-M fdserve -M 600 127.0.0.1:0 w
+		-a fdserve -a root 127.0.0.1:0 -- true
+		-a fdserve -L -a root unix:s -- true
+		-t fdhold -t 1 s
+		-w fdhold -w 1 s
+		-b fdhold -b 1 --list s
+		-x fdhold -x 1 --list s
+		-A fdhold -A addr --drop web s
+		-M fdhold -M 600 --list s
+		--nonblock fdhold --nonblock --drop web s
+		--max fdhold --max 5 --list s
+		--max-per-uid fdhold --max-per-uid 5 --list s
+		--allow-put fdhold --allow-put root --list s
+		--allow-get fdhold --allow-get root --drop web s
+		--list fdhold --list --drop web s
+	END
+	for option in -i -o -e -B -P '-C 1' '-j 1'; do
+		# shellcheck disable=SC2086  # words on purpose
+		wrong "${option%% *}" fdserve -L $option unix:s -- true
+	done
+	wrong -l fdserve -L -l unix:s -- true
+	wrong -L fdserve --nonblock unix:s -- true
+	wrong -L fdserve --no-pid unix:s -- true
+}
