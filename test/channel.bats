@@ -353,30 +353,6 @@ answered() { [ "$(cat reply.* 2>/dev/null | wc -l)" -eq "$1" ]; }
 	ended "$worker" 0
 }
 
-@test "READY=1 and STOPPING=1 are told by fdserve and fdexec" {
-	spawn socat -u UNIX-RECV:n1 CREATE:told1
-	spawn socat -u UNIX-RECV:n2 CREATE:told2
-	eventually test -S n1; eventually test -S n2
-	NOTIFY_SOCKET=$PWD/n1 spawn fdserve -l -A addr 127.0.0.1:0 s
-	server=$pid
-	NOTIFY_SOCKET=$PWD/n2 spawn fdexec -c -w 5 s sh -c "$(patient a)"
-	worker=$pid
-	eventually grep -q READY=1 told1
-	eventually grep -q READY=1 told2
-	at=$(cat addr)
-	hold 1
-	eventually lines log 1
-	run ! grep STOPPING told1 told2
-	kill "$worker"
-	eventually grep -q STOPPING=1 told2
-	kill "$server"
-	eventually grep -q STOPPING=1 told1
-	touch go
-	ended "$worker" 0
-	ended "$server" 0
-	answered 1
-}
-
 # ---- workers that stop or die ----
 
 @test "a worker killed before it acknowledged: the connection goes to the other, once" {

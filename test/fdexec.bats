@@ -190,38 +190,6 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	run ! grep -E '=x$|^LISTEN_' vars
 }
 
-@test "READY=1 goes to NOTIFY_SOCKET, which COMMAND does not have" {
-	spawn socat -u UNIX-RECV:notify CREATE:state
-	eventually test -S notify
-	NOTIFY_SOCKET=$PWD/notify spawn fdexec w env
-	eventually grep -q READY=1 state
-	listening w
-	exits 0 fdsend w 1 >vars
-	eventually grep -q ^FDKIT_FDS vars
-	eventually childless "$pid"
-	run ! grep NOTIFY_SOCKET vars
-}
-
-@test "READY=1 goes to an abstract NOTIFY_SOCKET as well" {
-	spawn socat -u "ABSTRACT-RECV:fdkit-notify-$$" CREATE:state
-	eventually grep -q "@fdkit-notify-$$" /proc/net/unix
-	NOTIFY_SOCKET=@fdkit-notify-$$ spawn fdexec w true
-	eventually grep -q READY=1 state
-}
-
-@test "-R writes a newline when the socket accepts, closes the descriptor, COMMAND does not have it" {
-	mkfifo told
-	spawn cat told >ready
-	reader=$pid
-	spawn fdexec -R 7 w sh -c 'ls /proc/$$/fd >fds.new; mv fds.new fds' 7>told
-	ended "$reader"        # end of file
-	listening w
-	[ "$(od -An -c ready | tr -d ' ')" = '\n' ]
-	exits 0 fdsend w 0 </dev/null
-	eventually test -e fds
-	run ! grep -x 7 fds
-}
-
 # ---- how many at once ----
 
 @test "-j runs at most so many at once, and everything in the end" {

@@ -705,39 +705,6 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 	run ! grep -v '^fdhold: ' log
 }
 
-@test "-R writes a newline when it listens everywhere, and closes the descriptor" {
-	mkfifo told
-	spawn cat told >ready
-	reader=$pid
-	spawn fdhold -R 7 s web=127.0.0.1:0 api=unix:u 7>told
-	ended "$reader"        # end of file
-	held api web
-	listening u
-	[ "$(od -An -c ready | tr -d ' ')" = '\n' ]
-	run ! fdrecv -c -f web s test -e /proc/self/fd/7
-}
-
-@test "READY=1 and STOPPING=1 go to NOTIFY_SOCKET" {
-	spawn socat -u UNIX-RECV:notify CREATE:state
-	eventually test -S notify
-	NOTIFY_SOCKET=$PWD/notify spawn fdhold s web=127.0.0.1:0
-	eventually grep -q READY=1 state
-	held web
-	kill "$pid"
-	ended "$pid" 0
-	eventually grep -q STOPPING=1 state
-}
-
-@test "-A: NAME= before every address, whole at once, and SOCKET is there by then" {
-	echo old >addr
-	spawn fdhold -A addr s web=127.0.0.1:0 api=unix:u any=:0 dns=udp:127.0.0.1:0
-	complete() { lines addr 4; }
-	eventually complete
-	held any api dns web
-	paste -sd ' ' addr | grep -xE 'web=127\.0\.0\.1:[1-9][0-9]+ api=unix:u any=\*:[1-9][0-9]+ dns=udp:127\.0\.0\.1:[1-9][0-9]+' ||
-		paste -sd ' ' addr | grep -xE 'web=127\.0\.0\.1:[1-9][0-9]+ api=unix:u any=0\.0\.0\.0:[1-9][0-9]+ dns=udp:127\.0\.0\.1:[1-9][0-9]+'
-}
-
 @test "-M is the exact mode of SOCKET and of unix: addresses, 0600 unless given" {
 	(umask 0; spawn fdhold s0 a=unix:u0; echo "$pid" >pid0)
 	(umask 077; spawn fdhold -M 640 s1 a=unix:u1; echo "$pid" >pid1)
@@ -925,8 +892,4 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 	wrong file fdhold file
 	wrong file fdhold s web=unix:file
 	[ "$(cat file)" = mine ]
-}
-
-@test "-A where nothing can be written: 125, nothing created" {
-	wrong no-such-dir fdhold -A no-such-dir/addr s web=127.0.0.1:0
 }

@@ -403,7 +403,7 @@ paths() { printf "$PWD/%s\n" "$@"; }
 	one_line err 'fdrecv: w: timed out'
 }
 
-# ---- -t, signals, -R ----
+# ---- -t, signals ----
 
 @test "-t gives up with 124, and the socket file is gone" {
 	for option in '-t 0.2' '--timeout 200ms' '-T dgram -t .2'; do
@@ -449,22 +449,6 @@ paths() { printf "$PWD/%s\n" "$@"; }
 		ended "$pid" $((128 + $(kill -l $signal)))
 		[ ! -e s ]
 		[ ! -e ran ]
-	done
-}
-
-@test "-R writes a newline when ready, and closes" {
-	mkfifo ready
-	for option in '-R 5' '--ready-fd=5' '-R 5 -T dgram'; do
-		spawn od -An -c ready >got
-		reader=$pid
-		# shellcheck disable=SC2086
-		spawn fdrecv $option s sh -c 'test -e /proc/$$/fd/5 && echo open' 5>ready >out
-		ended "$reader" 0
-		[ "$(tr -d ' ' <got)" = '\n' ]
-		# Whoever waited for the newline need not wait again.
-		if [[ $option == *dgram ]]; then exits 0 fdsend -T dgram s; else exits 0 fdsend s; fi
-		ended "$pid" 1
-		[ ! -s out ]
 	done
 }
 

@@ -435,17 +435,6 @@ report() {
 	done
 }
 
-@test "-l --keep with -n, and ready in NOTIFY_SOCKET" {
-	spawn meet.py -T dgram listen notify report >notified
-	eventually test -S notify
-	NOTIFY_SOCKET=$PWD/notify spawn fdsend --listen --keep -n s
-	eventually grep -q 'READY=1' notified
-	listening s
-	for _ in 1 2; do
-		exits 0 fdrecv -c s true
-	done
-}
-
 @test "a one-shot listener dies of the signal and takes its socket file along" {
 	for signal in TERM HUP; do
 		spawn fdsend -l s 2>err
@@ -628,23 +617,6 @@ report() {
 	one_line err 'exec:'
 	exits 124 fdsend -t 0.3 'exec:exec sleep 1' 2>err
 	one_line err 'fdsend: exec:exec sleep 1: '
-}
-
-# ---- -R ----
-
-@test "-R writes a newline when ready, and closes" {
-	mkfifo ready
-	for option in '-R 5' '-R5' '--ready-fd 5' '--ready-fd=5'; do
-		spawn od -An -c ready >got
-		reader=$pid
-		# shellcheck disable=SC2086
-		spawn fdsend $option -l s 5>ready
-		ended "$reader" 0               # closed
-		listening s
-		[ "$(tr -d ' ' <got)" = '\n' ]
-		exits 0 fdrecv -c s true
-		ended "$pid" 0
-	done
 }
 
 # ---- talk ----

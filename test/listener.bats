@@ -79,30 +79,6 @@ variables='for v in LISTEN_FDS LISTEN_FDNAMES FDKIT_FDS; do eval "echo $v=\${$v-
 	[ "$(fdserve -L --nonblock 127.0.0.1:0 unix:s -- sh -c "$flags" | paste -sd ' ')" = '2048 2048' ]
 }
 
-@test "-A is complete before COMMAND starts, and a connection succeeds at once" {
-	echo old >addr
-	fdserve -L -A addr web=127.0.0.1:0 unix:s -- sh -c 'cat addr; read -r at <addr
-		socat -u /dev/null "TCP:${at#web=}" && socat -u /dev/null UNIX-CONNECT:s && echo good' >out
-	sed 's/^web=127\.0\.0\.1:[1-9][0-9]*$/web/' out | diff - <(printf '%s\n' web unix:s good)
-}
-
-@test "-A shows IPv6, every address and udp: as they are bound" {
-	need_ipv6
-	fdserve -L -A addr '[::1]:0' :0 udp:127.0.0.1:0 'udp:[::1]:0' "unix:@fdkit-$$" -- true
-	p='[1-9][0-9]+'
-	paste -sd ' ' addr | grep -xE "\[::1\]:$p \*:$p udp:127\.0\.0\.1:$p udp:\[::1\]:$p unix:@fdkit-$$"
-}
-
-@test "-A to a FIFO is written in place" {
-	mkfifo addr
-	spawn cat addr >got
-	reader=$pid
-	fdserve -L -A addr unix:s -- true
-	ended "$reader" 0
-	[ "$(cat got)" = unix:s ]
-	[ -p addr ]
-}
-
 @test "udp: is a bound datagram socket" {
 	spawn fdserve -L -A addr dns=udp:127.0.0.1:0 -- look.py echo
 	at=$(bound addr | sed 's/dns=udp://')
@@ -140,28 +116,6 @@ variables='for v in LISTEN_FDS LISTEN_FDNAMES FDKIT_FDS; do eval "echo $v=\${$v-
 @test "fd:N that does not listen is refused in a line" {
 	wrong fd:0 fdserve -L fd:0 -- true
 	wrong fd:88 fdserve -L fd:88 -- true
-}
-
-@test "NOTIFY_SOCKET is left for COMMAND, and only COMMAND reports" {
-	spawn socat -u UNIX-RECV:notify CREATE:state
-	eventually test -S notify
-	NOTIFY_SOCKET=$PWD/notify fdserve -L unix:s -- sh -c \
-		'echo "$NOTIFY_SOCKET" >var; printf FROM_COMMAND=1 | socat -u - "UNIX-SENDTO:$NOTIFY_SOCKET"'
-	eventually grep -q FROM_COMMAND=1 state
-	[ "$(cat var)" = "$PWD/notify" ]
-	[ "$(cat state)" = FROM_COMMAND=1 ]
-}
-
-@test "-R: a newline when all listen, before COMMAND, which does not have the descriptor" {
-	mkfifo told
-	spawn cat told >ready
-	reader=$pid
-	spawn fdserve -L -R 7 127.0.0.1:0 unix:s -- sh -c 'ls /proc/$$/fd >fds; exec sleep 60' 7>told
-	ended "$reader"        # end of file
-	listening s
-	[ "$(od -An -c ready | tr -d ' ')" = '\n' ]
-	eventually test -s fds
-	run ! grep -x 7 fds
 }
 
 @test "the unix: file stays when COMMAND ends; the next bind replaces it" {
