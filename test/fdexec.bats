@@ -270,60 +270,6 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	lines err 2
 }
 
-@test "a signal ends it gracefully: one line that says why, status 0, the socket file gone" {
-	for signal in HUP INT TERM; do
-		spawn env --default-signal=HUP fdexec ./w true 2>err
-		await_socket w
-		kill -"$signal" "$pid"
-		ended "$pid"
-		[ "$status" -eq 0 ]
-		one_line err 'fdexec: ' "SIG$signal"
-		[ ! -e w ]
-	done
-}
-
-@test "a HUP that was ignored at the start does not end it" {
-	spawn env --ignore-signal=HUP fdexec w sh -c 'echo alive'
-	await_socket w
-	kill -HUP "$pid"
-	exits 0 fdsend w 1 >out
-	eventually grep -q alive out
-}
-
-@test "when it is to end it takes nothing more and lets running commands finish" {
-	mkfifo gate
-	spawn fdexec -i w sh -c 'echo begun >log; read -r _; echo finished >>log' 2>err
-	exec 6<>gate
-	exits 0 fdsend -w 5 w 6
-	eventually test -s log
-	kill "$pid"
-	eventually test ! -e w
-	one_line err "fdexec: w: waiting for 1 command (a second signal ends it)"
-	run -125 fdsend w 6
-	run ! gone "$pid"
-	echo go >&6
-	ended "$pid"
-	[ "$status" -eq 0 ]
-	grep -q finished log
-	grep -q SIGTERM err
-	lines err 2
-	exec 6>&-
-}
-
-@test "a second signal ends the running commands with SIGTERM" {
-	mkfifo gate
-	exec 6<>gate
-	spawn fdexec -i w sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while read -r _; do :; done' 2>err
-	exits 0 fdsend -w 5 w 6
-	eventually test -s log
-	kill -INT "$pid"
-	eventually test ! -e w
-	kill -INT "$pid"
-	eventually gone "$pid"
-	eventually grep -q terminated log
-	exec 6>&-
-}
-
 @test "-c: a dispatcher that turns it away at once is asked less and less often" {
 	spawn fdexec -q -c s true
 	# Between seven connections at least 10, 20, 40, 80, 160 and 250 ms go by.

@@ -675,16 +675,6 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 	listening u
 }
 
-@test "INT and HUP end it the same, and -q leaves nothing to say" {
-	for sig in INT HUP; do
-		holder -q s web=127.0.0.1:0 2>log
-		kill -"$sig" "$pid"
-		ended "$pid" 0
-		[ ! -s log ]
-		[ ! -e s ]
-	done
-}
-
 @test "USR1 tells how many it holds" {
 	holder s web=127.0.0.1:0 2>log
 	fdsend s a=0

@@ -440,18 +440,6 @@ paths() { printf "$PWD/%s\n" "$@"; }
 	ended "${PIDS[1]}" 143
 }
 
-@test "a signal ends it, as a signal does, and the socket file goes" {
-	# A background job of a script starts with INT ignored.
-	for signal in TERM HUP INT; do
-		spawn env --default-signal=INT fdrecv s touch ran
-		await_socket s
-		kill -$signal "$pid"
-		ended "$pid" $((128 + $(kill -l $signal)))
-		[ ! -e s ]
-		[ ! -e ran ]
-	done
-}
-
 # ---- -B ----
 
 @test "-B clears O_NONBLOCK on what came, and nothing else does" {

@@ -435,28 +435,6 @@ report() {
 	done
 }
 
-@test "a one-shot listener dies of the signal and takes its socket file along" {
-	for signal in TERM HUP; do
-		spawn fdsend -l s 2>err
-		await_socket s
-		kill -$signal "$pid"
-		ended "$pid" $((128 + $(kill -l $signal)))
-		[ ! -e s ]
-	done
-}
-
-@test "a signal that was ignored at the start stays ignored" {
-	echo pears >notes
-	spawn sh -c 'trap "" HUP TERM INT; exec fdsend -l s' <notes
-	await_socket s
-	kill -HUP "$pid"
-	kill -TERM "$pid"
-	kill -INT "$pid"
-	exits 0 fdrecv -c s >out
-	ended "$pid" 0
-	[ "$(cat out)" = pears ]
-}
-
 # ---- -w ----
 
 @test "without -w an absent peer gives 125 and a hint" {

@@ -375,39 +375,6 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	[ "$(open_fds "$pid")" = "$before" ]
 }
 
-@test "when it is to end it takes nothing more and lets running commands finish" {
-	spawn fdserve -A addr unix:s -- sh -c 'echo begun >log; read -r _; echo finished' 2>err
-	bound addr
-	mkfifo gate
-	exec 6<>gate
-	spawn socat -t 10 - UNIX-CONNECT:s,shut-none <gate >out 6>&-
-	eventually test -s log
-	kill "${PIDS[0]}"
-	eventually test ! -e s
-	one_line err "fdserve: unix:s: waiting for 1 command (a second signal ends it)"
-	run ! gone "${PIDS[0]}"
-	echo go >&6
-	exec 6>&-
-	ended "${PIDS[0]}"
-	[ "$status" -eq 0 ]
-	eventually grep -q finished out
-	grep -q SIGTERM err
-	lines err 2
-}
-
-@test "a second signal ends the running commands with SIGTERM" {
-	spawn fdserve -A addr unix:s -- \
-		sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while read -r _; do :; done' 2>err
-	bound addr
-	spawn meet.py connect s silent
-	eventually test -s log
-	kill -HUP "${PIDS[0]}"
-	eventually test ! -e s
-	kill -INT "${PIDS[0]}"
-	eventually gone "${PIDS[0]}"
-	eventually grep -q terminated log
-}
-
 # ---- to a worker ----
 
 @test "a connection that comes before the worker is served when the worker comes" {
@@ -605,48 +572,6 @@ value() { sed -n "s/^$1=//p" "$2"; }
 }
 
 # ---- its end ----
-
-@test "a signal ends it gracefully: one line that says why, status 0, socket files gone" {
-	for signal in HUP INT TERM; do
-		spawn env --default-signal=HUP fdserve -A addr 127.0.0.1:0 unix:s -- true 2>err
-		bound addr
-		kill -"$signal" "$pid"
-		ended "$pid"
-		[ "$status" -eq 0 ]
-		one_line err 'fdserve: ' "SIG$signal"
-		[ ! -e s ]
-		[ ! -e addr ]
-	done
-}
-
-@test "a signal ends fdserve and its fdexec gracefully, working or waiting for each other" {
-	for signal in HUP INT TERM; do
-		spawn env --default-signal=HUP fdexec ./w echo served 2>err-w
-		worker=$pid
-		spawn env --default-signal=HUP fdserve -A addr unix:s ./w 2>err
-		server=$pid
-		[ "$(talk "$(bound addr)" </dev/null)" = served ]
-		eventually childless "$worker"
-		kill -"$signal" "$worker"
-		ended "$worker"
-		[ "$status" -eq 0 ]
-		one_line err-w 'fdexec: ' "SIG$signal"
-		[ ! -e w ]
-		kill -"$signal" "$server"
-		ended "$server"
-		[ "$status" -eq 0 ]
-		grep 'fdserve: ' err | tail -n 1 | grep "SIG$signal"
-		[ ! -e s ]
-		[ ! -e addr ]
-	done
-}
-
-@test "a HUP that was ignored at the start does not end it" {
-	spawn env --ignore-signal=HUP fdserve -A addr unix:s -- echo alive
-	bound addr
-	kill -HUP "$pid"
-	[ "$(talk unix:s </dev/null)" = alive ]
-}
 
 # ---- wrong calls ----
 

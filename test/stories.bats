@@ -152,27 +152,6 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	[[ $stderr == *"$pub/w: Permission denied"* ]]
 }
 
-@test "story 2: HUP, INT and TERM end both cleanly with the reason" {
-	for signal in HUP INT TERM; do
-		spawn env --default-signal=HUP fdexec w date 2>err.worker
-		worker=$pid
-		spawn env --default-signal=HUP fdserve -A addr 127.0.0.1:0 w 2>err.server
-		server=$pid
-		read -r host port < <(bound addr | tr : ' ')
-		timeout 10 nc.openbsd -N "$host" "$port" </dev/null
-		eventually childless "$worker"
-		kill -"$signal" "$server" "$worker"
-		ended "$server"
-		[ "$status" -eq 0 ]
-		ended "$worker"
-		[ "$status" -eq 0 ]
-		grep -q "SIG$signal" err.server
-		one_line err.worker "SIG$signal"
-		[ ! -e w ]
-		rm -f addr
-	done
-}
-
 # ---- 3: a parent gives a child its standard output ----
 
 @test "story 3: a parent gives a child its standard output" {

@@ -1,0 +1,138 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: ISC
+# How every command ends by a signal: what goes on ends in order, what is done once dies of it; what was begun is finished.
+# What stands in '...' is for the shell that COMMAND is; the helper sets pid and status.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
+# shellcheck disable=SC2086  # calls are words on purpose
+load helper
+
+GOES_ON='fdsend -lk s
+fdexec s true
+fdserve unix:s -- true
+fdserve unix:s w
+fdserve -l unix:x s
+fdserve -L -l unix:x s
+fdhold s web=unix:x'
+ONCE='fdrecv s true
+fdrecv -T dgram s true
+fdsend -l s'
+
+# started HUP CALL...: CALL listens at s, and HUP is default or ignored; with -q if QUIET is set.
+started() {
+	rm -f x
+	spawn env "--$1-signal=HUP" --default-signal=INT "$2" ${quiet:-} "${@:3}" 2>err
+	eventually test -S s
+	[[ $* == *dgram* ]] || await_socket s
+}
+
+@test "HUP, INT and TERM end what goes on: status 0, one line that says why, nothing with -q, the socket file gone" {
+	while read -r call; do
+		for signal in HUP INT TERM; do
+			started default $call
+			kill -$signal "$pid"
+			ended "$pid" 0
+			[ "$(grep -c "^${call%% *}: .*ended by SIG$signal" err)" -eq 1 ]
+			[ "$(grep -vc '^fdserve: w: ' err)" -eq 1 ]
+			[ ! -e s ]
+		done
+		quiet=-q started default $call
+		kill "$pid"
+		ended "$pid" 0
+		[ ! -s err ]
+	done <<<"$GOES_ON"
+}
+
+@test "what is done once dies of HUP, INT and TERM, and says nothing; its socket file goes" {
+	while read -r call; do
+		for signal in HUP INT TERM; do
+			started default $call
+			kill -$signal "$pid"
+			ended "$pid" $((128 + $(kill -l $signal)))
+			[ ! -s err ]
+			[ ! -e s ]
+		done
+	done <<<"$ONCE"
+}
+
+@test "a HUP that was ignored at the start stays ignored" {
+	while read -r call; do
+		started ignore $call
+		kill -HUP "$pid"
+		kill -TERM "$pid"               # comes after it
+		ended "$pid"
+		[ ! -e s ]
+		if grep -qxF "$call" <<<"$ONCE"; then [ "$status" -eq 143 ]; else grep 'ended by SIGTERM' err; fi
+	done <<<"$ONCE"$'\n'"$GOES_ON"
+}
+
+@test "fdserve and its fdexec end so when they are connected, whichever ends first" {
+	for first in 0 1; do
+		PIDS=()
+		spawn fdexec -q w echo served
+		spawn fdserve -q unix:s w
+		await_socket s
+		[ "$(talk unix:s </dev/null)" = served ]
+		eventually childless "${PIDS[0]}"
+		kill "${PIDS[first]}"
+		ended "${PIDS[first]}" 0
+		kill "${PIDS[1 - first]}"
+		ended "${PIDS[1 - first]}" 0
+		[ ! -e w ]
+		[ ! -e s ]
+	done
+}
+
+# ---- while a command runs ----
+
+# begun COMMAND [ARG...]: a service runs COMMAND, whose standard input is the other end of 6 and which writes to the file log.
+begun() {
+	mkfifo gate
+	exec 6<>gate
+	if [ "$tool" = fdexec ]; then
+		spawn fdexec -i s "$@" 2>err
+		service=$pid
+		exits 0 fdsend -w 5 s 6
+	else
+		spawn fdserve unix:s -- "$@" 2>err
+		service=$pid
+		await_socket s
+		spawn socat -t 10 - UNIX-CONNECT:s,shut-none <gate >out 6>&-
+	fi
+	eventually test -s log
+}
+
+@test "when it is to end, a service says STOPPING=1, takes nothing more, and lets running commands finish" {
+	spawn socat -u UNIX-RECV:notify CREATE:state
+	eventually test -S notify
+	export NOTIFY_SOCKET=$PWD/notify
+	for tool in fdexec fdserve; do
+		begun sh -c 'echo begun >log; read -r _; echo finished >>log'
+		kill "$service"
+		eventually test ! -e s
+		eventually grep -aq STOPPING=1 state
+		one_line err "$tool: " 's: waiting for 1 command (a second signal ends it)'
+		wrong s: fdrecv -c s
+		run ! gone "$service"
+		[ "$(cat log)" = begun ]
+		echo go >&6
+		ended "$service" 0
+		grep -q finished log
+		[ "$tool" = fdserve ] || grep -q SIGTERM err
+		: >state
+		rm -f log gate
+		exec 6>&-
+	done
+}
+
+@test "a second signal ends the running commands with SIGTERM" {
+	for tool in fdexec fdserve; do
+		begun sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while read -r _; do :; done'
+		kill -INT "$service"
+		eventually test ! -e s
+		kill -TERM "$service"
+		ended "$service" 0
+		eventually grep -q terminated log
+		rm -f log gate
+		exec 6>&-
+	done
+}
