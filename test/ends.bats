@@ -6,16 +6,16 @@
 # shellcheck disable=SC2086  # calls are words on purpose
 load helper
 
-GOES_ON='fdsend -lk s
-fdexec s true
-fdserve unix:s -- true
-fdserve unix:s w
-fdserve -l unix:x s
-fdserve -L -l unix:x s
-fdhold s web=unix:x'
-ONCE='fdrecv s true
-fdrecv -T dgram s true
-fdsend -l s'
+GOES_ON=('fdsend -lk s'
+	'fdexec s true'
+	'fdserve unix:s -- true'
+	'fdserve unix:s w'
+	'fdserve -l unix:x s'
+	'fdserve -L -l unix:x s'
+	'fdhold s web=unix:x')
+ONCE=('fdrecv s true'
+	'fdrecv -T dgram s true'
+	'fdsend -l s')
 
 # started HUP CALL...: CALL listens at s, and HUP is default or ignored; with -q if QUIET is set.
 started() {
@@ -26,7 +26,7 @@ started() {
 }
 
 @test "HUP, INT and TERM end what goes on: status 0, one line that says why, nothing with -q, the socket file gone" {
-	while read -r call; do
+	for call in "${GOES_ON[@]}"; do
 		for signal in HUP INT TERM; do
 			started default $call
 			kill -$signal "$pid"
@@ -39,11 +39,11 @@ started() {
 		kill "$pid"
 		ended "$pid" 0
 		[ ! -s err ]
-	done <<<"$GOES_ON"
+	done
 }
 
 @test "what is done once dies of HUP, INT and TERM, and says nothing; its socket file goes" {
-	while read -r call; do
+	for call in "${ONCE[@]}"; do
 		for signal in HUP INT TERM; do
 			started default $call
 			kill -$signal "$pid"
@@ -51,18 +51,18 @@ started() {
 			[ ! -s err ]
 			[ ! -e s ]
 		done
-	done <<<"$ONCE"
+	done
 }
 
 @test "a HUP that was ignored at the start stays ignored" {
-	while read -r call; do
+	for call in "${ONCE[@]}" "${GOES_ON[@]}"; do
 		started ignore $call
 		kill -HUP "$pid"
 		kill -TERM "$pid"               # comes after it
 		ended "$pid"
 		[ ! -e s ]
-		if grep -qxF "$call" <<<"$ONCE"; then [ "$status" -eq 143 ]; else grep 'ended by SIGTERM' err; fi
-	done <<<"$ONCE"$'\n'"$GOES_ON"
+		if [[ " ${ONCE[*]} " == *" $call "* ]]; then [ "$status" -eq 143 ]; else grep 'ended by SIGTERM' err; fi
+	done
 }
 
 @test "fdserve and its fdexec end so when they are connected, whichever ends first" {

@@ -278,60 +278,7 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	awk 'NR == 1 { first = $1 } END { exit $1 - first < 500 }' took
 }
 
-@test "at its end only a socket file that is still its own is removed" {
-	spawn fdexec w true
-	await_socket w
-	rm w
-	echo mine >w
-	kill "$pid"
-	ended "$pid"
-	[ "$(cat w)" = mine ]
-}
-
 # ---- options of everybody ----
-
-@test "the socket file has mode 0600, or exactly what -M says whatever the umask" {
-	(umask 0; spawn fdexec ./w0 true; echo "$pid" >pid0)
-	(umask 077; spawn fdexec -M 666 ./w1 true; echo "$pid" >pid1)
-	(umask 077; spawn fdexec --mode=0640 ./w2 true; echo "$pid" >pid2)
-	PIDS+=("$(cat pid0)" "$(cat pid1)" "$(cat pid2)")
-	await_socket w0; await_socket w1; await_socket w2
-	[ "$(stat -c %a w0 w1 w2 | paste -sd ' ')" = '600 666 640' ]
-}
-
-@test "another uid is refused by default: COMMAND does not run, a line names uid and -a" {
-	need_root
-	public
-	spawn fdexec -M 666 "$pub/w" sh -c 'echo ran >>log' 2>err
-	await_socket "$pub/w"
-	run -125 as_other fdsend "$pub/w" 0 </dev/null
-	one_line err 'fdexec: ' 65534 -a
-	exits 0 fdsend "$pub/w" 0 </dev/null
-	eventually test -s log
-	lines log 1
-}
-
-@test "-a lets another uid in: by name, by number, by group, anybody" {
-	need_root
-	public
-	for who in nobody 65534 0,nobody :nogroup any; do
-		spawn fdexec -M 666 -a "$who" "$pub/w" echo ran
-		await_socket "$pub/w"
-		: >"$pub/out.$who"; chmod 666 "$pub/out.$who"
-		as_other sh -c 'fdsend "$0" 1 >"$1"' "$pub/w" "$pub/out.$who"
-		eventually grep -q ran "$pub/out.$who"
-		kill "$pid"
-		ended "$pid"
-	done
-}
-
-@test "-a for somebody else lets nobody more in" {
-	need_root
-	public
-	spawn fdexec -M 666 -a daemon,:daemon "$pub/w" echo ran
-	await_socket "$pub/w"
-	run -125 as_other fdsend "$pub/w" 0 </dev/null
-}
 
 @test "-v reports events in a line each, -q reports errors only" {
 	spawn fdexec w true 2>err
@@ -380,20 +327,6 @@ value() { sed -n "s/^$1=//p" "$2"; }
 }
 
 # ---- the words that stand for SOCKET ----
-
-@test "a live socket is not taken over, a stale one is" {
-	spawn fdexec w echo first
-	await_socket w
-	wrong 'w: Address already in use (somebody listens there; -c connects)' fdexec w echo second
-	exits 0 fdsend w 1 >out
-	eventually grep -q first out
-	kill -9 "$pid"
-	ended "$pid"
-	[ -S w ]
-	spawn fdexec w echo third
-	exits 0 fdsend -w 5 w 1 >out
-	eventually grep -q third out
-}
 
 @test "@NAME is an abstract socket, that leaves no file" {
 	spawn fdexec "@fdkit-$$" echo abstract

@@ -695,14 +695,6 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 	run ! grep -v '^fdhold: ' log
 }
 
-@test "-M is the exact mode of SOCKET and of unix: addresses, 0600 unless given" {
-	(umask 0; spawn fdhold s0 a=unix:u0; echo "$pid" >pid0)
-	(umask 077; spawn fdhold -M 640 s1 a=unix:u1; echo "$pid" >pid1)
-	PIDS+=("$(cat pid0)" "$(cat pid1)")
-	await_socket s0; await_socket s1
-	[ "$(stat -c %a s0 u0 s1 u1 | paste -sd ' ')" = '600 600 640 640' ]
-}
-
 @test "an abstract SOCKET, and an inherited one" {
 	spawn fdhold "@fdkit-hold-$$" web=127.0.0.1:0
 	await_socket "@fdkit-hold-$$"
@@ -711,18 +703,6 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 	await_socket s
 	[ "$(fdhold -t 10 --list s | cut -f 1)" = api ]
 	fdrecv -c -f api s true
-}
-
-@test "a live SOCKET is not taken over, a stale one is" {
-	holder s web=127.0.0.1:0
-	wrong 's: ' fdhold s other=127.0.0.1:0
-	wrong 's: ' fdhold s other=unix:u
-	held web
-	kill -9 "$pid"
-	ended "$pid"
-	[ -S s ]
-	holder s other=127.0.0.1:0
-	held other
 }
 
 @test "an ADDRESS that cannot be bound: 125, and nothing of the others is left" {

@@ -144,14 +144,6 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 # ---- the other options ----
 
-@test "-M is the exact mode of unix: addresses, 0600 unless given, whatever the umask" {
-	(umask 0; spawn fdserve unix:s0 -- true; echo "$pid" >pid0)
-	(umask 077; spawn fdserve -M 666 unix:s1 ./s2 -- true; echo "$pid" >pid1)
-	PIDS+=("$(cat pid0)" "$(cat pid1)")
-	await_socket s0; await_socket s1; await_socket s2
-	[ "$(stat -c %a s0 s1 s2 | paste -sd ' ')" = '600 666 666' ]
-}
-
 @test "-b is the backlog, SOMAXCONN unless given" {
 	spawn fdserve -b 4 unix:few -- true
 	spawn fdserve unix:many -- true
@@ -200,19 +192,6 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	[ "$(cat err)" = err ]
 	[ "$(talk unix:t </dev/null)" = $'out\nerr' ]
 	[ ! -s err-t ]
-}
-
-@test "-a lets clients of another uid in at a unix: address, by default they are closed" {
-	need_root
-	public
-	spawn fdserve -M 666 "unix:$pub/s" -- echo hello 2>err
-	spawn fdserve -M 666 -a nobody "unix:$pub/t" -- echo hello
-	await_socket "$pub/s"; await_socket "$pub/t"
-	as_other meet.py connect "$pub/s" tell >out
-	run ! grep hello out
-	one_line err 'fdserve: ' 65534 -a
-	as_other meet.py connect "$pub/t" tell | grep -x hello
-	meet.py connect "$pub/s" tell | grep -x hello
 }
 
 @test "-v reports events in a line each, -q reports errors only" {
@@ -585,20 +564,6 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	grep 'in use' err
 	wrong 'live: ' fdserve unix:live -- true
 	[ "$(talk unix:live </dev/null)" = first ]
-}
-
-@test "a stale unix: address is replaced, a file that is no socket is not" {
-	spawn fdserve unix:s -- true
-	await_socket s
-	kill -9 "$pid"
-	ended "$pid"
-	[ -S s ]
-	spawn fdserve -A addr unix:s -- echo new
-	bound addr
-	[ "$(talk unix:s </dev/null)" = new ]
-	echo precious >file
-	wrong file fdserve unix:file -- true
-	[ "$(cat file)" = precious ]
 }
 
 @test "a wrong call: one line that names what is wrong, 125, nothing created" {

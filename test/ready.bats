@@ -8,17 +8,17 @@ load helper
 
 # What listens at s, and a client that has COMMAND begin where it has one: with LOOK for COMMAND, which writes its
 # environment and its descriptors to the file seen.
-CALLS="fdrecv s LOOK|fdsend s
-fdrecv -T dgram s LOOK|fdsend -T dgram s
-fdsend -l s|fdrecv -c s LOOK
-fdsend -lk s|fdrecv -c s LOOK
-fdexec s LOOK|fdsend s
-fdserve unix:s -- LOOK|socat -u /dev/null UNIX-CONNECT:s
-fdserve unix:s w|
-fdserve -l unix:x s|
-fdserve -L unix:s -- LOOK|true
-fdserve -L -l unix:x s|fdrecv -c s LOOK
-fdhold s web=unix:x|fdrecv -c -f web s LOOK"
+CALLS=('fdrecv s LOOK|fdsend s'
+	'fdrecv -T dgram s LOOK|fdsend -T dgram s'
+	'fdsend -l s|fdrecv -c s LOOK'
+	'fdsend -lk s|fdrecv -c s LOOK'
+	'fdexec s LOOK|fdsend s'
+	'fdserve unix:s -- LOOK|socat -u /dev/null UNIX-CONNECT:s'
+	'fdserve unix:s w|'
+	'fdserve -l unix:x s|'
+	'fdserve -L unix:s -- LOOK|true'
+	'fdserve -L -l unix:x s|fdrecv -c s LOOK'
+	'fdhold s web=unix:x|fdrecv -c -f web s LOOK')
 
 # look: the program that LOOK is.
 look() {
@@ -31,7 +31,8 @@ look() {
 @test "-R writes a newline when it listens, and closes the descriptor, which COMMAND does not have" {
 	look
 	mkfifo told
-	while IFS='|' read -r call client; do
+	for call in "${CALLS[@]//LOOK/./look}"; do
+		client=${call#*|} call=${call%|*}
 		spawn od -An -c told >got
 		reader=$pid
 		spawn ${call%% *} -R 7 ${call#* } 7>told
@@ -46,14 +47,16 @@ look() {
 		kill "$pid" || true
 		ended "$pid"
 		rm -f s x seen
-	done <<<"${CALLS//LOOK/./look}"
+	done
 }
 
 # ---- NOTIFY_SOCKET ----
 
 @test "READY=1 and STOPPING=1 go to NOTIFY_SOCKET from what goes on, and COMMAND does not have that" {
 	look
-	while IFS='|' read -r call client; do
+	for call in "${CALLS[@]//LOOK/./look}"; do
+		client=${call#*|} call=${call%|*}
+		[[ $call != fdrecv* && $call != 'fdsend -l '* && $call != 'fdserve -L unix:'* ]] || continue      # done once
 		for notify in "$PWD/notify" "@fdkit-notify-$$"; do
 			[[ $notify == /* || $call == fdexec* ]] || continue
 			rm -f notify state
@@ -76,7 +79,7 @@ look() {
 			ended "$listener"
 			rm -f s x seen
 		done
-	done < <(grep -vE '^(fdrecv|fdsend -l |fdserve -L unix)' <<<"${CALLS//LOOK/./look}")
+	done
 }
 
 @test "NOTIFY_SOCKET is left for COMMAND, and only COMMAND reports" {

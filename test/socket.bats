@@ -4,7 +4,23 @@
 # ADDRESS as fdserve takes it is in fdserve.bats.
 # What stands in '...' is for the shell that COMMAND is; the helper sets pid and status.
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
+# shellcheck disable=SC2086  # calls are words on purpose
 load helper
+
+# Every way to listen at s, one a line; x is another address, w a worker that is not there.
+LISTENING=('fdrecv s'
+	'fdrecv -T dgram s'
+	'fdrecv -T seqpacket s'
+	'fdsend -l s'
+	'fdsend -lk s'
+	'fdexec s true'
+	'fdserve unix:s -- true'
+	'fdserve unix:s w'
+	'fdserve -l unix:x s'
+	'fdserve -L unix:s -- sleep 100'
+	'fdserve -L -l 127.0.0.1:0 s'
+	'fdhold s'
+	'fdhold h web=unix:s')
 
 # meet SOCKET: a receiver and a sender meet there, whichever of them listens; no file is left.
 meet() {
@@ -138,23 +154,19 @@ name() { printf "%0$1d" 0; }
 
 @test "fd:N: a listening socket cannot be connected from, nor a foreign one used" {
 	for tool in 'fdsend fd:7' 'fdrecv -c fd:7'; do
-		# shellcheck disable=SC2086
 		exits 125 with.py listener 7 "s${tool:2:1}" $tool 2>err
 		one_line err fd:7
 	done
 	: >file
 	for tool in fdsend fdrecv 'fdrecv -c' 'fdsend -l'; do
 		for fd in 7 77; do
-			# shellcheck disable=SC2086
 			wrong fd:$fd $tool fd:$fd 7<file
 		done
 		for kind in 'listener 7 127.0.0.1' 'pair 7 8'; do
-			# shellcheck disable=SC2086
 			exits 125 with.py -T tcp $kind $tool fd:7 2>err
 			one_line err fd:7
 		done
 		for fd in '' x -1 7x 99999999999; do
-			# shellcheck disable=SC2086
 			wrong "fd:$fd" $tool "fd:$fd"
 		done
 	done
@@ -165,7 +177,6 @@ name() { printf "%0$1d" 0; }
 	spawn sleep 100
 	eventually grep -q sleep "/proc/$pid/wchan" || skip "/proc does not tell what a process waits in"
 	for tool in 'fdsend -l' fdrecv; do
-		# shellcheck disable=SC2086
 		exits 124 door.py shared strace -qq -o trace -e 'trace=?poll,ppoll' -e 'inject=?poll,ppoll:delay_exit=300000' $tool -t 2 fd:7 2>err
 		one_line err fd:7
 		grep 'revents=POLLIN.*DELAYED' trace
@@ -212,45 +223,59 @@ name() { printf "%0$1d" 0; }
 
 # ---- stale, live, foreign ----
 
-@test "a stale socket file is replaced" {
-	mkdir "$(name 150)"
-	for path in s "$(name 150)/s"; do
-		for tool in 'fdrecv PATH true' 'fdsend -l PATH' 'fdrecv -T seqpacket PATH true'; do
-			(cd "$(dirname "$path")" && meet.py listen s stale)
-			# shellcheck disable=SC2086
-			spawn ${tool/PATH/$path}
-			case $tool in
-			fdsend*) exits 0 fdrecv -c -w 5 "$path" true ;;
-			*seqpacket*) exits 0 fdsend -T seqpacket -w 5 "$path" ;;
-			*) exits 0 fdsend -w 5 "$path" ;;
-			esac
-			ended "$pid" 0
-			[ ! -e "$path" ]
+@test "a stale socket file is replaced by whatever listens" {
+	for call in "${LISTENING[@]}"; do
+		for type in stream dgram; do
+			meet.py -T $type listen s stale
+			spawn $call >out 2>err
+			if [[ $call == *dgram* ]]; then
+				eventually fdsend -q -T dgram s
+			else
+				await_socket s || { echo "$call: $type" && cat err && false; } >&2
+			fi
+			kill "$pid" || true
+			ended "$pid"
+			rm -f s x h
 		done
 	done
-	for type in dgram stream; do
-		meet.py -T $type listen s stale
-		spawn fdrecv -R 7 -T dgram s true 7>ready
-		eventually test -s ready
-		exits 0 fdsend -T dgram s
-		ended "$pid" 0
-	done
+	mkdir "$(name 150)"
+	(cd "$(name 150)" && meet.py listen s stale)
+	meet "$(name 150)/s"
 }
 
-@test "a live one is never taken over" {
+@test "a live one is never taken over, nor a file that is no socket touched" {
 	spawn fdrecv s true 2>live.err
 	await_socket s
 	inode=$(stat -c %i s)
-	for tool in fdrecv 'fdsend -l' 'fdrecv -T dgram' 'fdrecv -T seqpacket'; do
-		# shellcheck disable=SC2086
-		wrong ': s: ' $tool s
-		# shellcheck disable=SC2086
-		wrong "$PWD/s" $tool "$PWD/s"
+	echo precious >file
+	mkdir dir
+	mkfifo fifo
+	ln -s nowhere dangling
+	ln -s file link
+	ln -s s to-socket
+	for call in "${LISTENING[@]}"; do
+		paths=(s file dangling)
+		[ "$call" != 'fdrecv s' ] || paths+=("$PWD/s" to-socket dir fifo link)
+		for path in "${paths[@]}"; do
+			case $call in
+			*unix:s*) args=${call/unix:s/unix:$path} ;;
+			*' s '*) args=${call/ s / $path } ;;
+			*) args=${call% s}' '$path ;;
+			esac
+			wrong "$path: " $args
+		done
 	done
-	ln -s s link
-	wrong link fdrecv link
+	wrong ': s: Address already in use (somebody listens there; -c connects)' fdrecv s
+	for path in file dir fifo link; do
+		for call in fdsend 'fdsend -w 5' 'fdrecv -c' 'fdsend -T dgram' 'fdserve unix:x' 'fdserve -L unix:x' 'fdhold --list'; do
+			wrong ": $path: " $call $path
+		done
+		wrong ": $path: " fdexec -c $path true
+		wrong ": $path: " fdexec -c -w 1 $path true
+	done
+	[ "$(cat file)" = precious ]
+	[ "$(readlink dangling link to-socket | xargs)" = 'nowhere file s' ]
 	[ "$(stat -c %i s)" = "$inode" ]
-	[ -L link ]
 	exits 0 fdsend s
 	ended "$pid" 0
 }
@@ -265,28 +290,6 @@ name() { printf "%0$1d" 0; }
 	wrong ': d: ' fdrecv -T dgram d
 	exits 0 fdsend -T dgram d
 	ended "$pid" 0
-}
-
-@test "a file that is no socket is left alone" {
-	echo precious >file
-	mkdir dir
-	mkfifo fifo
-	ln -s nowhere dangling
-	ln -s file link
-	for path in file dir fifo dangling link; do
-		for tool in fdrecv 'fdsend -l' 'fdrecv -T dgram'; do
-			# shellcheck disable=SC2086
-			wrong ": $path: " $tool $path
-		done
-	done
-	for path in file dir fifo link; do
-		for tool in fdsend 'fdsend -w 5' 'fdrecv -c' 'fdsend -T dgram'; do
-			# shellcheck disable=SC2086
-			wrong ": $path: " $tool $path
-		done
-	done
-	[ "$(cat file)" = precious ]
-	[ "$(readlink dangling link | xargs)" = 'nowhere file' ]
 }
 
 @test "a symbolic link to a stale socket stays a link" {
@@ -382,24 +385,30 @@ name() { printf "%0$1d" 0; }
 
 # ---- mode ----
 
-# listens MODE ARG...: fdrecv or fdsend -l as told makes the file s with MODE.
+# listens MODE CALL...: CALL makes the file s with MODE.
 listens() {
 	local mode=$1
 	shift
 	spawn "$@"
 	eventually test -S s
 	[ "$(stat -c %a s)" = "$mode" ] || { echo "$*: $(stat -c %a s)" >&2; return 1; }
-	kill "$pid"
+	kill "$pid" || true
 	ended "$pid"
-	[ ! -e s ]
+	rm -f s x
 }
 
 @test "0600 unless -M says otherwise, whatever the umask" {
-	for umask in 000 022 077 777; do
+	for umask in 000 777; do
+		for call in "${LISTENING[@]}"; do
+			umask $umask
+			listens 600 $call
+			listens 640 ${call%% *} -M 640 ${call#* }
+			umask 022
+		done
+	done
+	for umask in 022 077; do
 		umask $umask
 		listens 600 fdrecv s
-		listens 600 fdrecv -T dgram s
-		listens 600 fdsend -l s
 		listens 666 fdrecv -M 666 s
 		listens 640 fdsend -l --mode 0640 s
 		listens 777 fdrecv --mode=0777 s
@@ -410,28 +419,16 @@ listens() {
 }
 
 @test "-a without -M: 0666 where peers are checked, 0600 where nobody checks them" {
-	for call in 'fdrecv s' 'fdrecv -T dgram s' 'fdsend -l s' 'fdexec s true' 'fdserve unix:s -- true' 'fdserve unix:s w' 'fdhold s' \
-		'fdserve -l unix:x s' 'fdserve -L -l unix:x s'; do
-		# shellcheck disable=SC2086
-		spawn ${call%% *} -a 1 ${call#* }
-		eventually test -S s
-		[ "$(stat -c %a s)" = 666 ]
-		kill "$pid"
-		ended "$pid"
-		rm -f s x
+	for call in "${LISTENING[@]}"; do
+		case $call in
+		*web=unix:s* | *-L\ unix:s*) ;;         # whoever has the socket checks, or not
+		*) listens 666 ${call%% *} -a 1 ${call#* } ;;
+		esac
 	done
-	for call in 'fdhold -a 1 h web=unix:s' 'fdrecv -a 1 -M 600 s' 'fdserve -M 600 -a any unix:s w'; do
-		# shellcheck disable=SC2086
-		spawn $call
-		eventually test -S s
-		[ "$(stat -c %a s)" = 600 ]
-		kill "$pid"
-		ended "$pid"
-		rm -f s
-	done
-	spawn fdhold --allow-get 1 s
-	await_socket s
-	[ "$(stat -c %a s)" = 666 ]
+	listens 600 fdhold -a 1 h web=unix:s
+	listens 600 fdrecv -a 1 -M 600 s
+	listens 600 fdserve -M 600 -a any unix:s w
+	listens 666 fdhold --allow-get 1 s
 }
 
 @test "the mode holds from the instant that the file exists" {
@@ -463,7 +460,6 @@ listens() {
 
 @test "at the end only the file that is still ours is removed" {
 	for tool in fdrecv 'fdsend -l'; do
-		# shellcheck disable=SC2086
 		spawn $tool s 2>err
 		await_socket s
 		mv s aside
@@ -475,7 +471,6 @@ listens() {
 		ended "$pid" 0
 		rm aside
 
-		# shellcheck disable=SC2086
 		spawn $tool s 2>err
 		await_socket s
 		rm s
@@ -491,7 +486,6 @@ listens() {
 	need_strace
 	for call in bind listen; do
 		for tool in fdrecv 'fdsend -l'; do
-			# shellcheck disable=SC2086
 			spawn strace -qq -o trace -e trace=$call -e inject=$call:delay_exit=100000 $tool s
 			eventually test -S s
 			kill "$(children "$pid" | xargs)"
@@ -543,6 +537,52 @@ pears() {
 		ended "$pid" 0
 		[ "$(cat out)" = pears ]
 	done
+}
+
+@test "another uid's peer is refused by whatever listens, in a line that names it and -a, which lets it in" {
+	pears
+	printf '#!/bin/sh\n[ "$(socat -t 10 - UNIX-CONNECT:s </dev/null)" = served ]\n' >served
+	printf '#!/bin/sh\nspeak.py connect s until:hello | grep -q hello\n' >greeted
+	chmod +x served greeted
+	for call in 'fdrecv s true|fdsend s' 'fdsend -l s|fdrecv -c s true' 'fdsend -lk s|fdrecv -c s true' 'fdexec s true|fdsend s' \
+		'fdhold s|fdhold --list s' 'fdserve unix:s -- echo served|./served' 'fdserve -l 127.0.0.1:0 s|./greeted' \
+		'fdserve -L -l 127.0.0.1:0 s|fdrecv -c s true'; do
+		client=${call#*|} call=${call%|*} tool=${call%% *}
+		spawn $tool -M 666 ${call#* } 2>err
+		await_socket s
+		as_other speak.py connect s shut hear >heard
+		one_line err "$tool: " 65534 -a
+		[ ! -s heard ]
+		kill "$pid"
+		ended "$pid"
+		spawn $tool -M 666 -a nobody ${call#* } 2>err
+		await_socket s
+		exits 0 as_other $client
+		kill "$pid" || true
+		ended "$pid"
+		[ "$(grep -c 65534 err)" -eq 0 ]
+	done
+}
+
+@test "another uid's socket is refused by whatever connects, in a line that names it and -a, which lets it in" {
+	pears
+	for call in 'fdsend s|fdrecv s true' 'fdrecv -c s true|fdsend -lk s' 'fdhold --list s|fdhold s' 'fdserve -L unix:x s|fdrecv s true'; do
+		service=${call#*|} call=${call%|*} tool=${call%% *}
+		spawn as_other $service
+		await_socket s
+		exits 125 $tool ${call#* } 2>err
+		one_line err "$tool: s: " 65534 -a
+		exits 0 $tool -a nobody ${call#* }
+		kill "$pid" || true
+		ended "$pid"
+		rm -f s x
+	done
+	spawn as_other fdserve -q -l 127.0.0.1:0 s
+	await_socket s
+	spawn fdexec -c s true 2>err
+	one_line err 'fdexec: s: ' 65534 -a
+	spawn fdexec -v -c -a nobody s true 2>err
+	eventually grep -q connected err
 }
 
 @test "-a lets in: a name, a uid, a group, any, several" {
@@ -625,7 +665,6 @@ pears() {
 @test "-l: another uid's receiver is refused, the next is served; -c: another uid's sender is refused" {
 	pears
 	for keep in '' -k; do
-		# shellcheck disable=SC2086
 		spawn fdsend -l $keep -M 666 s <pears 2>sender.err
 		await_socket s
 		exits 125 as_other fdrecv -c s touch ran 2>err
@@ -720,7 +759,6 @@ ALL=4294967295
 	for ids in '--regid 65534 --clear-groups' '--regid 0 --groups 65534'; do
 		spawn "${namespaced[@]}" fdrecv -M 666 -a :65534 s touch ran 2>err
 		await_socket s
-		# shellcheck disable=SC2086
 		exits 125 setpriv --reuid 1 $ids fdsend s 2>sender.err
 		eventually test -s err
 		[ ! -e ran ]

@@ -133,25 +133,6 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	childless "$server"
 }
 
-@test "story 2: nobody else may connect to the worker, however open its socket file" {
-	need_root
-	public
-	spawn fdexec -M 666 "$pub/w" sh -c 'echo run >>log' 2>err
-	await_socket "$pub/w"
-	run -125 as_other fdsend "$pub/w" 0 </dev/null
-	one_line err 65534
-	[ ! -e log ]
-}
-
-@test "story 2: by default the worker's socket file lets nobody else in at all" {
-	need_root
-	public
-	spawn fdexec "$pub/w" true
-	await_socket "$pub/w"
-	run -125 --separate-stderr as_other fdsend "$pub/w" 0 </dev/null
-	[[ $stderr == *"$pub/w: Permission denied"* ]]
-}
-
 # ---- 3: a parent gives a child its standard output ----
 
 @test "story 3: a parent gives a child its standard output" {
