@@ -7,9 +7,6 @@ load helper
 # COMMAND writes to the file "where" to what its descriptors N... lead, one a line.
 where='list=$(for n; do readlink /proc/$$/fd/$n; done); echo "$list" >where.new; mv where.new where'
 
-# value NAME FILE: what NAME is in the output of env(1).
-value() { sed -n "s/^$1=//p" "$2"; }
-
 # ---- where the descriptors go ----
 
 @test "one descriptor goes to 0, 1 and 2" {
@@ -116,25 +113,6 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 # ---- what else COMMAND starts with ----
 
-@test "COMMAND's signal mask is empty, SIGPIPE default, the others as the caller had them" {
-	spawn env --block-signal=USR2 --ignore-signal=PIPE --ignore-signal=USR1 --default-signal=HUP \
-		fdexec -e w env --list-signal-handling true        # not in a shell: dash empties the mask
-	exits 0 fdsend -w 5 w 1 >signals
-	eventually grep -q USR1 signals
-	eventually childless "$pid"
-	cat signals
-	grep -q '^USR1.*IGNORE' signals
-	run ! grep -E '^(PIPE|HUP|TERM|CHLD) |BLOCK' signals
-}
-
-@test "COMMAND has the RLIMIT_NOFILE that fdexec was started with" {
-	limits='ulimit -Sn; ulimit -Hn'
-	spawn sh -c "ulimit -Sn 77; exec fdexec w sh -c '$limits'"
-	exits 0 fdsend -w 5 w 1 >limits
-	{ echo 77; ulimit -Hn; } >expected
-	eventually cmp expected limits
-}
-
 @test "the message and its sender are in FDKIT_MESSAGE and FDKIT_PEER_" {
 	spawn fdexec w env
 	spawn fdsend -w 5 -m $'grüße\tand\nmore' w 1 >vars
@@ -144,50 +122,6 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	[ "$(value FDKIT_PEER_UID vars)" = "$(id -u)" ]
 	[ "$(value FDKIT_PEER_GID vars)" = "$(id -g)" ]
 	[ "$(value FDKIT_FDS vars)" = '0 1 2' ]
-}
-
-@test "FDKIT_MESSAGE is unset for the default NUL, for control characters and for what is no UTF-8" {
-	spawn env FDKIT_MESSAGE=stale fdexec w env
-	exits 0 fdsend -w 5 w 1 >nul
-	exits 0 fdsend -m $'bell\a' w 1 >control
-	exits 0 fdsend -m $'\xff\xfe' w 1 >latin
-	for vars in nul control latin; do
-		eventually grep -q ^FDKIT_FDS= "$vars"
-		eventually childless "$pid"
-		run ! grep -a ^FDKIT_MESSAGE "$vars"
-	done
-}
-
-@test "a TCP connection's ends are in the peer variables" {
-	spawn fdserve -A addr 127.0.0.1:0 -- sh -c 'echo "$TCPREMOTEPORT"; read -r _'
-	port=$(bound addr | sed 's/.*://')
-	spawn fdexec w sh -c 'env >vars.new; mv vars.new vars'
-	exec 8<>"/dev/tcp/127.0.0.1/$port"
-	read -r -t 10 own <&8
-	exits 0 fdsend -w 5 w 8
-	eventually test -e vars
-	[ "$(value PROTO vars)" = TCP ]
-	[ "$(value TCPREMOTEIP vars)" = 127.0.0.1 ]
-	[ "$(value TCPREMOTEPORT vars)" = "$port" ]
-	[ "$(value TCPLOCALIP vars)" = 127.0.0.1 ]
-	[ "$(value TCPLOCALPORT vars)" = "$own" ]
-	[ "$(value REMOTE_ADDR vars)" = 127.0.0.1 ]
-	[ "$(value REMOTE_PORT vars)" = "$port" ]
-	run ! grep ^UNIX vars
-	exec 8>&-
-}
-
-@test "stale variables of the families that fdexec sets are removed, others stay" {
-	stale=(PROTO=x TCPREMOTEIP=x TCPREMOTEPORT=x TCPREMOTEHOST=x TCPREMOTEINFO=x TCPLOCALIP=x
-		TCPLOCALPORT=x TCPLOCALHOST=x UNIXREMOTEPID=x UNIXREMOTEEUID=x UNIXREMOTEEGID=x
-		UNIXLOCALPATH=x REMOTE_ADDR=x REMOTE_PORT=x LISTEN_FDS=1 LISTEN_PID=1 LISTEN_FDNAMES=x
-		FDKIT_MESSAGE=x)
-	spawn env "${stale[@]}" TCP=stays REMOTE_USER=stays FDK=stays fdexec w env
-	exits 0 fdsend -w 5 w 1 >vars
-	eventually grep -q ^FDK=stays vars
-	eventually childless "$pid"
-	[ "$(grep -c '=stays$' vars)" -eq 3 ]
-	run ! grep -E '=x$|^LISTEN_' vars
 }
 
 # ---- how many at once ----

@@ -4,9 +4,6 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-# value NAME FILE: what NAME is in the output of env(1).
-value() { sed -n "s/^$1=//p" "$2"; }
-
 # ---- the words that stand for ADDRESS ----
 
 @test "HOST:PORT in IPv4, port 0 is a free one" {
@@ -226,99 +223,6 @@ value() { sed -n "s/^$1=//p" "$2"; }
 	for at in unix:s "$(tail -n 1 addr)"; do
 		talk "$at" </dev/null >after
 		diff before after
-	done
-}
-
-@test "COMMAND's signal mask is empty, SIGPIPE default, the others as the caller had them" {
-	spawn env --block-signal=USR2 --ignore-signal=PIPE --ignore-signal=USR1 --default-signal=HUP \
-		fdserve -A addr unix:s -- env --list-signal-handling true
-	talk "$(bound addr)" </dev/null >signals
-	cat signals
-	grep -q '^USR1.*IGNORE' signals
-	run ! grep -E '^(PIPE|HUP|TERM|CHLD) |BLOCK' signals
-}
-
-@test "COMMAND has the RLIMIT_NOFILE that fdserve was started with" {
-	spawn sh -c 'ulimit -Sn 77; exec fdserve -A addr unix:s -- sh -c "ulimit -Sn; ulimit -Hn"'
-	talk "$(bound addr)" </dev/null >limits
-	{ echo 77; ulimit -Hn; } | diff - limits
-}
-
-@test "peer variables of a TCP connection" {
-	spawn fdserve -A addr 127.0.0.1:0 -- env
-	at=$(bound addr)
-	meet.py connect "$at" tell >vars
-	[ "$(value PROTO vars)" = TCP ]
-	[ "$(value TCPREMOTEIP vars)" = 127.0.0.1 ]
-	[ "$(value TCPREMOTEPORT vars)" = "$(value OWN_PORT vars)" ]
-	[ "$(value TCPLOCALIP vars)" = 127.0.0.1 ]
-	[ "$(value TCPLOCALPORT vars)" = "${at#*:}" ]
-	[ "$(value REMOTE_ADDR vars)" = 127.0.0.1 ]
-	[ "$(value REMOTE_PORT vars)" = "$(value OWN_PORT vars)" ]
-	run ! grep ^UNIX vars
-}
-
-@test "peer variables through fdexec are the client's; FDKIT_PEER_ is fdserve" {
-	spawn fdexec w env
-	spawn fdserve -A addr 127.0.0.1:0 w
-	at=$(bound addr)
-	meet.py connect "$at" tell >vars
-	[ "$(value TCPREMOTEIP vars)" = 127.0.0.1 ]
-	[ "$(value TCPREMOTEPORT vars)" = "$(value OWN_PORT vars)" ]
-	[ "$(value TCPLOCALPORT vars)" = "${at#*:}" ]
-	[ "$(value REMOTE_PORT vars)" = "$(value OWN_PORT vars)" ]
-	[ "$(value FDKIT_PEER_PID vars)" = "$pid" ]
-	[ "$(value FDKIT_PEER_UID vars)" = "$(id -u)" ]
-}
-
-@test "IPv6 in the peer variables has no brackets, and IPv4 on a dual socket shows as IPv4" {
-	need_ipv6
-	spawn fdserve -A addr :0 -- env
-	port=$(bound addr | sed 's/.*://')
-	meet.py connect "127.0.0.1:$port" tell >vars4
-	meet.py connect "[::1]:$port" tell >vars6
-	[ "$(value TCPREMOTEIP vars4) $(value TCPLOCALIP vars4) $(value REMOTE_ADDR vars4)" = '127.0.0.1 127.0.0.1 127.0.0.1' ]
-	[ "$(value TCPREMOTEIP vars6) $(value TCPLOCALIP vars6) $(value REMOTE_ADDR vars6)" = '::1 ::1 ::1' ]
-	[ "$(value PROTO vars4) $(value PROTO vars6)" = 'TCP TCP' ]
-	[ "$(value TCPREMOTEPORT vars6)" = "$(value OWN_PORT vars6)" ]
-}
-
-@test "peer variables of a Unix connection, by path and abstract" {
-	spawn fdserve -A addr unix:s "unix:@fdkit-$$" -- env
-	bound addr
-	for s in s "@fdkit-$$"; do
-		meet.py connect "$s" tell >vars
-		[ "$(value PROTO vars)" = UNIX ]
-		[ "$(value UNIXREMOTEPID vars)" = "$(value OWN_PID vars)" ]
-		[ "$(value UNIXREMOTEEUID vars)" = "$(id -u)" ]
-		[ "$(value UNIXREMOTEEGID vars)" = "$(id -g)" ]
-		[ "$(value UNIXLOCALPATH vars)" = "$s" ]
-		run ! grep ^TCP vars
-	done
-}
-
-@test "stale variables of the families that fdserve sets are removed, others stay" {
-	stale=(PROTO=x TCPREMOTEIP=x TCPREMOTEPORT=x TCPREMOTEHOST=x TCPREMOTEINFO=x TCPLOCALIP=x
-		TCPLOCALPORT=x TCPLOCALHOST=x UNIXREMOTEPID=x UNIXREMOTEEUID=x UNIXREMOTEEGID=x
-		UNIXLOCALPATH=x REMOTE_ADDR=x REMOTE_PORT=x LISTEN_FDS=1 LISTEN_PID=1 LISTEN_FDNAMES=x
-		FDKIT_MESSAGE=x FDKIT_FDS=x FDKIT_PEER_PID=x FDKIT_PEER_UID=x FDKIT_PEER_GID=x)
-	spawn env "${stale[@]}" TCP=stays REMOTE_USER=stays FDK=stays fdserve -A addr unix:s 127.0.0.1:0 -- env
-	bound addr
-	for at in unix:s "$(tail -n 1 addr)"; do
-		talk "$at" </dev/null >vars
-		[ "$(grep -c '=stays$' vars)" -eq 3 ]
-		run ! grep -E '=x$|^LISTEN_' vars
-	done
-}
-
-@test "a path with control characters or other bytes that are no text is in no variable" {
-	for path in $'s\e[7m' $'s\n' $'s\xff' $'s\xc2\x9b'; do
-		spawn fdserve -q "unix:$path" -- env
-		eventually test -S "$path"
-		socat -t 20 - "UNIX-CONNECT:$path" </dev/null >vars
-		grep -q ^PROTO=UNIX vars
-		grep -q ^UNIXREMOTEEUID= vars
-		run ! grep -a ^UNIXLOCALPATH vars
 	done
 }
 

@@ -239,5 +239,8 @@ wrong() {
 	[ "$(ls -A)" = "$before" ] || { echo "left something behind: $*" && ls -A; return 1; } >&2
 }
 
+# value NAME FILE: what NAME is in the output of env(1).
+value() { sed -n "s/^$1=//p" "$2"; }
+
 # lines FILE N: FILE has N lines; for eventually.
 lines() { [ "$(wc -l <"$1")" -eq "$2" ]; }

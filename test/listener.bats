@@ -46,26 +46,6 @@ variables='for v in LISTEN_FDS LISTEN_FDNAMES FDKIT_FDS; do eval "echo $v=\${$v-
 	diff <({ cat before && printf '%s\n' 3 4; } | sort -u) <(sort after)
 }
 
-@test "its signal mask is empty, the dispositions are the caller's, SIGPIPE default, and the limits as well" {
-	env --block-signal=USR2 --ignore-signal=USR1 env --list-signal-handling true 2>before
-	env --block-signal=USR2 --ignore-signal=USR1 fdserve -L unix:s -- env --list-signal-handling true 2>after
-	grep -q 'USR1.*IGNORE' after
-	run ! grep BLOCK after
-	(
-		ulimit -Sn 100
-		[ "$(fdserve -L unix:s -- sh -c 'ulimit -Sn')" = 100 ]
-	)
-}
-
-@test "old LISTEN_ and peer variables are somebody else's: removed or replaced" {
-	LISTEN_FDS=9 LISTEN_PID=1 LISTEN_FDNAMES=a:b TCPREMOTEIP=1.2.3.4 FDKIT_MESSAGE=x \
-		fdserve -L web=unix:s -- env >vars
-	[ "$(grep -c ^LISTEN_ vars)" -eq 3 ]
-	grep -qx LISTEN_FDS=1 vars
-	grep -qx LISTEN_FDNAMES=web vars
-	run ! grep -E '^(TCPREMOTEIP|FDKIT_MESSAGE)=' vars
-}
-
 @test "--no-pid leaves LISTEN_PID out, for a COMMAND behind a wrapper" {
 	LISTEN_PID=1 fdserve -L --no-pid web=unix:s -- sh -c 'env; true' >vars
 	run ! grep '^LISTEN_PID=' vars

@@ -1,9 +1,10 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
 # What COMMAND starts with: descriptors at their numbers and no others, the environment,
-# signals, limits. By fdrecv; fdexec.bats and fdserve.bats look at what differs there.
+# signals, limits.
 # What stands in '...' is for the shell that COMMAND is; the helper sets pid and status.
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
+# shellcheck disable=SC2086  # calls are words on purpose
 load helper
 
 # Where the descriptors N... of COMMAND lead, one a line.
@@ -35,6 +36,35 @@ only() {
 	kill "$pid"
 	ended "$pid"
 	diff expected found >&2
+}
+
+# How a tool begins COMMAND, with a descriptor that COMMAND's output does not go to.
+WAYS=('fdrecv s' 'fdrecv -c s' 'fdexec -q -i s' 'fdserve -q -i unix:s --' 'fdserve -q -L unix:s --')
+
+# begun WAY COMMAND [ARG...] -- [PREFIX...]: COMMAND was begun that way, by a tool run by PREFIX; its output is in the file found.
+begun() {
+	local way=$1 command=()
+	shift
+	while [ "$1" != -- ]; do
+		command+=("$1")
+		shift
+	done
+	rm -f s
+	if [[ $way == *-c* ]]; then
+		spawn fdsend -l s
+		await_socket s
+	fi
+	spawn "${@:2}" $way "${command[@]}" >found
+	case $way in
+	*-L* | *-c*) ;;
+	fdserve*)
+		await_socket s
+		socat -u /dev/null UNIX-CONNECT:s
+		;;
+	*) exits 0 fdsend -w 5 s ;;
+	esac
+	[[ $way == fdrecv* || $way == *-L* ]] || kill -"${ends_by:-TERM}" "$pid"     # what has begun is waited for
+	ended "$pid"
 }
 
 # ---- numbers ----
@@ -98,7 +128,6 @@ only() {
 
 @test "COMMAND has the received descriptors and the caller's" {
 	for options in '' '-v -t 9 -a any -M 640' '-N 3' '-B --no-pid'; do
-		# shellcheck disable=SC2086
 		spawn fdrecv $options s sleep 100 2>err
 		exits 0 fdsend -w 5 s 0 0 0
 		only 3 4 5
@@ -228,19 +257,38 @@ variables='env | grep -vE "^(_|PWD|OLDPWD|SHLVL)=" | sort'
 	grep -x FDKIT_MESSAGE=text found
 }
 
-@test "the variables that inetd's children expect, with -i or -o, from a TCP connection itself" {
-	family='^(PROTO|TCP|UNIX|REMOTE_)'
-	for address in 127.0.0.1 ::1; do
-		[ $address != ::1 ] || grep -q . /proc/net/if_inet6 || continue
-		for options in -i -o -io; do
-			spawn fdrecv $options s sh -c 'env >found'
-			exits 0 with.py accepted 0 $address fdsend -w 5 s >expected
-			ended "$pid" 0
+@test "variables of the tools' families that were there before are removed, others stay" {
+	stale=(PROTO=x TCPREMOTEIP=x TCPREMOTEPORT=x TCPREMOTEHOST=x TCPREMOTEINFO=x TCPLOCALIP=x TCPLOCALPORT=x TCPLOCALHOST=x
+		UNIXREMOTEPID=x UNIXREMOTEEUID=x UNIXREMOTEEGID=x UNIXLOCALPATH=x REMOTE_ADDR=x REMOTE_PORT=x
+		LISTEN_FDS=x LISTEN_PID=x LISTEN_FDNAMES=x FDKIT_MESSAGE=x FDKIT_FDS=x FDKIT_PEER_PID=x FDKIT_PEER_UID=x FDKIT_PEER_GID=x)
+	for way in "${WAYS[@]}"; do
+		begun "$way" env -- env "${stale[@]}" TCP=stays REMOTE_USER=stays FDK=stays
+		[ "$(grep -c '=stays$' found)" -eq 3 ]
+		run ! grep '=x$' found
+		case $way in
+		*exec* | *-i\ unix*) run ! grep ^LISTEN_ found ;;
+		*) grep -qx LISTEN_FDS=1 found ;;
+		esac
+	done
+}
+
+# Variables of the families that ucspi and systemd have.
+family='^(PROTO|TCP|UNIX|REMOTE_)'
+
+@test "the variables that inetd's children expect, with -i or -o, from a TCP or Unix connection itself" {
+	for where in 127.0.0.1 ::1 local; do
+		[ $where != ::1 ] || grep -q . /proc/net/if_inet6 || continue
+		for call in 'fdrecv -i' 'fdrecv -o' 'fdrecv -io' fdexec; do
+			rm -f local found
+			spawn $call s sh -c 'env >found.new; mv found.new found' 2>err
+			exits 0 with.py accepted 0 $where fdsend -w 5 s >expected
+			eventually test -e found
+			kill "$pid" || true
+			ended "$pid"
 			sort expected | diff - <(grep -E "$family" found | sort)
 		done
 	done
 	for options in '' -e; do
-		# shellcheck disable=SC2086
 		spawn fdrecv $options s sh -c 'env >found'
 		exits 0 with.py accepted 0 127.0.0.1 fdsend -w 5 s >expected
 		ended "$pid" 0
@@ -248,11 +296,47 @@ variables='env | grep -vE "^(_|PWD|OLDPWD|SHLVL)=" | sort'
 	done
 }
 
-@test "the same from a Unix connection" {
-	spawn fdrecv -i s env >found
-	exits 0 with.py accepted 0 local fdsend -w 5 s >expected
-	ended "$pid" 0
-	sort expected | diff - <(grep -E '^(PROTO|TCP|UNIX|REMOTE_)' found | sort)
+@test "the same from fdserve, of its client, whether COMMAND is its own or fdexec's; no brackets, and IPv4 of a dual socket is IPv4" {
+	need_ipv6
+	spawn fdexec w env
+	await_socket w
+	for command in '-- env' w; do
+		rm -f addr
+		spawn fdserve -A addr :0 $command
+		port=$(bound addr | sed 's/.*://')
+		for host in 127.0.0.1 '[::1]'; do
+			ip=${host//[\[\]]/}
+			meet.py connect "$host:$port" tell >vars
+			printf '%s\n' PROTO=TCP "TCPREMOTEIP=$ip" "TCPREMOTEPORT=$(value OWN_PORT vars)" "TCPLOCALIP=$ip" "TCPLOCALPORT=$port" \
+				"REMOTE_ADDR=$ip" "REMOTE_PORT=$(value OWN_PORT vars)" | sort | diff - <(grep -E "$family" vars | sort)
+			[ "$command" != w ] || [ "$(value FDKIT_PEER_PID vars) $(value FDKIT_PEER_UID vars)" = "$pid $(id -u)" ]
+		done
+	done
+}
+
+@test "peer variables of a Unix connection, by path and abstract" {
+	spawn fdserve -A addr unix:s "unix:@fdkit-$$" -- env
+	bound addr
+	for s in s "@fdkit-$$"; do
+		meet.py connect "$s" tell >vars
+		[ "$(value PROTO vars)" = UNIX ]
+		[ "$(value UNIXREMOTEPID vars)" = "$(value OWN_PID vars)" ]
+		[ "$(value UNIXREMOTEEUID vars)" = "$(id -u)" ]
+		[ "$(value UNIXREMOTEEGID vars)" = "$(id -g)" ]
+		[ "$(value UNIXLOCALPATH vars)" = "$s" ]
+		run ! grep ^TCP vars
+	done
+}
+
+@test "a path with control characters or other bytes that are no text is in no variable" {
+	for path in $'s\e[7m' $'s\n' $'s\xff' $'s\xc2\x9b'; do
+		spawn fdserve -q "unix:$path" -- env
+		eventually test -S "$path"
+		socat -t 20 - "UNIX-CONNECT:$path" </dev/null >vars
+		grep -q ^PROTO=UNIX vars
+		grep -q ^UNIXREMOTEEUID= vars
+		run ! grep -a ^UNIXLOCALPATH vars
+	done
 }
 
 @test "directory and umask are the caller's" {
@@ -270,13 +354,11 @@ variables='env | grep -vE "^(_|PWD|OLDPWD|SHLVL)=" | sort'
 
 @test "signal mask and dispositions: none blocked, SIGPIPE default, the rest as the caller's" {
 	check() {
-		local ignored=$1 option
+		local ignored=$1 way
 		shift
-		for option in '' '-c -w 5'; do
-			if [ "$option" ]; then spawn fdsend -l s; else spawn fdsend -w 5 s; fi
-			# shellcheck disable=SC2086
-			exits 0 "$@" fdrecv $option s grep -E '^Sig(Blk|Ign)' /proc/self/status >found
-			printf 'SigBlk:\t%016x\nSigIgn:\t%016x\n' 0 "$((ignored | internal))" | diff - found >&2
+		for way in "${WAYS[@]}"; do
+			begun "$way" grep -E '^Sig(Blk|Ign)' /proc/self/status -- "$@"
+			printf 'SigBlk:\t%016x\nSigIgn:\t%016x\n' 0 "$((ignored | internal))" | diff - found || { echo "$way" && false; } >&2
 		done
 	}
 	bit() { echo $((1 << ($(kill -l "$1") - 1))); }
@@ -288,15 +370,15 @@ variables='env | grep -vE "^(_|PWD|OLDPWD|SHLVL)=" | sort'
 	check 0 "${clean[@]}" --block-signal
 	check $(($(bit HUP) | $(bit USR1))) "${clean[@]}" --ignore-signal=HUP,USR1,PIPE --block-signal=TERM,CHLD,USR2
 	check "$(bit CHLD)" "${clean[@]}" --ignore-signal=CHLD
-	check $(($(bit INT) | $(bit QUIT) | $(bit TERM))) "${clean[@]}" --ignore-signal=INT,QUIT,TERM
+	ends_by=HUP check $(($(bit INT) | $(bit QUIT) | $(bit TERM))) "${clean[@]}" --ignore-signal=INT,QUIT,TERM
 }
 
 @test "the limit of open descriptors is the caller's" {
 	for limits in '300 500' '64 64' "$(ulimit -Sn) $(ulimit -Hn)"; do
 		read -r soft hard <<<"$limits"
-		spawn sh -c 'ulimit -S -n "$1" && ulimit -H -n "$2" && exec fdrecv s sh -c "ulimit -S -n; ulimit -H -n" >found' - "$soft" "$hard"
-		exits 0 fdsend -w 5 s
-		ended "$pid" 0
-		[ "$(paste -sd ' ' found)" = "$soft $hard" ]
+		for way in "${WAYS[@]}"; do
+			begun "$way" sh -c 'ulimit -S -n; ulimit -H -n' -- sh -c 'ulimit -S -n "$0" && ulimit -H -n "$1" && shift && exec "$@"' "$soft" "$hard"
+			[ "$(paste -sd ' ' found)" = "$soft $hard" ]
+		done
 	done
 }
