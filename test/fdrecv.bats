@@ -392,15 +392,16 @@ paths() { printf "$PWD/%s\n" "$@"; }
 
 @test "-c that asks for nothing says after a second how a store is asked" {
 	spawn fdhold h
+	spawn fdserve -q -l unix:t w
+	spawn fdrecv -c -w 5 -t 1.5 w 2>err.w
 	exits 124 fdrecv -c -w 5 -t 1.5 h 2>err
 	diff err - <<-END
 		fdrecv: h: nothing has come yet (-f NAME and --all ask a store)
 		fdrecv: h: timed out: no descriptor came in time
 	END
 	# A dispatcher is silent until somebody comes.
-	spawn fdserve -q -l unix:t w
-	exits 124 fdrecv -c -w 5 -t 1.5 w 2>err
-	one_line err 'fdrecv: w: timed out'
+	ended "$pid" 124
+	one_line err.w 'fdrecv: w: timed out'
 }
 
 # ---- -t, signals ----

@@ -189,7 +189,7 @@ report() {
 }
 
 @test "a receiver that never answers gives 124 with -t" {
-	for option in '-t 0.3' '-t 300ms' '-t300ms' '--timeout 0.3s' '--timeout=.3'; do
+	for option in '-t300ms' '--timeout=.3'; do
 		spawn meet.py listen s silent
 		await_socket s
 		start=${EPOCHREALTIME/./}
@@ -298,18 +298,23 @@ report() {
 	if (need_fuse) >/dev/null 2>&1; then
 		fuse "$PWD/mnt" FLUSH
 	fi
-	# Read as a reply; or left in the queue, where many messages are not taken.
+	# Read as a reply; or left in the queue, where many messages are not taken. All at once, since each takes a second.
+	local calls=()
 	for n in 1 1000; do
 		for what in linger pipe mnt/file; do
 			[ "$what" != mnt/file ] || [ -e mounted ] || continue
-			spawn stuck.py reply $what s 2 hello
-			await_socket s
-			spawn fdsend -1 -t 1 -f "$(copies $n)" s >out 2>err
-			ended "$pid" 124
-			one_line err 'fdsend: s: timed out'
-			[ $n -gt 1 ] || [ "$(cat out)" = hello ]
-			rm s
+			at=$n-${what%/*}
+			spawn stuck.py reply $what "$at" 2 hello
+			await_socket "$at"
+			spawn fdsend -1 -t 1 -f "$(copies $n)" "$at" >"$at.out" 2>"$at.err"
+			calls+=("$at $pid")
 		done
+	done
+	for call in "${calls[@]}"; do
+		read -r at pid <<<"$call"
+		ended "$pid" 124
+		one_line "$at.err" "fdsend: $at: timed out"
+		[[ $at != 1-* ]] || [ "$(cat "$at.out")" = hello ]
 	done
 	# Nor does what is left in the queue with -n.
 	spawn fdsend -l -n s
@@ -570,16 +575,6 @@ report() {
 		exec 8>&-
 		fdsend fd:7' 2>err
 	one_line err 'fdsend: fd:7: '
-}
-
-@test "fd:N that is no connected Unix socket is refused" {
-	: >file
-	wrong fd:5 fdsend fd:5 5<file
-	wrong fd:77 fdsend fd:77
-	wrong fd:x fdsend fd:x
-	wrong fd: fdsend fd:
-	wrong fd:-1 fdsend fd:-1
-	wrong fd:99999999999 fdsend fd:99999999999
 }
 
 @test "exec: has the socket as its standard input and output" {

@@ -308,63 +308,6 @@ load helper
 	lines log 1
 }
 
-@test "connections in the hands of a worker that is killed go to the next one, once" {
-	spawn fdexec w sh -c 'read -r i; echo "lost $i"; echo run >>log'
-	worker=$pid
-	spawn fdserve -A addr 127.0.0.1:0 w 2>err
-	server=$pid
-	at=$(bound addr)
-	[ "$(talk "$at" <<<0)" = 'lost 0' ]
-	eventually childless "$worker"
-	kill -STOP "$worker"
-	before=$(open_fds "$server")
-	clients=()
-	for i in 1 2 3; do
-		spawn talk "$at" <<<"$i" >"out$i"
-		clients+=("$pid")
-	done
-	sent() { [ "$(open_fds "$server")" != "$before" ]; }
-	eventually sent
-	kill -9 "$worker"
-	ended "$worker"
-	spawn fdexec w sh -c 'read -r i; echo "served $i"; echo run >>log'
-	for i in 1 2 3; do
-		ended "${clients[i - 1]}"
-		[ "$(cat "out$i")" = "served $i" ]
-	done
-	lines log 4
-}
-
-@test "200 connections through fdserve and fdexec leave no zombie and no descriptor open" {
-	spawn fdexec w echo served
-	worker=$pid
-	spawn fdserve -A addr 127.0.0.1:0 w
-	server=$pid
-	port=$(bound addr | sed 's/.*://')
-	talk "127.0.0.1:$port" </dev/null
-	eventually childless "$worker"
-	before="$(open_fds "$server"), $(open_fds "$worker")"
-	for _ in {1..200}; do
-		exec 8<>"/dev/tcp/127.0.0.1/$port"
-		read -r -t 10 answer <&8
-		[ "$answer" = served ]
-	done
-	exec 8>&-
-	eventually childless "$worker"
-	childless "$server"
-	same() { [ "$(open_fds "$server"), $(open_fds "$worker")" = "$before" ]; }
-	eventually same
-}
-
-@test "-P: any program can be the worker, it gets one byte and the connection" {
-	spawn meet.py listen w report >got
-	await_socket w
-	spawn fdserve -P -A addr unix:s w
-	bound addr
-	spawn talk unix:s </dev/null
-	eventually grep -qFx '1 b'"'\\x00'" got
-}
-
 @test "the worker gets the connection as it was accepted: blocking" {
 	spawn fdexec w sh -c 'grep flags: /proc/$$/fdinfo/0'
 	spawn fdserve -A addr unix:s w

@@ -177,10 +177,14 @@ name() { printf "%0$1d" 0; }
 	spawn sleep 100
 	eventually grep -q sleep "/proc/$pid/wchan" || skip "/proc does not tell what a process waits in"
 	for tool in 'fdsend -l' fdrecv; do
-		exits 124 door.py shared strace -qq -o trace -e 'trace=?poll,ppoll' -e 'inject=?poll,ppoll:delay_exit=300000' $tool -t 2 fd:7 2>err
-		one_line err fd:7
-		grep 'revents=POLLIN.*DELAYED' trace
-		rm s trace
+		mkdir ${tool%% *}
+		spawn env -C ${tool%% *} door.py shared strace -qq -o trace -e 'trace=?poll,ppoll' -e 'inject=?poll,ppoll:delay_exit=300000' $tool -t 2 fd:7 2>${tool%% *}/err
+	done
+	for tool in fdsend fdrecv; do
+		ended "${PIDS[-2]}" 124
+		PIDS+=("${PIDS[-1]}")
+		one_line $tool/err fd:7
+		grep 'revents=POLLIN.*DELAYED' $tool/trace
 	done
 }
 

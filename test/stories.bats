@@ -119,20 +119,6 @@ printf "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<h1>It works</h1>\n"'
 	grep -q 'It works' page
 }
 
-@test "story 2: finished commands leave no zombie" {
-	spawn fdexec w date
-	worker=$pid
-	spawn fdserve -A addr 127.0.0.1:0 w
-	server=$pid
-	port=$(bound addr | sed 's/.*://')
-	for _ in {1..20}; do
-		timeout 10 nc.openbsd -N 127.0.0.1 "$port" </dev/null >answer
-		[ -s answer ]
-	done
-	eventually childless "$worker"
-	childless "$server"
-}
-
 # ---- 3: a parent gives a child its standard output ----
 
 @test "story 3: a parent gives a child its standard output" {

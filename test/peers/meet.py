@@ -131,8 +131,9 @@ def tell(sock):
 
 def plain(sock):
     """A worker that knows the plain form alone: sends back what a connection says, after the word plain."""
-    while got := peer.receive(sock)[1]:
-        with socket.socket(fileno=got[0]) as client:
+    while (got := peer.receive(sock)) != (b"", []):
+        assert got[0] == b"\0" and len(got[1]) == 1, got
+        with socket.socket(fileno=got[1][0]) as client:
             client.sendall(b"plain " + client.recv(4096))
 
 

@@ -327,8 +327,8 @@ def mixed(crowd):
             push(crowd.connect(), data, (), ancillary)
 
 
-def takes_all(crowd, most="2000"):
-    """Connections until there are no more to be had."""
+def takes_all(crowd, most, due):
+    """MOST connections, of which DUE should be left open; prints how many are."""
     for _ in range(int(most)):
         sock = crowd.connect()
         if sock is None:
@@ -336,9 +336,9 @@ def takes_all(crowd, most="2000"):
     def closed(sock):
         return readable(sock, 0) and not sock.recv(1, socket.MSG_PEEK)
 
-    # Nothing tells that no more will be closed, but that none is for a second.
+    # Nothing tells that no more will be closed, but that none is for a second; for less where it is as many as should be.
     open_ones, last = crowd.socks, time.monotonic()
-    while time.monotonic() - last < 1:
+    while time.monotonic() - last < (0.3 if len(open_ones) == int(due) else 1):
         time.sleep(0.1)
         left = [sock for sock in open_ones if not closed(sock)]
         if len(left) != len(open_ones):
@@ -347,13 +347,13 @@ def takes_all(crowd, most="2000"):
     say("open: %d" % len(open_ones))
 
 
-def takes_again(crowd, most):
+def takes_again(crowd, most, due):
     """The same, twice, and only ten are kept in between."""
-    takes_all(crowd, most)
+    takes_all(crowd, most, due)
     for sock in crowd.socks[10:]:
         sock.close()
     del crowd.socks[10:]
-    takes_all(crowd, most)
+    takes_all(crowd, most, due)
 
 
 def gathers(crowd, most="100"):
