@@ -3,9 +3,12 @@
 # Strangers that hold up whoever closes what they sent: sockets with SO_LINGER, pipes whose lock is held, files of a file
 # system that does not answer (peers/stuck.py). Meanwhile honest clients are served, and TERM ends a service, within
 # a second; here it is a few seconds, since a test must not depend on how busy the machine is.
-# shellcheck disable=SC2154  # helper.bash sets pub and pid
+# What stands in single quotes is for another shell; helper.bash sets pub and pid.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
+# Where the service listens, in $pub; its output and what is heard of that end have this in their names.
+at=s
 
 # stuck_file: a file system ($pub/mnt) whose file is never flushed.
 stuck_file() {
@@ -14,33 +17,36 @@ stuck_file() {
 	fuse "$pub/mnt" FLUSH
 }
 
-# attack HOW WHAT [COUNT [BYTES]]: another uid sends that to $pub/s, before the service looks at it.
+# attack HOW WHAT [COUNT [BYTES]]: another uid sends that to $pub/$at, before the service looks at it.
 attack() {
 	local how=$1 what=$2 sent=sent.$((++attacks))
 	shift 2
 	kill -STOP "$service"
-	spawn as_other stuck.py "$how" "$what" "$pub/s" "$@" >"$sent"
+	spawn as_other stuck.py "$how" "$what" "$pub/$at" "$@" >"$sent"
 	eventually grep -q sent "$sent"
 	kill -CONT "$service"
 }
 
-# ends_soon PID [STATUS]: TERM ends it soon, and all that it has open: its standard output is the FIFO `output`. Somebody else can have the address at once.
+# output_ended: nobody has the output of the service at $at any more.
+output_ended() { eventually grep -q 'end of output' "heard.$at"; }
+
+# ends_soon PID [STATUS]: TERM ends it soon, and all that it has open. Somebody else can have the address at once.
 ends_soon() {
 	kill "$1"
-	eventually grep -q 'end of output' heard
+	output_ended
 	ended "$@"
-	quick fdrecv -q -t 0.1 "$pub/s" || [ $? -eq 124 ]
+	quick fdrecv -q -t 0.1 "$pub/$at" || [ $? -eq 124 ]
 }
 
-# service TOOL [ARG...]: it listens at $pub/s, for everybody.
+# service TOOL [ARG...]: it listens at $pub/$at, for everybody; its standard output is a FIFO.
 service() {
-	mkfifo output
-	spawn sh -c 'cat output; echo "end of output"' >heard
-	spawn "$@" >output 2>err
+	rm -f "output.$at" "heard.$at"
+	mkfifo "output.$at"
+	spawn sh -c 'cat "$1"; echo "end of output"' sh "output.$at" >"heard.$at"
+	spawn "$@" >"output.$at" 2>err
 	service=$pid
-	await_socket "$pub/s"
+	await_socket "$pub/$at"
 }
-
 
 @test "fdexec: sets that cannot be closed, whole and unfinished" {
 	stuck_file
@@ -68,7 +74,6 @@ service() {
 @test "fdserve -l: workers and refused peers" {
 	stuck_file
 	for allow in root any; do
-		rm -f output heard
 		service fdserve -a $allow -M 666 -l -A addr 127.0.0.1:0 "$pub/s"
 		for what in "$pub/mnt/file" linger pipe; do
 			attack send "$what" 1
@@ -85,7 +90,6 @@ service() {
 @test "fdserve unix: clients, allowed and refused" {
 	stuck_file
 	for allow in root any; do
-		rm -f output heard
 		service fdserve -a $allow -M 666 "unix:$pub/s" -- echo served
 		for what in "$pub/mnt/file" linger pipe; do
 			attack send "$what" 1
@@ -104,14 +108,12 @@ service() {
 @test "fdsend -l -k: receivers, allowed and refused" {
 	stuck_file
 	for allow in root any; do
-		rm -f output heard
 		service fdsend -a $allow -M 666 -lk "$pub/s" 0
 		for what in "$pub/mnt/file" linger pipe; do
 			attack send "$what" 1
 			attack drop "$what" 2
 			quick fdrecv -c "$pub/s" true
 		done
-		rm heard output         # processes that serve silent peers go on
 		kill "$service"
 		ended "$service" 0
 		[ ! -e "$pub/s" ]
@@ -120,18 +122,23 @@ service() {
 
 @test "fdrecv: -t ends it, and so does TERM" {
 	stuck_file
+	local services=()
 	for what in "$pub/mnt/file" linger pipe; do
 		for allow in root any; do
-			rm -f output heard
-			service fdrecv -q -a $allow -M 666 -t 3 "$pub/s" true
+			at=${what##*/}.$allow
+			service fdrecv -q -a $allow -M 666 -t 3 "$pub/$at" true
 			attack send "$what" 2 'fdkit/1 set fds=2 more\n'
-			ended "$service" 124
-			eventually grep -q 'end of output' heard
-			rm -f output heard
-			service fdrecv -q -a $allow -M 666 "$pub/s" true
+			services+=("$at $service")
+			at=s
+			service fdrecv -q -a $allow -M 666 "$pub/$at" true
 			attack send "$what" 2 'fdkit/1 set fds=2 more\n'
 			ends_soon "$service" 143
 		done
+	done
+	for service in "${services[@]}"; do
+		read -r at service <<<"$service"
+		ended "$service" 124
+		output_ended
 	done
 }
 
@@ -140,6 +147,6 @@ service() {
 	service fdrecv -q -a any -M 666 -N 1 "$pub/s" sh -c 'echo began; ls /proc/self/fd'
 	attack send linger 2
 	ended "$service" 0
-	eventually grep -q 'end of output' heard
-	grep -q began heard
+	output_ended
+	grep -q began "heard.$at"
 }
