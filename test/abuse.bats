@@ -208,8 +208,8 @@ other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of anothe
 	await_socket s
 	spawn workers.py promise s 3 >promised
 	eventually grep -q promised promised
-	figure() { kill -USR1 "${PIDS[0]}" && grep -q 'workers 3, slots 1048576$' log; }
-	eventually figure
+	counts() { kill -USR1 "${PIDS[0]}" && grep -q 'workers 3, slots 1048576$' log; }
+	eventually counts
 }
 
 @test "a worker that says done of what it has not taken gets no slot, and disturbs no connection of others" {
@@ -221,11 +221,11 @@ other_uid() { [ "$(id -u)" -eq 0 ] || skip "needs root, for rude peers of anothe
 		'done id=%' 'done' 'done id=%' 'done' 'refused why=nothing' stay >said
 	spawn talk "$at" >first
 	eventually grep -q '^said' said
-	figure() { kill -USR1 "$server" && grep -q "$1" log; }
-	eventually figure 'acknowledged 1, .* workers 1, slots 1$'
+	counts() { kill -USR1 "$server" && grep -q "$1" log; }
+	eventually counts 'acknowledged 1, .* workers 1, slots 1$'
 	kill "${PIDS[1]}"
 	spawn fdexec -q -c -j 4 s sh -c 'echo one; while [ ! -e go ]; do sleep 0.02; done; echo served'
-	eventually figure 'workers 1, slots 4$'
+	eventually counts 'workers 1, slots 4$'
 	spawn talk "$at" >second
 	eventually grep -q one second
 	spawn talk "$at" >third
@@ -317,8 +317,8 @@ start_few() {
 	before=$(at_rest "$victim")
 }
 
-# told N [WORD]: so many lines of a share that is used up.
-told() { [ "$(grep -c "uid 65534 is over its quota" err)" -eq "$1" ]; }
+# refusals N: so many lines of a share that is used up.
+refusals() { [ "$(grep -c "uid 65534 is over its quota" err)" -eq "$1" ]; }
 
 # bats test_tags=heavy
 @test "by connecting, one uid gets a quarter of the descriptors of fdexec and of fdhold; said once, others are served" {
@@ -329,13 +329,13 @@ told() { [ "$(grep -c "uid 65534 is over its quota" err)" -eq "$1" ]; }
 		begin takes-all:1000:50
 		grep -x 'open: 50' words
 		good_client
-		told 1
+		refusals 1
 		over
 		eventually settled
 		begin takes-again:1000:50          # having given back most of it, it may again, and that is told of again
 		[ "$(grep -cx 'open: 50' words)" -eq 3 ]
 		good_client
-		told 3
+		refusals 3
 		over
 		eventually settled
 	done
@@ -357,7 +357,8 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 	for _ in 1 2 3 4 5; do
 		spawn as_other timeout 20 fdsend "$pub/s" "$gate"
 	done
-	waits() { counted 3 65534 && [ "$(open_fds "$worker" | wc -w)" -eq $((before + 3)) ]; } # two connections, epoll(7)
+	# Two connections, and epoll(7).
+	waits() { counted 3 65534 && [ "$(open_fds "$worker" | wc -w)" -eq $((before + 3)) ]; }
 	eventually waits
 	for _ in 1 2 3; do
 		setpriv --reuid 65533 --clear-groups fdsend -t $LIMIT "$pub/s" 0
@@ -455,7 +456,7 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 	grep -x 'open: 98' words
 	[ "$(children "$victim" | wc -w)" -eq 48 ]
 	good_client
-	told 1
+	refusals 1
 	over
 	eventually settled
 }
@@ -471,7 +472,7 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 	grep -x 'open: 50' words
 	spawn fdexec -q -c "$pub/s" echo served
 	[ "$(talk "$address" </dev/null)" = served ]
-	told 1
+	refusals 1
 	over
 }
 

@@ -30,8 +30,8 @@ figures() {
 	local before
 	before=$(grep -c 'slots [0-9]*$' "$2") || true
 	kill -USR1 "$1"
-	told() { [ "$(grep -c 'slots [0-9]*$' "$1")" -gt "$2" ]; }
-	eventually told "$2" "$before" || return
+	more_lines() { [ "$(grep -c 'slots [0-9]*$' "$1")" -gt "$2" ]; }
+	eventually more_lines "$2" "$before" || return
 	line=$(grep 'slots [0-9]*$' "$2" | tail -n 1)
 }
 # figure WORD N: fdserve's line says so now. Slots are those free.
@@ -227,8 +227,8 @@ answered() { [ "$(cat reply.* 2>/dev/null | wc -l)" -eq "$1" ]; }
 		eventually lines log 3                               # another address has its own two
 		touch go
 		eventually answered 3
-		free() { [ "$(clients.py "$port" 1 1)" = a ]; }
-		eventually free                                      # the two that ended count no more
+		served_again() { [ "$(clients.py "$port" 1 1)" = a ]; }
+		eventually served_again                                      # the two that ended count no more
 		kill "$server"
 		ended "$server" 0
 		[ -z "$worker" ] || { kill "$worker"; ended "$worker" 0; }
@@ -491,8 +491,8 @@ answered() { [ "$(cat reply.* 2>/dev/null | wc -l)" -eq "$1" ]; }
 	rm not-there
 	[ "$(clients.py "$port" 3 1 | tr -d '\n')" = '' ]
 	figure acknowledged 3; figure returned 0
-	told() { [ "$(cat work.err work2.err | grep -c 'not-there: No such file')" -eq 3 ]; }
-	eventually told
+	said_three() { [ "$(cat work.err work2.err | grep -c 'not-there: No such file')" -eq 3 ]; }
+	eventually said_three
 	eventually figure waiting 0
 	figure slots 8
 }
@@ -575,8 +575,8 @@ answered() { [ "$(cat reply.* 2>/dev/null | wc -l)" -eq "$1" ]; }
 	rss_before=("$(rss "$server")" "$(rss "$worker")")
 	clients.py "$port" 3000 16 | uniq | diff - <(echo x)
 	eventually childless "$worker"
-	settled() { [ "$(open_fds "$server") / $(open_fds "$worker")" = "$before" ]; }
-	eventually settled
+	as_before() { [ "$(open_fds "$server") / $(open_fds "$worker")" = "$before" ]; }
+	eventually as_before
 	rss_after=("$(rss "$server")" "$(rss "$worker")")
 	echo "# RSS of fdserve and fdexec before ${rss_before[*]}, after ${rss_after[*]} kB" >&3
 	[ -z "${SANITIZE:-}" ] || skip "descriptors are the same; a sanitizer keeps freed memory, so that it cannot be compared"

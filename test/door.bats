@@ -111,16 +111,16 @@ flood() {
 	spawn as_other door.py idle "$pub/s" 2000 1 >idlers
 	eventually grep -q connected idlers
 	# More than one connection needs a descriptor of epoll(7).
-	held() { [ "$(open_fds "$worker" | wc -w)" -eq $((before + $1 + ($1 > 1))) ]; }
-	eventually held 1024
+	connections() { [ "$(open_fds "$worker" | wc -w)" -eq $((before + $1 + ($1 > 1))) ]; }
+	eventually connections 1024
 	one_line err 'uid 65534 is over its quota'
 	quick fdsend "$pub/s" 0
 	kill "$pid"
-	eventually held 0
+	eventually connections 0
 	spawn as_other door.py idle "$pub/s" 200 30000 >idlers
 	eventually grep -q connected idlers
-	few() { [ "$(open_fds "$worker" | wc -w)" -lt $((before + 145)) ]; }
-	eventually few
+	bounded() { [ "$(open_fds "$worker" | wc -w)" -lt $((before + 145)) ]; }
+	eventually bounded
 	quick fdsend "$pub/s" 0
 }
 

@@ -84,8 +84,8 @@ started() {
 
 # ---- while a command runs ----
 
-# begun COMMAND [ARG...]: a service runs COMMAND, whose standard input is the other end of 6 and which writes to the file log.
-begun() {
+# runs COMMAND [ARG...]: a service runs COMMAND, whose standard input is the other end of 6 and which writes to the file log.
+runs() {
 	mkfifo gate
 	exec 6<>gate
 	if [ "$tool" = fdexec ]; then
@@ -106,7 +106,7 @@ begun() {
 	eventually test -S notify
 	export NOTIFY_SOCKET=$PWD/notify
 	for tool in fdexec fdserve; do
-		begun sh -c 'echo begun >log; read -r _; echo finished >>log'
+		runs sh -c 'echo begun >log; read -r _; echo finished >>log'
 		kill "$service"
 		eventually test ! -e s
 		eventually grep -aq STOPPING=1 state
@@ -126,7 +126,7 @@ begun() {
 
 @test "a second signal ends the running commands with SIGTERM" {
 	for tool in fdexec fdserve; do
-		begun sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while read -r _; do :; done'
+		runs sh -c 'trap "echo terminated >>log; exit" TERM; echo begun >log; while read -r _; do :; done'
 		kill -INT "$service"
 		eventually test ! -e s
 		kill -TERM "$service"

@@ -174,8 +174,8 @@ where='list=$(for n; do readlink /proc/$$/fd/$n; done); echo "$list" >where.new;
 	before=$(open_fds "$pid")
 	spawn meet.py connect w silent
 	worker=${PIDS[0]}
-	grown() { [ "$(open_fds "$worker")" != "$before" ]; }
-	eventually grown
+	connected() { [ "$(open_fds "$worker")" != "$before" ]; }
+	eventually connected
 	meet.py connect w nothing
 	meet.py connect w words
 	meet.py connect w give 253 3 </dev/null

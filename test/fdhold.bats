@@ -14,6 +14,9 @@ holder() {
 # held [NAME...]: just these are held at s, in the order of their names.
 held() { [ "$(fdhold -t 10 --list s | cut -f 1 | paste -sd ' ')" = "$*" ]; }
 
+# listed FIELDS TEXT: these fields of what is held at $pub/s; nobody waits for that.
+listed() { [ "$(quick fdhold --list "$pub/s" | cut -f "$1" | paste -sd ' ')" = "$2" ]; }
+
 # free PORT: nobody listens there; for eventually.
 free() { ! listening "$1"; }
 
@@ -414,14 +417,13 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 		spawn as_other stuck.py send "$stuck" "$pub/s" 1 "$(printf "$set" $name)" >>sent
 	done
 	spawn as_other stuck.py send "$stuck" "$pub/s" 1     # without a name: refused >>sent
-	listed() { [ "$(timeout 5 fdhold --list "$pub/s" | cut -f 1,2 | paste -sd ' ')" = "$1" ]; }
-	eventually listed $'a\tfile b\tfile web\ttcp-listener '"${at#web=}"
+	eventually listed 1,2 $'a\tfile b\tfile web\ttcp-listener '"${at#web=}"
 	eventually grep -q 'the name is taken' log
 	eventually grep -q 'a name is missing' log
 	quick fdhold --drop a "$pub/s"
 	quick fdrecv -c -f web "$pub/s" true
 	quick fdsend "$pub/s" c=0
-	listed $'b\tfile c\tdevice web\ttcp-listener '"${at#web=}"
+	listed 1,2 $'b\tfile c\tdevice web\ttcp-listener '"${at#web=}"
 	spawn speak.py connect "$pub/s" note:there hear >honest
 	honest=$pid
 	eventually grep -q there honest
@@ -471,8 +473,7 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 	bound addr
 	spawn as_other stuck.py send "locked:$stuck" "$pub/s" 1 'fdkit/1 set fds=1 id=1 names=a\n' >>sent
 	eventually grep -q sent sent
-	listed() { [ "$(timeout 5 fdhold --list "$pub/s" | cut -f 1 | paste -sd ' ')" = 'a web' ]; }
-	eventually listed
+	eventually listed 1 'a web'
 	quick fdhold --drop a "$pub/s"
 	quick fdrecv -c -f web "$pub/s" true
 	kill "$store"
@@ -751,8 +752,8 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 	# The shell ends; what it leaves behind has the socket until the store ends.
 	spawn strace -f -qq -e trace=kill -o trace fdhold 'exec:exec 3<&0; cat <&3 & : >begun' web=127.0.0.1:0 2>log
 	tracer=$pid
-	started() { read -ra traced <<<"$(children "$tracer")" && grep -q fdhold "/proc/${traced[0]}/comm"; }
-	eventually started
+	store_traced() { read -ra traced <<<"$(children "$tracer")" && grep -q fdhold "/proc/${traced[0]}/comm"; }
+	eventually store_traced
 	PIDS+=("${traced[0]}")
 	eventually test -e begun
 	eventually childless "${traced[0]}"

@@ -40,7 +40,7 @@ paths() { printf "$PWD/%s\n" "$@"; }
 }
 
 @test "-i, -o and -e put it at 0, 1, 2, and they combine" {
-	check() {
+	placed_by() {
 		local options=$1 expected=$2 n
 		# COMMAND tells by a file of its own which of its descriptors is the one sent.
 		# shellcheck disable=SC2086
@@ -50,14 +50,14 @@ paths() { printf "$PWD/%s\n" "$@"; }
 		n=$(grep -nxF "$PWD/sent" seen | cut -d: -f1 | paste -sd ' ')
 		[ "$n" = "$expected" ] || { echo "$options: $n"; return 1; }
 	}
-	check '-i' 1
-	check '-o' 2
-	check '-e' 3
-	check '-io' '1 2'
-	check '-i -e' '1 3'
-	check '-oe' '2 3'
-	check '-ioe' '1 2 3'
-	check '-eoi' '1 2 3'
+	placed_by '-i' 1
+	placed_by '-o' 2
+	placed_by '-e' 3
+	placed_by '-io' '1 2'
+	placed_by '-i -e' '1 3'
+	placed_by '-oe' '2 3'
+	placed_by '-ioe' '1 2 3'
+	placed_by '-eoi' '1 2 3'
 }
 
 @test "several with -i, -o, -e: each takes the next, the rest go on from 3" {
@@ -302,27 +302,27 @@ paths() { printf "$PWD/%s\n" "$@"; }
 # ---- FDKIT_MESSAGE ----
 
 @test "FDKIT_MESSAGE is the message where that is text" {
-	check() {
+	message_of() {
 		receive s sh -c 'printf "%s" "${FDKIT_MESSAGE-unset}"'
 		exits 0 fdsend -w 5 "$@" s
 		ended "$pid" 0
 		cat out
 	}
-	[ "$(FDKIT_MESSAGE=stale check)" = unset ]
-	[ "$(check -m hello)" = hello ]
-	[ "$(check -m 'a "b" $c \d')" = 'a "b" $c \d' ]
-	[ "$(check -m $'two\nlines\tand a tab')" = $'two\nlines\tand a tab' ]
-	[ "$(check -m $'\303\244\342\202\254\360\237\220\247')" = $'\303\244\342\202\254\360\237\220\247' ]
-	[ "$(check -m "$(head -c 32768 /dev/zero | tr '\0' x)" | wc -c)" -eq 32768 ]
+	[ "$(FDKIT_MESSAGE=stale message_of)" = unset ]
+	[ "$(message_of -m hello)" = hello ]
+	[ "$(message_of -m 'a "b" $c \d')" = 'a "b" $c \d' ]
+	[ "$(message_of -m $'two\nlines\tand a tab')" = $'two\nlines\tand a tab' ]
+	[ "$(message_of -m $'\303\244\342\202\254\360\237\220\247')" = $'\303\244\342\202\254\360\237\220\247' ]
+	[ "$(message_of -m "$(head -c 32768 /dev/zero | tr '\0' x)" | wc -c)" -eq 32768 ]
 	# A bare carriage return, escape, delete; no UTF-8: cut short, overlong, a surrogate, beyond U+10FFFF.
 	for text in $'a\rb' $'\33[31m' $'a\177' $'\1' $'a\377' $'\303' $'\300\257' $'\340\200\257' \
 		$'\355\240\200' $'\364\220\200\200' $'\200'; do
-		[ "$(check -m "$text")" = unset ] || { printf %s "$text" | od -c && false; }
+		[ "$(message_of -m "$text")" = unset ] || { printf %s "$text" | od -c && false; }
 	done
 	printf 'a\0b' >nul
-	[ "$(check --message-file nul)" = unset ]
+	[ "$(message_of --message-file nul)" = unset ]
 	printf 'a\n' >newline
-	[ "$(check --message-file newline; echo .)" = $'a\n.' ]
+	[ "$(message_of --message-file newline; echo .)" = $'a\n.' ]
 }
 
 @test "under -N, FDKIT_MESSAGE is the first message's" {

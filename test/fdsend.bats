@@ -33,7 +33,7 @@ report() {
 }
 
 @test "descriptors arrive in the order in which they are named: operands, -f, ranges" {
-	check() {
+	arrives() {
 		local expected=$1
 		shift
 		abc
@@ -42,13 +42,13 @@ report() {
 		ended "$pid" 0
 		[ "$(tr -d '\n' <out)" = "$expected" ] || { echo "$* gave $(cat out)" >&2; return 1; }
 	}
-	check acb s 5 7 6
-	check cab s 7 5 6
-	check bca -f 6,7,5 s
-	check abc -f 5-7 s
-	check cab -f 7,5-6 s
-	check bac --fds 6 s 5 7
-	check cba --fds=7-7,6 -- s 5
+	arrives acb s 5 7 6
+	arrives cab s 7 5 6
+	arrives bca -f 6,7,5 s
+	arrives abc -f 5-7 s
+	arrives cab -f 7,5-6 s
+	arrives bac --fds 6 s 5 7
+	arrives cba --fds=7-7,6 -- s 5
 }
 
 @test "one message carries them all, with one NUL" {

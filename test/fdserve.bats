@@ -218,8 +218,8 @@ load helper
 	spawn fdserve -A addr -R 8 unix:s 127.0.0.1:0 -- sh -c "$list" </dev/null 7<&0 8>/dev/null
 	bound addr
 	spawn meet.py connect s silent        # another connection beside ours
-	busy() { ! childless "${PIDS[1]}"; }
-	eventually busy
+	started_one() { ! childless "${PIDS[1]}"; }
+	eventually started_one
 	for at in unix:s "$(tail -n 1 addr)"; do
 		talk "$at" </dev/null >after
 		diff before after

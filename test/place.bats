@@ -230,7 +230,7 @@ variables='env | grep -vE "^(_|PWD|OLDPWD|SHLVL)=" | sort'
 		REMOTE_ADDR=stale REMOTE_PORT=stale \
 		NOTIFY_SOCKET=/no/such/socket MINE='two words' EMPTY=
 	sh -c "$variables" | grep -vE '^(LISTEN_|FDKIT_|PROTO|TCP|UNIX|REMOTE_)' >mine
-	check() {
+	environment_is() {
 		local expected=$1
 		shift
 		spawn fdrecv "$@" s sh -c "echo \$\$ >id; $variables" >found
@@ -241,14 +241,14 @@ variables='env | grep -vE "^(_|PWD|OLDPWD|SHLVL)=" | sort'
 			sed "s/SELF/$(cat id)/" | sort | diff - found >&2
 	}
 	listen='LISTEN_FDS=2\nLISTEN_FDNAMES=unknown:unknown'
-	check "FDKIT_FDS=3 4\nLISTEN_PID=SELF\n$listen"
-	check "FDKIT_FDS=3 4\nLISTEN_PID=SELF\n$listen" -f 3,4
-	check "FDKIT_FDS=3 4\n$listen" --no-pid
-	check 'FDKIT_FDS=5 6' -f 5,6
-	check 'FDKIT_FDS=4 5' -f 4-5
-	check 'FDKIT_FDS=0 3' -i
-	check 'FDKIT_FDS=0 2' -ie
-	check 'FDKIT_FDS=3\nLISTEN_PID=SELF\nLISTEN_FDS=1\nLISTEN_FDNAMES=unknown' -N 1
+	environment_is "FDKIT_FDS=3 4\nLISTEN_PID=SELF\n$listen"
+	environment_is "FDKIT_FDS=3 4\nLISTEN_PID=SELF\n$listen" -f 3,4
+	environment_is "FDKIT_FDS=3 4\n$listen" --no-pid
+	environment_is 'FDKIT_FDS=5 6' -f 5,6
+	environment_is 'FDKIT_FDS=4 5' -f 4-5
+	environment_is 'FDKIT_FDS=0 3' -i
+	environment_is 'FDKIT_FDS=0 2' -ie
+	environment_is 'FDKIT_FDS=3\nLISTEN_PID=SELF\nLISTEN_FDS=1\nLISTEN_FDNAMES=unknown' -N 1
 }
 
 @test "no FDKIT_PEER_ variables from exec:, whose peer is the caller's own" {
@@ -353,7 +353,7 @@ family='^(PROTO|TCP|UNIX|REMOTE_)'
 # ---- signals and limits ----
 
 @test "signal mask and dispositions: none blocked, SIGPIPE default, the rest as the caller's" {
-	check() {
+	dispositions_are() {
 		local ignored=$1 way
 		shift
 		for way in "${WAYS[@]}"; do
@@ -365,12 +365,12 @@ family='^(PROTO|TCP|UNIX|REMOTE_)'
 	clean=(env --default-signal)
 	# Signals that the C library keeps for itself, and that env cannot reset: make leaves some ignored.
 	internal=$((0x$("${clean[@]}" sed -n 's/^SigIgn:\t//p' /proc/self/status)))
-	check 0 "${clean[@]}"
-	check 0 "${clean[@]}" --ignore-signal=PIPE
-	check 0 "${clean[@]}" --block-signal
-	check $(($(bit HUP) | $(bit USR1))) "${clean[@]}" --ignore-signal=HUP,USR1,PIPE --block-signal=TERM,CHLD,USR2
-	check "$(bit CHLD)" "${clean[@]}" --ignore-signal=CHLD
-	ends_by=HUP check $(($(bit INT) | $(bit QUIT) | $(bit TERM))) "${clean[@]}" --ignore-signal=INT,QUIT,TERM
+	dispositions_are 0 "${clean[@]}"
+	dispositions_are 0 "${clean[@]}" --ignore-signal=PIPE
+	dispositions_are 0 "${clean[@]}" --block-signal
+	dispositions_are $(($(bit HUP) | $(bit USR1))) "${clean[@]}" --ignore-signal=HUP,USR1,PIPE --block-signal=TERM,CHLD,USR2
+	dispositions_are "$(bit CHLD)" "${clean[@]}" --ignore-signal=CHLD
+	ends_by=HUP dispositions_are $(($(bit INT) | $(bit QUIT) | $(bit TERM))) "${clean[@]}" --ignore-signal=INT,QUIT,TERM
 }
 
 @test "the limit of open descriptors is the caller's" {

@@ -142,8 +142,8 @@ look() {
 	echo old >addr
 	ln addr old-addr
 	spawn fdserve -A addr 127.0.0.1:0 -- cat addr
-	told() { grep -q 127.0.0.1: addr; }
-	eventually told
+	address_there() { grep -q 127.0.0.1: addr; }
+	eventually address_there
 	[ "$(cat old-addr)" = old ]
 	[ "$(ls)" = $'addr\nold-addr' ]
 	[ "$(talk "$(cat addr)" </dev/null)" = "$(cat addr)" ]
