@@ -5,6 +5,7 @@
 #include "command.h"
 #include "copy.h"
 #include "door.h"
+#include "events.h"
 #include "inbox.h"
 #include "jobs.h"
 #include "launch.h"
@@ -201,21 +202,6 @@ static bool start(struct worker *w, struct delivery *d)
 	return true;
 }
 
-static void tell(const struct options *o, enum inbox_event event, const struct delivery *d)
-{
-	unsigned long uid = d->peer.uid;
-	switch (event) {
-	case INBOX_REFUSED: say_refused(&o->cli, o->at.arg, &d->peer); break;
-	case INBOX_EXCESS: say_excess(&o->cli, o->at.arg, d->peer.uid); break;
-	case INBOX_EMPTY: say(&o->cli, "%s: uid %lu closed without a descriptor", o->at.arg, uid); break;
-	case INBOX_SHORT: say(&o->cli, "%s: uid %lu closed in the middle of a set", o->at.arg, uid); break;
-	case INBOX_ENDED: note(&o->cli, "%s: uid %lu, pid %ld closed", o->at.arg, uid, (long)d->peer.pid); break;
-	case INBOX_GONE: warnx("%s: %s", o->at.arg, reason(ESHUTDOWN)); break;
-	case INBOX_FAILED: say(&o->cli, "%s: uid %lu: %s", o->at.arg, uid, strerror(d->error)); break;
-	default: break;
-	}
-}
-
 static void tell_figures(const struct worker *w)
 {
 	warnx("%s: started %llu, running %zu, slots %zu", w->o->at.arg, (unsigned long long)w->jobs.started,
@@ -271,7 +257,7 @@ static int work(struct worker *w)
 		if (inbox_over(&w->in) && reconnects(w->o))
 			until = sooner(until, sooner(w->dial, w->give_up));
 		enum inbox_event event = inbox_next(&w->in, &d, waits || w->jobs.running == w->jobs.limit, until);
-		int sig = event == INBOX_SIGNAL ? signals_next(w->sigfd) : 0;
+		int sig = event == INBOX_BESIDES ? signals_next(w->sigfd) : 0;
 		if (ends(sig))
 			return sig;
 		if (sig == SIGCHLD)
@@ -281,7 +267,7 @@ static int work(struct worker *w)
 		else if (event == INBOX_HELLO)
 			offer(w, &d);
 		else if (event != INBOX_DELIVERY)
-			tell(w->o, event, &d);
+			say_event(&w->o->cli, w->o->at.arg, event, &d);
 		else if (!start(w, &d))
 			w->waiting = d;
 	}

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* fdhold's parts: fdhold.c has the command line, the loop and the store, fdhold_answers.c the answers to clients. */
+/* fdhold's parts: fdhold.c has the command line and the loop, fdhold_ask.c --list and --drop, fdhold_store.c the table
+ * of what is held, fdhold_own.c what we put there ourselves, fdhold_hangups.c connections whose other side is gone,
+ * fdhold_answers.c the answers to clients. */
 #ifndef FDHOLD_H
 #define FDHOLD_H
 
@@ -23,6 +25,8 @@ struct options {
 	const char *drop;
 };
 
+enum { ASKED_AT_ONCE = 16, ASKED_PER_UID = 4 };
+
 /* The state of the loop. */
 struct holder {
 	struct options *o;
@@ -30,20 +34,48 @@ struct holder {
 	struct inbox in;
 	struct closer closer;
 	int sigfd;
-	int watch;              /* epoll(7): signals, and hang-ups of held descriptors */
-	size_t hung;            /* entries that hung up and may have unread bytes, */
-	size_t asked;           /* and processes that find that out */
+	/* Processes that find out whether a connection that hung up has unread bytes. */
+	struct asker {
+		pid_t pid;      /* 0: none */
+		uid_t uid;
+		struct entry *entry; /* NULL once it is dropped */
+	} asker[ASKED_AT_ONCE];
 	struct reader *reader;  /* connections with an answer that is not sent or not read */
 	size_t readers;
-	size_t share;           /* descriptors that one uid may leave unread */
-	int64_t later;          /* when to go on with them */
-	int pause;
+	size_t unread_per_uid;  /* descriptors that one uid may leave unread */
+	int64_t later;          /* when to continue the answers, */
+	int pause;              /* and how long it was until then */
 };
 
-/* ---- fdhold_answers.c ---- */
+/* Close the entry E, and forget it. */
+void drop(struct holder *h, struct entry *e);
 
-/* One uid may leave as many descriptors unread as a quarter of our table, SHARE, or 4096 if that is less. */
-void answers_share(struct holder *h, size_t share);
+/* ---- fdhold_ask.c ---- */
+
+/* --list and --drop: ask the store at O's SOCKET. Returns 0; exits on failure. */
+int ask(struct options *o);
+
+/* ---- fdhold_own.c ---- */
+
+/* How many descriptors from 3 on a service manager or another store has passed to us (LISTEN_FDS); exits if one is not
+ * open. Call it before opening any descriptor of our own. */
+int own_adopted(void);
+
+/* Put those ADOPTED, and open the sockets of NAME=ADDRESS and put them. On failure remove our files and exit. */
+void own_put(struct holder *h, int adopted);
+
+/* ---- fdhold_hangups.c ---- */
+
+/* E's other side has hung up: drop it, unless it has unread bytes. */
+void hangup(struct holder *h, struct entry *e);
+
+/* The process PID has ended with this wait(2) STATUS. If it was to find out about unread bytes, act on that. */
+void hangup_answered(struct holder *h, pid_t pid, int status);
+
+/* E is being dropped. */
+void hangup_forget(struct holder *h, const struct entry *e);
+
+/* ---- fdhold_answers.c ---- */
 
 /* Answer D, a request for descriptors or for a list; send the rest later if necessary. Takes D's names. */
 void answers_begin(struct holder *h, struct delivery *d);
@@ -52,6 +84,6 @@ void answers_begin(struct holder *h, struct delivery *d);
 bool answers_owed(const struct holder *h, uint64_t connection);
 
 /* Continue the answers whose readers can take more. Returns the next deadline, NEVER if there is none. */
-int64_t answers_go_on(struct holder *h);
+int64_t answers_continue(struct holder *h);
 
 #endif

@@ -5,9 +5,6 @@
  * we close the connection. So each uid has a share of them, and a connection of which some are unread is kept, by a
  * copy of its socket, until they are read or its peer has closed it: TIOCOUTQ gives 0 then. No event tells that. */
 #include "fdhold.h"
-#include "closer.h"
-#include "fdhold_store.h"
-#include "inbox.h"
 #include "messages.h"
 #include "peer.h"
 #include "record.h"
@@ -30,10 +27,9 @@ struct reader {
 	uint64_t connection;
 	uid_t uid;
 	size_t unread;          /* descriptors sent since its queue was seen empty */
-	bool owed;              /* an answer is unfinished: */
-	bool list;              /* a list; else descriptors */
-	uint64_t id;
-	struct set wanted;      /* those of these names, from NEXT on, follow; or, if there are none, */
+	enum { OWES_NOTHING, OWES_SET, OWES_LIST } owed; /* the rest of an answer: */
+	uint64_t id;            /* what the list answers */
+	struct set wanted;      /* the entries of these names, from NEXT on; or, if there are none, */
 	size_t next;
 	char after[256];        /* all whose names come after this */
 	size_t given;           /* descriptors sent of it */
@@ -42,44 +38,25 @@ struct reader {
 
 enum {
 	ANSWER_MS = 30000, PAUSE_MOST_MS = 20, UNREAD_PAUSE_MOST_MS = 1000,
-	OWED_PER_UID = 32, UNREAD_PER_UID = 4096,
+	OWED_PER_UID = 32,
 	NAMES_ROOM = 8192,
 };
 
-/* The result of an attempt to send. */
-enum progress { SENT_ALL, SEND_LATER, SEND_NEVER };
+/* ---- one message: 0, or -1 and errno ---- */
 
-void answers_share(struct holder *h, size_t share)
+/* Is it worth another try? */
+static bool is_full(int error)
 {
-	h->share = share > UNREAD_PER_UID ? UNREAD_PER_UID : share ? share : 1;
+	return error == EAGAIN || error == ETOOMANYREFS || out_of_resources(error);
 }
 
 static size_t unread_by(const struct holder *h, uid_t uid)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < h->readers; i++)
-		if (h->reader[i].uid == uid)
-			n += h->reader[i].unread;
+		n += h->reader[i].uid == uid ? h->reader[i].unread : 0;
 	return n;
 }
-
-static void look_what_is_read(struct reader *r)
-{
-	int queued;
-	if (r->unread && ioctl(r->sock, TIOCOUTQ, &queued) == 0 && queued == 0)
-		r->unread = 0;
-}
-
-static enum progress send_line(const struct reader *r, const int *fd, size_t count, const char *line, size_t len)
-{
-	ssize_t n = rights_send(r->sock, fd, count, line, len);
-	if (n == (ssize_t)len)
-		return SENT_ALL;
-	/* Kernel: a line this short is sent as a whole or not at all (unix_stream_sendmsg). */
-	return n == -1 && (errno == EAGAIN || errno == ETOOMANYREFS || out_of_resources(errno)) ? SEND_LATER : SEND_NEVER;
-}
-
-/* ---- descriptors ---- */
 
 /* The entry after N that went before it, in the order asked for; NULL at the end, or where its name is gone. */
 static const struct entry *next_entry(const struct holder *h, const struct reader *r, const char *after, size_t n)
@@ -89,13 +66,12 @@ static const struct entry *next_entry(const struct holder *h, const struct reade
 	return r->next + n < r->wanted.count ? store_find(&h->store, r->wanted.name[r->next + n]) : NULL;
 }
 
-/* Send one message. */
-static enum progress give_some(struct holder *h, struct reader *r)
+static int give_some(const struct holder *h, struct reader *r)
 {
 	int fd[FDS_PER_MESSAGE];
-	char names[NAMES_ROOM], line[NAMES_ROOM + 100];
+	char names[NAMES_ROOM];
 	const char *after = r->after;
-	size_t n = 0, len = 0, most = h->share < FDS_PER_MESSAGE ? h->share : FDS_PER_MESSAGE;
+	size_t n = 0, len = 0, most = h->unread_per_uid < FDS_PER_MESSAGE ? h->unread_per_uid : FDS_PER_MESSAGE;
 	const struct entry *e;
 	while ((e = next_entry(h, r, after, n)) && n < most && len + strlen(e->name) + 2 < sizeof names) {
 		len += (size_t)sprintf(names + len, "%s%s", n ? "," : "", e->name);
@@ -103,24 +79,21 @@ static enum progress give_some(struct holder *h, struct reader *r)
 		after = e->name;
 	}
 	/* An entry that `more` promised, or that was asked for, has been dropped meanwhile. */
+	errno = ENOENT;
 	if (!n || (!e && r->next + n < r->wanted.count))
-		return SEND_NEVER;
-	if (unread_by(h, r->uid) + n > h->share)
-		return SEND_LATER;
-	const struct record set = {.word = RECORD_SET, .fds = n, .more = e, .names = names};
-	ssize_t length = record_format(line, sizeof line, &set);
-	enum progress result = length == -1 ? SEND_NEVER : send_line(r, fd, n, line, (size_t)length);
-	if (result != SENT_ALL)
-		return result;
+		return -1;
+	errno = EAGAIN;
+	if (unread_by(h, r->uid) + n > h->unread_per_uid)
+		return -1;
+	if (record_send(r->sock, &(struct record){.word = RECORD_SET, .fds = n, .more = e, .names = names}, fd, AT_ONCE) == -1)
+		return -1;
 	r->given += n;
 	r->unread += n;
 	r->next += n;
 	snprintf(r->after, sizeof r->after, "%s", after);
-	r->owed = e;
-	return SENT_ALL;
+	r->owed = e ? OWES_SET : OWES_NOTHING;
+	return 0;
 }
-
-/* ---- a list ---- */
 
 static void format_time(char *text, size_t len, time_t t)
 {
@@ -142,7 +115,7 @@ static ssize_t format_entry(char *line, size_t size, const struct entry *e)
 }
 
 /* Send as many lines as a message holds. */
-static enum progress list_some(struct holder *h, struct reader *r)
+static int list_some(const struct holder *h, struct reader *r)
 {
 	char lines[RECORD_MAX];
 	const char *after = r->after;
@@ -153,79 +126,69 @@ static enum progress list_some(struct holder *h, struct reader *r)
 		len += (size_t)n;
 		after = e->name;
 	}
-	bool last = !e;
-	if (last) {
-		n = record_format(lines + len, sizeof lines - len, &(struct record){.word = RECORD_TAKEN, .id = r->id});
-		last = n != -1;
-		len += last ? (size_t)n : 0;
-	}
-	enum progress result = send_line(r, NULL, 0, lines, len);
-	if (result != SENT_ALL)
-		return result;
+	const struct record end = {.word = RECORD_TAKEN, .id = r->id};
+	n = e ? -1 : record_format(lines + len, sizeof lines - len, &end);
+	if (rights_send_all(r->sock, NULL, 0, lines, len + (n == -1 ? 0 : (size_t)n), AT_ONCE) == -1)
+		return -1;
 	snprintf(r->after, sizeof r->after, "%s", after);
-	r->owed = !last;
-	return SENT_ALL;
+	r->owed = n == -1 ? OWES_LIST : OWES_NOTHING;
+	return 0;
 }
 
 /* ---- readers ---- */
 
-static void end_answer(struct reader *r)
-{
-	set_forget(&r->wanted);
-	r->owed = false;
-}
-
-/* End the answer to R. */
 static void give_up(struct holder *h, struct reader *r)
 {
-	if (!r->given && !r->list)
+	if (r->owed == OWES_SET && !r->given)
 		inbox_answer(&h->in, r->connection, RECORD_REFUSED, r->id, "what your uid asked for before is not read");
 	note(&h->o->cli, "%s: uid %lu does not read its answer", h->o->at.arg, (unsigned long)r->uid);
 	inbox_drop(&h->in, r->connection);
-	end_answer(r);
+	r->owed = OWES_NOTHING;
 }
 
 /* Send R as much as it can take now. Returns whether that was anything. */
-static bool go_on(struct holder *h, struct reader *r)
+static bool send_rest(struct holder *h, struct reader *r)
 {
-	enum progress result = SENT_ALL;
-	bool any = false;
-	while (r->owed && result == SENT_ALL) {
-		result = r->list ? list_some(h, r) : give_some(h, r);
-		any = any || result == SENT_ALL;
-	}
-	if (result == SEND_NEVER || (result == SEND_LATER && !time_left(r->until))) {
+	int result = 0;
+	bool any = false, set = r->owed == OWES_SET;
+	while (r->owed && (result = set ? give_some(h, r) : list_some(h, r)) == 0)
+		any = true;
+	if (result == -1 && (!is_full(errno) || !time_left(r->until)))
 		give_up(h, r);
-	} else if (!r->owed && any) {
-		if (!r->list)
-			note(&h->o->cli, "%s: uid %lu got %zu", h->o->at.arg, (unsigned long)r->uid, r->given);
-		end_answer(r);
-	}
+	else if (set && !r->owed)
+		note(&h->o->cli, "%s: uid %lu got %zu", h->o->at.arg, (unsigned long)r->uid, r->given);
+	if (!r->owed)
+		set_forget(&r->wanted);
 	return any;
 }
 
-/* Keep R until it has read everything that was sent. */
-static void keep(struct holder *h, struct reader *r)
+static struct reader *find(const struct holder *h, uint64_t connection)
 {
-	int sock = fcntl(r->sock, F_DUPFD_CLOEXEC, 0);
+	for (size_t i = 0; i < h->readers; i++)
+		if (h->reader[i].connection == connection)
+			return &h->reader[i];
+	return NULL;
+}
+
+/* A reader for the connection of D. NULL and errno if there is no descriptor or memory left. */
+static struct reader *add(struct holder *h, const struct delivery *d)
+{
+	int sock = fcntl(d->sock, F_DUPFD_CLOEXEC, 0);
 	struct reader *grown = sock == -1 ? NULL : realloc(h->reader, (h->readers + 1) * sizeof *grown);
 	if (!grown) {
 		if (sock != -1)
 			close(sock);
-		inbox_drop(&h->in, r->connection);
-		end_answer(r);
-		return;
+		return NULL;
 	}
-	r->sock = sock;
 	h->reader = grown;
-	grown[h->readers++] = *r;
+	grown[h->readers] = (struct reader){.sock = sock};
+	return &grown[h->readers++];
 }
 
-/* Forget reader I. If the inbox has dropped the connection, ours is the last copy of its socket, and anything may be
- * in its queue, unless the peer sends no more and all was read. */
-static void forget(struct holder *h, size_t i)
+/* Forget R. If the inbox has dropped the connection, ours is the last copy of its socket, and anything may be in its
+ * queue, unless the peer sends no more and all was read. */
+static void forget(struct holder *h, struct reader *r)
 {
-	const struct reader *r = &h->reader[i];
 	struct pollfd p = {.fd = r->sock, .events = POLLRDHUP};
 	int queued = 0;
 	if (inbox_has(&h->in, r->connection) ||
@@ -233,15 +196,13 @@ static void forget(struct holder *h, size_t i)
 		close(r->sock);
 	else
 		closer_close(&h->closer, r->sock, r->uid);
-	h->reader[i] = h->reader[--h->readers];
+	*r = h->reader[--h->readers];
 }
 
 bool answers_owed(const struct holder *h, uint64_t connection)
 {
-	for (size_t i = 0; i < h->readers; i++)
-		if (h->reader[i].connection == connection && h->reader[i].owed)
-			return true;
-	return false;
+	const struct reader *r = find(h, connection);
+	return r && r->owed;
 }
 
 /* The reason to refuse D, in TEXT, or NULL. */
@@ -271,48 +232,43 @@ void answers_begin(struct holder *h, struct delivery *d)
 {
 	char text[300];
 	const char *why = refusal(h, d, text, sizeof text);
-	size_t i = 0;
 	if (why) {
 		say(&h->o->cli, "%s: refused uid %lu: %s", h->o->at.arg, (unsigned long)d->peer.uid, why);
 		inbox_answer(&h->in, d->connection, RECORD_REFUSED, d->id, why);
 		return;
 	}
-	struct reader r = {
-		.sock = d->sock, .connection = d->connection, .uid = d->peer.uid, .owed = true, .id = d->id,
-		.list = d->request == RECORD_LIST, .wanted = d->set, .until = deadline_in(ANSWER_MS),
+	struct reader *r = find(h, d->connection);
+	if (!r && !(r = add(h, d))) {
+		inbox_drop(&h->in, d->connection);
+		return;
+	}
+	*r = (struct reader){
+		.sock = r->sock, .connection = d->connection, .uid = d->peer.uid, .unread = r->unread,
+		.owed = d->request == RECORD_LIST ? OWES_LIST : OWES_SET, .id = d->id, .wanted = d->set,
+		.until = deadline_in(ANSWER_MS),
 	};
 	d->set = (struct set){0};
-	while (i < h->readers && h->reader[i].connection != r.connection)
-		i++;
-	if (i < h->readers) {
-		r.sock = h->reader[i].sock;
-		r.unread = h->reader[i].unread;
-		h->reader[i] = r;
-		go_on(h, &h->reader[i]);
-	} else {
-		go_on(h, &r);
-		if (r.owed || r.unread)
-			keep(h, &r);
-	}
+	send_rest(h, r);
 	h->pause = 0;
-	h->later = now();
 }
 
-int64_t answers_go_on(struct holder *h)
+int64_t answers_continue(struct holder *h)
 {
 	bool any = false, owed = false;
+	int queued;
 	if (!h->readers)
 		return NEVER;
 	if (h->pause && time_left(h->later))
 		return h->later;
-	for (size_t i = 0; i < h->readers; i++)
-		look_what_is_read(&h->reader[i]);
+	for (struct reader *r = h->reader; r < h->reader + h->readers; r++)
+		if (r->unread && ioctl(r->sock, TIOCOUTQ, &queued) == 0 && queued == 0)
+			r->unread = 0;
 	for (size_t i = h->readers; i-- > 0;) {
 		struct reader *r = &h->reader[i];
-		any = go_on(h, r) || any;
+		any = send_rest(h, r) || any;
 		owed = owed || r->owed;
 		if (!r->owed && !r->unread)
-			forget(h, i);
+			forget(h, r);
 	}
 	h->pause = any || !h->pause ? 1 : longer(h->pause, owed ? PAUSE_MOST_MS : UNREAD_PAUSE_MOST_MS);
 	h->later = deadline_in(h->pause);

@@ -2,6 +2,7 @@
 /* Descriptors by name: what fdhold holds. */
 #include "fdhold_store.h"
 #include "address.h"
+#include "door.h"
 #include "fd.h"
 #include "parse.h"
 #include "peer.h"
@@ -15,6 +16,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -79,8 +81,9 @@ static void describe_socket(struct entry *e, int domain)
 	char name[4200];
 	if (local || (inet && protocol == IPPROTO_TCP)) {
 		bool listens = fd_option(e->fd, SO_ACCEPTCONN) == 1;
-		e->connected = !listens && type != SOCK_DGRAM && !hung_up(e->fd);
-		e->kind = words[!local][listens ? 0 : e->connected ? 1 : 2];
+		bool connected = !listens && type != SOCK_DGRAM && !hung_up(e->fd);
+		e->link = connected ? LINK_CONNECTED : LINK_NONE;
+		e->kind = words[!local][listens ? 0 : connected ? 1 : 2];
 	} else {
 		e->kind = inet && protocol == IPPROTO_UDP ? "udp-socket" : domain == AF_NETLINK ? "netlink-socket" : "socket";
 	}
@@ -111,70 +114,70 @@ struct entry *store_after(const struct store *s, const char *name)
 	return i < s->count ? s->entry[i] : NULL;
 }
 
-/* What UID has put, or NULL. */
-static struct owner *owner_of(const struct store *s, uid_t uid)
+/* Watch for the end of E's peer, which our copy hides from all others. One event for each change: an error, such as a
+ * timestamp in the error queue, lasts until a process reads it. */
+static void watch(const struct store *s, struct entry *e)
 {
-	size_t i = 0;
-	while (i < s->owners && s->owner[i].uid != uid)
-		i++;
-	return i < s->owners ? &s->owner[i] : NULL;
+	struct epoll_event event = {.events = EPOLLET, .data.ptr = e};
+	if (e->link == LINK_CONNECTED)
+		epoll_ctl(s->watch, EPOLL_CTL_ADD, e->fd, &event);
 }
 
-static struct owner *owner_add(struct store *s, uid_t uid)
+static int make_room(struct store *s)
 {
-	struct owner *grown = realloc(s->owner, (s->owners + 1) * sizeof *grown);
+	size_t room = s->room ? 2 * s->room : 16;
+	if (s->count < s->room)
+		return 0;
+	struct entry **grown = realloc(s->entry, room * sizeof(void *));
 	if (!grown)
-		return NULL;
-	s->owner = grown;
-	grown[s->owners] = (struct owner){.uid = uid};
-	return &grown[s->owners++];
+		return -1;
+	s->entry = grown;
+	s->room = room;
+	return 0;
 }
 
-static const char *refusal(const struct store *s, const char *name, uid_t uid)
+/* The uid of SHARE has one entry less, which was called NAME. */
+static void leave(struct store *s, struct share *share, const char *name)
 {
-	const struct owner *owner = owner_of(s, uid);
+	share->bytes -= strlen(name) + 1;
+	share_leave(&s->shares, share);
+}
+
+/* Why not one more called NAME from UID, whose SHARE counts it already? NULL if it may. */
+static const char *refusal(const struct store *s, const char *name, uid_t uid, const struct share *share)
+{
 	if (store_find(s, name))
 		return "the name is taken";
 	if (s->count >= s->most)
 		return "the store is full";
-	if (owner && owner->entries >= s->most_per_uid)
+	if (share->connections > s->most_per_uid)
 		return "too many from that uid";
-	if (!uid_trusted(uid) && (owner ? owner->bytes : 0) + strlen(name) + 1 > s->names_per_uid)
+	if (!uid_trusted(uid) && share->bytes > s->names_per_uid)
 		return "too long names from that uid";
 	return NULL;
 }
 
-const char *store_put(struct store *s, const char *name, int fd, const struct peer *who, int64_t expires)
+const char *store_put(struct store *s, char *name, int fd, const struct peer *who, int64_t expires)
 {
-	const char *why = refusal(s, name, who->uid);
-	if (why)
-		return why;
-	if (s->count == s->room) {
-		size_t room = s->room ? 2 * s->room : 16;
-		struct entry **grown = realloc(s->entry, room * sizeof(void *));
-		if (!grown)
-			return "out of memory";
-		s->entry = grown;
-		s->room = room;
+	struct entry *e = make_room(s) == 0 ? malloc(sizeof *e) : NULL;
+	struct share *share = e ? share_join(&s->shares, source_of_uid(who->uid)) : NULL;
+	const char *why = "out of memory";
+	if (share) {
+		share->bytes += strlen(name) + 1;
+		why = refusal(s, name, who->uid, share);
 	}
-	struct entry *e = malloc(sizeof *e);
-	char *copy = strdup(name);
-	struct owner *owner = owner_of(s, who->uid);
-	if (e && copy && !owner)
-		owner = owner_add(s, who->uid);
-	if (!e || !copy || !owner) {
+	if (why) {
+		if (share)
+			leave(s, share, name);
 		free(e);
-		free(copy);
-		return "out of memory";
+		return why;
 	}
-	*e = (struct entry){.name = copy, .fd = fd, .who = *who, .since = time(NULL), .expires = expires};
+	*e = (struct entry){.name = name, .fd = fd, .who = *who, .share = share, .since = time(NULL), .expires = expires};
 	describe(e);
+	watch(s, e);
 	size_t i = place_of(s, name);
-	memmove(s->entry + i + 1, s->entry + i, (s->count - i) * sizeof(void *));
+	memmove(s->entry + i + 1, s->entry + i, (s->count++ - i) * sizeof(void *));
 	s->entry[i] = e;
-	s->count++;
-	owner->entries++;
-	owner->bytes += strlen(name) + 1;
 	return NULL;
 }
 
@@ -182,12 +185,11 @@ int store_drop(struct store *s, struct entry *e)
 {
 	size_t i = place_of(s, e->name);
 	int fd = e->fd;
+	/* Kernel: closing our copy would not end the watch while others have theirs (epoll(7)). */
+	if (e->link != LINK_NONE)
+		epoll_ctl(s->watch, EPOLL_CTL_DEL, fd, NULL);
 	memmove(s->entry + i, s->entry + i + 1, (--s->count - i) * sizeof(void *));
-	struct owner *owner = owner_of(s, e->who.uid);
-	owner->entries--;
-	owner->bytes -= strlen(e->name) + 1;
-	if (!owner->entries)
-		*owner = s->owner[--s->owners];
+	leave(s, e->share, e->name);
 	free(e->address);
 	free(e->name);
 	free(e);

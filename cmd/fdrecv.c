@@ -162,12 +162,12 @@ static void nothing_from(struct options *o, const struct delivery *d, const char
 static void handle(struct options *o, struct inbox *in, enum inbox_event event, const struct delivery *d,
                    int64_t deadline)
 {
-	int sig = event == INBOX_SIGNAL ? signals_next(in->sigfd) : 0;
+	int sig = event == INBOX_BESIDES ? signals_next(in->besides) : 0;
 	bool connected = in->connections.table.count;
 	if (sig)
 		leave(o, connected, 128 + sig);
 	switch (event) {
-	case INBOX_SIGNAL: break;
+	case INBOX_BESIDES: break;
 	case INBOX_HELLO: inbox_offer(in, d->connection, 1, 1); break;
 	case INBOX_REFUSED: say_refused(&o->cli, o->at.arg, &d->peer); break;
 	case INBOX_TIMEOUT:

@@ -90,6 +90,5 @@ int main(int argc, char *argv[])
 	take_descriptors(&o);
 	sending_check(&o.sending);
 	guard_standard();
-	sending_run(&o.sending);
-	return 0;
+	return sending_run(&o.sending);
 }

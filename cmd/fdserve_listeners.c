@@ -15,8 +15,7 @@
 
 int hand_over_listeners(struct options *o)
 {
-	struct sending sending = {.cli = &o->cli, .at = o->worker, .listen = o->listen, .keep = o->listen,
-	                          .untaken = o->listen ? NULL : &o->addresses};
+	struct sending sending = {.cli = &o->cli, .at = o->worker, .listen = o->listen, .keep = o->listen};
 	size_t count = o->addresses.count;
 	char why[120];
 	too_many(&o->command, count, why, sizeof why);
@@ -34,8 +33,10 @@ int hand_over_listeners(struct options *o)
 		be_ready(&o->cli, false);
 	if (!o->command.argv) {
 		sending_check(&sending);
-		sending_run(&sending);
-		return 0;
+		status = sending_run(&sending);
+		if (status && !o->listen) /* nobody has them */
+			listening_close(&o->addresses);
+		return status;
 	}
 	struct launch l;
 	if (launch_open(&l, &o->command, -1, -1) == -1)

@@ -9,8 +9,6 @@
 #include "set.h"
 #include "socket.h"
 
-struct listening;
-
 /* A set of descriptors, its destination, and how to send it. */
 struct sending {
 	const struct cli *cli;
@@ -21,13 +19,12 @@ struct sending {
 	bool listen, keep;      /* -l -k */
 	bool one_each, no_wait, plain; /* -1 -n -P */
 	bool records;           /* the record form: sending_check decides */
-	struct listening *untaken; /* the sockets that are sent, to close on failure; or NULL */
 };
 
 /* Reject contradictory options with 125. */
 void sending_check(struct sending *s);
 
-/* Send it; exits on failure. */
-void sending_run(struct sending *s);
+/* Send it. Returns the exit status, already reported: exit with it at once, since nothing may be open. */
+int sending_run(struct sending *s);
 
 #endif

@@ -40,9 +40,9 @@ static void connection_end(struct inbox *in, struct connection *c)
 		queue_leave(&c->link);
 }
 
-int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, struct closer *closer, int sigfd)
+int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, struct closer *closer, int besides)
 {
-	*in = (struct inbox){.at = at, .closer = closer, .paused = NOBODY, .sigfd = sigfd,
+	*in = (struct inbox){.at = at, .closer = closer, .paused = NOBODY, .besides = besides,
 	                     .connections = {.closer = closer, .epoll = -1}};
 	door_open(&in->door, at, allow, closer);
 	if (at->listens || at->fd == -1 || inbox_attach(in) == 0)
@@ -70,7 +70,7 @@ bool inbox_over(const struct inbox *in)
 void inbox_close(struct inbox *in)
 {
 	connections_close(&in->connections);
-	*in = (struct inbox){.at = in->at, .connections.epoll = -1, .sigfd = -1};
+	*in = (struct inbox){.at = in->at, .connections.epoll = -1, .besides = -1};
 }
 
 static enum inbox_event admit(struct inbox *in, struct delivery *d)
@@ -370,13 +370,13 @@ static enum inbox_event look_around(struct inbox *in, bool hold, int64_t until, 
 {
 	struct connection *parked = first_of(in, &in->connections.parked, hold), *c;
 	bool accepts = !door_rests(&in->door) && in->at->listens && !hold;
-	struct pollfd p[] = {{.fd = in->sigfd, .events = POLLIN}, {.fd = accepts ? in->door.fd : -1, .events = POLLIN},
+	struct pollfd p[] = {{.fd = in->besides, .events = POLLIN}, {.fd = accepts ? in->door.fd : -1, .events = POLLIN},
 	                     {.fd = connections_fd(&in->connections), .events = POLLIN}};
 	until = sooner(until, sooner(in->door.resting ? in->door.resting : NEVER, in->check ? in->check : NEVER));
 	int ready = await_any(p, 3, parked ? 0 : until);
 	*idle = ready == 0 && !parked;
 	if (ready > 0 && p[0].revents)
-		return INBOX_SIGNAL;
+		return INBOX_BESIDES;
 	/* Connections that have closed, before others come in their place; but whoever is busy cannot keep others out. */
 	unsigned first = in->turn % 8 == 0 ? ARRIVING : in->turn % 2 ? READY : PARKED;
 	enum inbox_event event = INBOX_NOTHING;

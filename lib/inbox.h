@@ -26,7 +26,7 @@ struct inbox {
 	size_t share;                   /* descriptors that one uid's connections and unfinished sets may take up,
 	                                   and these for so long; 0: any number, for ever */
 	uid_t paused;                   /* whose connections that were accepted here are left unread; or NOBODY */
-	int sigfd;                      /* -1 for none */
+	int besides;                    /* the caller's: a descriptor to watch besides connections; -1 for none */
 	struct connections connections;
 	size_t channels;                /* dispatchers among them */
 	int64_t check;                  /* when the first unfinished set may be late, 0 for never */
@@ -39,7 +39,7 @@ enum inbox_event {
 	INBOX_DELIVERY,  /* .set, .text, .len, .peer */
 	INBOX_REQUEST,   /* .request, .set, .peer */
 	INBOX_HELLO,     /* .peer is a dispatcher, on .connection: inbox_offer it something */
-	INBOX_SIGNAL,    /* the signal descriptor is readable */
+	INBOX_BESIDES,   /* the descriptor to watch besides is readable */
 	INBOX_TIMEOUT,   /* DEADLINE came */
 	INBOX_REFUSED,   /* .peer was not allowed and is closed; told of once in a flood of them */
 	INBOX_EXCESS,    /* .peer was closed since its uid has its share; told of once in a flood of them */
@@ -52,9 +52,9 @@ enum inbox_event {
 };
 
 /* AT, CLOSER and ALLOW stay the caller's, and must stay. On -1 there is nothing to close. */
-int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, struct closer *closer, int sigfd);
+int inbox_open(struct inbox *in, struct endpoint *at, const struct allow *allow, struct closer *closer, int besides);
 
-/* The next event, waiting until DEADLINE. HOLD: take no messages, only signals. */
+/* The next event, waiting until DEADLINE. HOLD: take no messages. */
 enum inbox_event inbox_next(struct inbox *in, struct delivery *d, bool hold, int64_t deadline);
 
 /* Add the endpoint's socket, connected again. */

@@ -4,6 +4,7 @@
 #include "parse.h"
 #include "rights.h"
 #include "set.h"
+#include "wait.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -236,19 +237,14 @@ void records_free(struct records *in)
 
 /* ---- sets ---- */
 
-int set_send(int sock, const struct set *set, const char *text, size_t text_len, bool answered, int64_t deadline)
+ssize_t set_send(int sock, const struct set *set, size_t sent, const char *text, size_t text_len, bool answered)
 {
 	char names[RECORD_MAX - 3 * SET_TEXT_MAX - 256];
-	bool named = set_named(set);
-	for (size_t sent = 0, n; sent < set->count; sent += n) {
-		n = set_names(set, sent, FDS_PER_MESSAGE, names, sizeof names);
-		bool last = sent + n == set->count;
-		const struct record r = {
-			.word = RECORD_SET, .fds = n, .more = !last, .id = last && answered,
-			.names = named ? names : NULL, .text = sent ? NULL : text, .text_len = text_len,
-		};
-		if (record_send(sock, &r, set->fd + sent, deadline) == -1)
-			return -1;
-	}
-	return 0;
+	size_t n = set_names(set, sent, FDS_PER_MESSAGE, names, sizeof names);
+	bool last = sent + n == set->count;
+	const struct record r = {
+		.word = RECORD_SET, .fds = n, .more = !last, .id = last && answered,
+		.names = set_named(set) ? names : NULL, .text = sent ? NULL : text, .text_len = text_len,
+	};
+	return record_send(sock, &r, set->fd + sent, AT_ONCE) == -1 ? -1 : (ssize_t)n;
 }

@@ -61,9 +61,10 @@ ssize_t record_format(char *line, size_t size, const struct record *r);
  * rights_send_all; EMSGSIZE. */
 int record_send(int sock, const struct record *r, const int *fd, int64_t deadline);
 
-/* Send a set, in as many records as it takes, the first with TEXT unless that is NULL, by DEADLINE; the descriptors stay the
- * caller's. ANSWERED: ask for an answer, to id 1. errno as record_send. */
-int set_send(int sock, const struct set *set, const char *text, size_t text_len, bool answered, int64_t deadline);
+/* Send the next record of SET, of which SENT descriptors are sent already, without waiting; TEXT, unless NULL, goes with the
+ * first. The descriptors stay the caller's. ANSWERED: ask for an answer, to id 1. Returns how many descriptors it had, or -1;
+ * errno as record_send. */
+ssize_t set_send(int sock, const struct set *set, size_t sent, const char *text, size_t text_len, bool answered);
 
 /* Append what was received, once all that is whole was read; the descriptors move. errno EPROTO: more bytes or
  * descriptors than one line can have. */

@@ -145,7 +145,7 @@ calm() {
 	ended "$pid" 0
 	calm accept4 sendmsg
 
-	spawn "${interrupted[@]}" -f fdsend -l -k s 2>err
+	spawn "${interrupted[@]}" fdsend -l -k s 2>err
 	for _ in 1 2 3; do
 		exits 0 fdrecv -c -w 5 s true
 	done

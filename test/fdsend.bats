@@ -440,6 +440,25 @@ report() {
 	done
 }
 
+@test "-l -k: a standard output that is full, or has no reader, holds up no peer" {
+	mkfifo out
+	for reply in full lost; do
+		exec 8<>out
+		spawn fdsend -l -k s 0 >out 8>&- 2>err
+		sender=$pid
+		await_socket s
+		[ $reply = full ] || exec 8>&-
+		exits 0 meet.py connect s reply "$(printf %0100000d 0)"
+		for _ in 1 2 3; do
+			exits 0 timeout 5 fdrecv -c s true
+		done
+		kill "$sender"
+		ended "$sender" 0
+		exec 8>&-
+	done
+	grep -q 'standard output: Broken pipe' err
+}
+
 # ---- -w ----
 
 @test "without -w an absent peer gives 125 and a hint" {

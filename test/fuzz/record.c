@@ -133,7 +133,11 @@ static void send_set(struct input *input)
 		snprintf(name, sizeof name, "%0*zu", (int)(wide > 5 ? wide : 5), i);
 		must(set_add(&set, null, i % step ? NULL : name) == 0, "memory");
 	}
-	must(set_send(pair[0], &set, text, text_len, true, now()) == 0, "a set sent");
+	for (size_t sent = 0; sent < count;) {
+		ssize_t n = set_send(pair[0], &set, sent, text, text_len, true);
+		must(n > 0, "a set sent");
+		sent += (size_t)n;
+	}
 	struct records in = {0};
 	struct record r = {.more = true};
 	for (size_t got = 0; r.more; got = came.count) {
