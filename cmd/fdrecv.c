@@ -137,7 +137,7 @@ static void open_socket(struct options *o, int64_t deadline)
 		ask(o, deadline);
 }
 
-/* End with STATUS, or by signal N if it is 128 + N, even if closing received descriptors would block, if any are HELD. */
+/* End with STATUS, or by signal N if it is 128 + N. Closing received descriptors, if any are HELD, may block. */
 static _Noreturn void leave(struct options *o, bool held, int status)
 {
 	door_close(&o->at, &o->closer);

@@ -71,7 +71,8 @@ void option_help(const struct cli *c);
 /* Return the operand at optind, called NAME, and go on to the next. */
 char *operand(int argc, char *argv[], const char *name);
 
-/* Reject VALUE, the argument of the option WORD or an operand (WORD is empty), for the reason WHY, unless that is NULL. */
+/* Reject VALUE for the reason WHY, unless that is NULL. VALUE is the argument of the option WORD or, if WORD is empty,
+ * an operand. */
 void check(const char *word, const char *value, const char *why);
 
 /* Reject those of OPTIONS, which ends with 0, that are given, unless they APPLY; RULE says when they do. */
