@@ -187,7 +187,7 @@ static bool start(struct worker *w, struct delivery *d)
 		too_many(&o->command, d->set.count, why, sizeof why);
 		say(&o->cli, "%s: uid %lu: %s", o->at.arg, (unsigned long)d->peer.uid, why);
 		inbox_answer(&w->in, d->connection, RECORD_REFUSED, d->id, why);
-	} else if (jobs_start(&w->jobs, &o->command, d) == -1) {
+	} else if (!jobs_start(&w->jobs, &o->command, d)) {
 		if (w->jobs.failures == 1)
 			warn("%s", o->command.argv[0]);
 		return false;

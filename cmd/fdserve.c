@@ -150,9 +150,9 @@ static void close_client(struct server *s, int sock, uid_t from)
 static void start_command(struct server *s)
 {
 	char *no_name = NULL;
-	struct delivery d = {.set = {.fd = &s->held, .name = &no_name, .count = 1}, .peer = {.uid = NOBODY},
-	                     .connection = (uintptr_t)s->held_source};
-	if (jobs_start(&s->jobs, &s->o->command, &d) == -1) {
+	struct delivery d = {.set = {.fd = &s->held, .name = &no_name, .count = 1}, .peer = {.uid = NOBODY}};
+	struct job *job = jobs_start(&s->jobs, &s->o->command, &d);
+	if (!job) {
 		if (s->jobs.failures == 1)
 			warn("%s", s->o->command.argv[0]);
 		s->resting = deadline_in(REST_MS);
@@ -162,6 +162,8 @@ static void start_command(struct server *s)
 		warnx("%s: closed a connection that it could not be started for", s->o->command.argv[0]);
 		end_source(s, s->held_source);
 	}
+	if (job)
+		job->source = s->held_source;
 	if (d.set.count)
 		close_client(s, s->held, s->held_from);
 	s->held = -1;
@@ -222,7 +224,7 @@ static void reap(struct server *s)
 			s->o->worker.child = 0;
 			continue;
 		}
-		end_source(s, (struct share *)(uintptr_t)ended.connection);
+		end_source(s, ended.source);
 		if (ended.error)
 			warnx("%s: %s", s->o->command.argv[0], strerror(ended.error));
 		note(&s->o->cli, "%s: pid %ld ended with status %d", s->o->command.argv[0], (long)ended.pid,

@@ -355,10 +355,10 @@ static enum inbox_event unfinished(struct inbox *in, bool hold, struct delivery 
 		if (c->parked || held(in, c, hold))
 			c->until = deadline_in(UNFINISHED_MS);
 		in->check = in->check ? sooner(in->check, c->until) : c->until;
-		if (!time_left(c->until)) {
-			errno = ETIMEDOUT;
-			return handle(in, c, WIRE_FAILED, NULL, d);
-		}
+		if (time_left(c->until))
+			continue;
+		d->peer = c->wire.peer;
+		return failed(in, c, ETIMEDOUT, d);
 	}
 	return INBOX_NOTHING;
 }

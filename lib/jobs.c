@@ -48,7 +48,7 @@ int jobs_reserve(struct jobs *j, struct closer *closer)
 	return j->launch ? 0 : -1;
 }
 
-struct job *jobs_add(struct jobs *j, const struct job *job)
+static struct job *jobs_add(struct jobs *j, const struct job *job)
 {
 	while (j->job[j->vacant].pid)
 		j->vacant++;
@@ -101,13 +101,13 @@ static struct launch *launch_for(struct jobs *j, const struct command *c)
 	return j->launch[i] = l;
 }
 
-int jobs_start(struct jobs *j, const struct command *c, struct delivery *d)
+struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery *d)
 {
 	j->failures++;
 	errno = EAGAIN;
 	struct launch *l = j->running < j->limit ? launch_for(j, c) : NULL;
 	if (!l || launch_delivery(l, d, NULL) == -1)
-		return -1;
+		return NULL;
 	if (d->id)
 		launch_acknowledge(l, d->sock, d->id);
 	struct job *job = jobs_add(j, &(struct job){.pid = -1, .uid = d->peer.uid, .connection = d->connection, .id = d->id});
@@ -115,12 +115,12 @@ int jobs_start(struct jobs *j, const struct command *c, struct delivery *d)
 	if (job->pid == -1) {
 		j->started--;
 		jobs_remove(j, job);
-		return -1;
+		return NULL;
 	}
 	j->failures = 0;
 	if (!l->forks)
 		d->set.count = 0;
-	return 0;
+	return job;
 }
 
 bool jobs_reap(struct jobs *j, struct job *ended, int *status)

@@ -13,12 +13,14 @@ struct closer;
 struct command;
 struct delivery;
 struct launch;
+struct share;
 
 struct job {
 	pid_t pid;              /* 0: a free place */
 	uid_t uid;              /* whom it was started for, */
-	uint64_t connection;    /* and for what: the delivery's connection and id, or what the caller */
-	uint64_t id;            /* put there */
+	uint64_t connection;    /* and for which delivery */
+	uint64_t id;
+	struct share *source;   /* the caller's, who may set it */
 	int error;              /* once reaped: why COMMAND could not be begun, errno's value, or 0 */
 };
 
@@ -42,18 +44,15 @@ int jobs_open(struct jobs *j, size_t limit);
  * whatever is free below them. CLOSER gets what cannot be closed without waiting. errno ENOMEM. */
 int jobs_reserve(struct jobs *j, struct closer *closer);
 
-/* There must be a free place. Returns it. */
-struct job *jobs_add(struct jobs *j, const struct job *job);
-
 /* How many run for UID. */
 size_t jobs_of(const struct jobs *j, uid_t uid);
 
 /* Run C with the descriptors of D in a new process: its places, its environment without NOTIFY_SOCKET, its place among
  * the jobs; after jobs_reserve. The descriptors are the process's from here on, and D has none; or the process has a copy,
- * and D has them still, to be closed. If D wants an answer, the process acknowledges by itself. On -1 there was no process or
+ * and D has them still, to be closed. If D wants an answer, the process acknowledges by itself. On NULL there was no process or
  * no memory, D is as it was, and it is worth another try. jobs_reap returns whether COMMAND began: ECANCELED, the peer does
  * not want it any more, or has it still. */
-int jobs_start(struct jobs *j, const struct command *c, struct delivery *d);
+struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery *d);
 
 /* Reap a child that has ended, a job or not: what it was (a pid alone if no job) and its wait(2)
  * status. False when none has. */
