@@ -133,9 +133,12 @@ int launch_open(struct launch *l, const struct command *c, int slot, int feed)
 	return -1;
 }
 
-/* Begin again: the set FD, which has no placements and no acknowledgement yet. Three placements can be more than it has. */
-static int begin(struct launch *l, const int *fd, size_t count)
+/* Begin again: the set FD, which has no placements and no acknowledgement yet, and BYTES of names and text. Three placements
+ * can be more than it has. */
+static int begin(struct launch *l, const int *fd, size_t count, size_t bytes)
 {
+	if (env_begin(&l->env, count + 3, bytes) == -1)
+		return -1;
 	if (count + 3 > l->room) {
 		int *grown = realloc(l->fds, 3 * (count + 3) * sizeof *grown);
 		if (!grown)
@@ -151,24 +154,27 @@ static int begin(struct launch *l, const int *fd, size_t count)
 	l->forks = l->slot == -1;
 	l->copy = -1;
 	l->ack_len = 0;
-	env_reset(&l->env);
 	return 0;
 }
 
 int launch_set(struct launch *l, const int *from, const int *to, size_t count)
 {
-	if (begin(l, from, count) == -1)
+	if (begin(l, from, count, 0) == -1)
 		return -1;
 	memcpy(l->to, to, count * sizeof *to);
 	l->places = count;
 	l->connection = false;
-	return env_fds(&l->env, l->to, 1);
+	env_fds(&l->env, l->to, 1);
+	return 0;
 }
 
 int launch_delivery(struct launch *l, const struct delivery *d, const int *where)
 {
 	const struct command *c = l->command;
-	if (begin(l, d->set.fd, d->set.count) == -1)
+	size_t bytes = d->len;
+	for (size_t i = 0; i < d->set.count; i++)
+		bytes += d->set.name && d->set.name[i] ? strlen(d->set.name[i]) : 0;
+	if (begin(l, d->set.fd, d->set.count, bytes) == -1)
 		return -1;
 	l->places = command_places(c, l->count, l->to);
 	if (where)
@@ -176,7 +182,9 @@ int launch_delivery(struct launch *l, const struct delivery *d, const int *where
 	l->connection = true;
 	if (c->blocking)
 		make_blocking(&d->set);
-	return env_fds(&l->env, l->to, l->places) == -1 ? -1 : env_delivery(&l->env, d);
+	env_fds(&l->env, l->to, l->places);
+	env_delivery(&l->env, d);
+	return 0;
 }
 
 void launch_acknowledge(struct launch *l, int sock, uint64_t id)

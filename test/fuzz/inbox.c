@@ -162,8 +162,9 @@ static void check_names(const struct delivery *d)
 static void check_environment(const struct delivery *d)
 {
 	struct env env;
-	must(env_open(&env) == 0 && env_delivery(&env, d) == 0, "an environment");
-	env_reset(&env);
+	must(env_open(&env) == 0 && env_begin(&env, 0, d->len) == 0, "an environment");
+	env_delivery(&env, d);
+	free(env.text);
 	free(env.var);
 }
 

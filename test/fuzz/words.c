@@ -117,12 +117,15 @@ static void message(const char *data, size_t len, bool trouble)
 		memcpy(d.text, data, len);
 	must(env_open(&env) == 0, "an environment");
 	if (trouble)
-		fail_allocation(1 + len % 4);
-	int result = env_delivery(&env, &d);
+		fail_allocation(1);
+	int result = env_begin(&env, 0, len);
 	fail_allocation(0);
+	must(result == 0 || trouble, "room");
+	if (result == 0)
+		env_delivery(&env, &d);
 	size_t count = env.count - env.base;
-	must(result == 0 ? count == 3 || count == 4 : trouble, "three variables, or four");
-	if (result == 0 && count == 4) {
+	must(result == -1 || count == 3 || count == 4, "three variables, or four");
+	if (count == 4) {
 		const char *var = env.var[env.base + 3];
 		must(strlen(var) == 14 + len && memcmp(var, "FDKIT_MESSAGE=", 14) == 0, "its variable");
 		must(memcmp(var + 14, data, len) == 0, "its text");
@@ -130,7 +133,7 @@ static void message(const char *data, size_t len, bool trouble)
 	for (size_t i = 0; result == 0 && i < len; i++)
 		must(count == 3 || (unsigned char)data[i] >= ' ' || data[i] == '\t' || data[i] == '\n', "text");
 	free(d.text);
-	env_reset(&env);
+	free(env.text);
 	free(env.var);
 }
 
@@ -141,10 +144,12 @@ static void listening(const int *to, size_t count, const char *names)
 	must(env_open(&env) == 0, "an environment");
 	while (set.count < count)
 		must(set_add(&set, -1, NULL) == 0, "memory");
-	if (set_name(&set, 0, names) == 0)
-		must(env_listen(&env, to, set.name, count, true) == 0 && env_fds(&env, to, count) == 0, "an environment");
+	if (set_name(&set, 0, names) == 0) {
+		must(env_begin(&env, count, strlen(names)) == 0 && env_listen(&env, to, set.name, count, true) == 0, "an environment");
+		env_fds(&env, to, count);
+	}
 	set_forget(&set);
-	env_reset(&env);
+	free(env.text);
 	free(env.var);
 }
 
