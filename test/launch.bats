@@ -232,6 +232,13 @@ served_by_both() {
 	grep -q 'ENOSYS.*INJECTED' trace
 }
 
+@test "where too many descriptors are on their way, commands begin with a copy of the table" {
+	need_strace
+	wrapper=(strace -f -D -qq -o trace -e trace=sendmsg -e inject=sendmsg:error=ETOOMANYREFS)
+	served_by_both
+	grep -q 'ETOOMANYREFS.*INJECTED' trace
+}
+
 @test "valgrind: fdexec and fdserve begin commands" {
 	need_valgrind fdexec
 	! grep -qa ld-musl "$(type -P fdexec)" || skip "valgrind cannot replace musl's malloc"
