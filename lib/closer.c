@@ -218,7 +218,7 @@ static _Noreturn void supervise(struct closing *s)
 			rest(waiting ? SLOW_MS : IDLE_MS);
 			continue;
 		}
-		/* Whatever is given from now on is seen here, or its giver sees that there is no supervisor. */
+		/* A number that is given from now on is seen here, or its giver sees that there is no supervisor. */
 		atomic_store(&s->running, 0);
 		if (!(any_waits(s) || atomic_load(&s->left)) || atomic_exchange(&s->running, 1))
 			_exit(0);
@@ -305,7 +305,7 @@ void closer_close(struct closer *c, int fd, uid_t from)
 		give(&s->lane[uid_trusted(from) ? 0 : 1 + from % (LANES - 1)], fd);
 	else
 		close(fd);
-	/* Where there can be no helper, we are as good as can be. */
+	/* Where no helper can be made, close them ourselves. */
 	if (s && start(c) == -1)
 		for (size_t i = 0; i < LANES; i++)
 			while (claim(&s->lane[i], &fd))
