@@ -32,7 +32,9 @@ static bool in_family(const char *var)
 
 enum {
 	OURS = 16,      /* variables that fdkit sets, at most */
-	TEXT = 1000,    /* bytes that suffice for all of them but lists and the message */
+	TEXT = 700,     /* bytes that suffice for all of them but lists and the message */
+	FEW = 6,        /* descriptors of most sets */
+	FD_ROOM = NUMBER_ROOM + sizeof "unknown",
 };
 
 int env_open(struct env *env)
@@ -40,13 +42,17 @@ int env_open(struct env *env)
 	size_t count = 0;
 	while (environ[count])
 		count++;
-	*env = (struct env){.var = calloc(count + OURS + 1, sizeof *env->var)};
+	count += OURS + 1;
+	/* One block, made before anything arrives: enough for most sets. */
+	*env = (struct env){.var = malloc(count * sizeof *env->var + TEXT + (size_t)FEW * FD_ROOM), .room = TEXT + (size_t)FEW * FD_ROOM};
 	if (!env->var)
 		return -1;
+	env->text = (char *)(env->var + count);
 	for (char **var = environ; *var; var++)
 		if (!in_family(*var))
 			env->var[env->base++] = *var;
 	env->count = env->base;
+	env->var[env->count] = NULL;
 	return 0;
 }
 
@@ -62,13 +68,12 @@ void env_unset(struct env *env, const char *name)
 
 int env_begin(struct env *env, size_t fds, size_t bytes)
 {
-	size_t room = TEXT + fds * (NUMBER_ROOM + sizeof "unknown") + bytes;
+	size_t room = TEXT + fds * FD_ROOM + bytes;
 	if (room > env->room) {
-		free(env->text);
-		env->room = 0;
-		env->text = malloc(room);
-		if (!env->text)
+		char *grown = realloc(env->grown, room);
+		if (!grown)
 			return -1;
+		env->text = env->grown = grown;
 		env->room = room;
 	}
 	env->used = 0;

@@ -13,7 +13,8 @@ struct env {
 	char **var;             /* NULL-terminated, for exec */
 	size_t count;
 	size_t base;            /* the first BASE are borrowed from the caller's environment, the others stand in */
-	char *text;
+	char *text;             /* which has ROOM bytes: */
+	char *grown;            /* NULL while they are behind VAR's */
 	size_t room, used;
 };
 

@@ -164,7 +164,7 @@ static void check_environment(const struct delivery *d)
 	struct env env;
 	must(env_open(&env) == 0 && env_begin(&env, 0, d->len) == 0, "an environment");
 	env_delivery(&env, d);
-	free(env.text);
+	free(env.grown);
 	free(env.var);
 }
 

@@ -133,7 +133,7 @@ static void message(const char *data, size_t len, bool trouble)
 	for (size_t i = 0; result == 0 && i < len; i++)
 		must(count == 3 || (unsigned char)data[i] >= ' ' || data[i] == '\t' || data[i] == '\n', "text");
 	free(d.text);
-	free(env.text);
+	free(env.grown);
 	free(env.var);
 }
 
@@ -149,7 +149,7 @@ static void listening(const int *to, size_t count, const char *names)
 		env_fds(&env, to, count);
 	}
 	set_forget(&set);
-	free(env.text);
+	free(env.grown);
 	free(env.var);
 }
 
