@@ -125,13 +125,14 @@ int highest_open(void)
 {
 	int last = 0;
 	DIR *open = opendir("/proc/self/fd");
-	if (!open)
-		return (int)sysconf(_SC_OPEN_MAX);
-	for (const struct dirent *e; (e = readdir(open));)
+	errno = open ? 0 : errno;
+	for (const struct dirent *e; open && (e = readdir(open));)
 		if (strtol(e->d_name, NULL, 10) > last)
 			last = (int)strtol(e->d_name, NULL, 10);
-	closedir(open);
-	return last;
+	bool all = !errno;
+	if (open)
+		closedir(open);
+	return all ? last : (int)sysconf(_SC_OPEN_MAX);
 }
 
 /* ---- the supervisor ---- */
