@@ -125,14 +125,14 @@ int highest_open(void)
 {
 	int last = 0;
 	DIR *open = opendir("/proc/self/fd");
-	errno = open ? 0 : errno;
-	for (const struct dirent *e; open && (e = readdir(open));)
+	if (!open)
+		return (int)sysconf(_SC_OPEN_MAX);
+	for (const struct dirent *e; errno = 0, (e = readdir(open));)
 		if (strtol(e->d_name, NULL, 10) > last)
 			last = (int)strtol(e->d_name, NULL, 10);
-	bool all = !errno;
-	if (open)
-		closedir(open);
-	return all ? last : (int)sysconf(_SC_OPEN_MAX);
+	int failed = errno;
+	closedir(open);
+	return failed ? (int)sysconf(_SC_OPEN_MAX) : last;
 }
 
 /* ---- the supervisor ---- */
