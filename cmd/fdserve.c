@@ -2,6 +2,7 @@
 /* fdserve: accept connections, and hand each to a worker or run a command for it. */
 #include "fdserve.h"
 #include "address.h"
+#include "child.h"
 #include "closer.h"
 #include "command.h"
 #include "door.h"
@@ -32,6 +33,10 @@ enum { PATIENCE_MS = 10000 };
 static void check_options(const struct options *o)
 {
 	const struct cli *c = &o->cli;
+	check_given(c, (int[]){'a', 'b', 'e', 'i', 'j', 'l', 'o', 't', 'w', 'B', 'C', 'L', 'M', 'P', OPT_ACK_TIMEOUT, OPT_NONBLOCK,
+	                       OPT_NO_PID, 0}, !o->lease, "cannot be combined with --lease");
+	check_given(c, (int[]){OPT_LEASE, 0}, o->command.argv, "needs -- COMMAND");
+	check_given(c, (int[]){OPT_DRAIN, 0}, o->lease, "needs --lease");
 	check_given(c, (int[]){'i', 'o', 'e', 'B', 'j', 'C', 'P', OPT_ACK_TIMEOUT, 0}, !o->listener,
 	            "cannot be combined with -L");
 	check_given(c, (int[]){'t', OPT_NONBLOCK, OPT_NO_PID, 0}, o->listener, "needs -L");
@@ -51,6 +56,8 @@ static void check_peers(const struct options *o)
 	bool files = o->listen, peers = !o->command.argv;
 	for (size_t i = 0; i < o->addresses.count; i++) {
 		const struct listener *l = &o->addresses.listener[i];
+		if (o->lease && (!l->found || l->at.type == SOCK_DGRAM))
+			errx(FAILED, "%s: --lease keeps TCP ports only (HOST:PORT)", l->arg);
 		if (l->at.type == SOCK_DGRAM && !o->listener)
 			errx(FAILED, "%s: UDP has no connections to hand over (-L hands over the socket)", l->arg);
 		files = files || l->local;
@@ -67,9 +74,11 @@ static struct options parse_options(int argc, char *argv[])
 	cli_start(&o.cli, argv, FDSERVE, "usage: fdserve [options] ADDRESS... SOCKET\n"
 	          "       fdserve [options] ADDRESS... -- COMMAND [ARG...]\n"
 	          "       fdserve -L [options] [NAME=]ADDRESS... SOCKET\n"
-	          "       fdserve -L [options] [NAME=]ADDRESS... -- COMMAND [ARG...]\n\n"
+	          "       fdserve -L [options] [NAME=]ADDRESS... -- COMMAND [ARG...]\n"
+	          "       fdserve --lease [options] [NAME=]ADDRESS... -- COMMAND [ARG...]\n\n"
 	          "Accept connections at ADDRESS, and hand each to the worker at SOCKET or to a\n"
-	          "COMMAND of its own. With -L, hand over the listening sockets themselves.\n"
+	          "COMMAND of its own. With -L, hand over the listening sockets themselves. With --lease, keep\n"
+	          "a TCP port for a server that takes no socket.\n"
 	          "Example: fdserve 127.0.0.1:8000 -- ./handler\n");
 	while ((option = cli_option(&o.cli, argc, argv)) != -1)
 		switch (option) {
@@ -79,6 +88,7 @@ static struct options parse_options(int argc, char *argv[])
 		case 'l': o.listen = true; break;
 		case 'L': o.listener = true; break;
 		case 'P': o.plain = true; break;
+		case OPT_LEASE: o.lease = true; break;
 		case OPT_NONBLOCK: o.nonblock = true; break;
 		case OPT_NO_PID: o.no_pid = true; break;
 		case OPT_ACK_TIMEOUT: check("--ack-timeout", optarg, parse_time(&o.patience, optarg)); break;
@@ -97,7 +107,9 @@ static struct options parse_options(int argc, char *argv[])
 		errx(FAILED, "%s is missing (--help shows how to call it)",
 		     end < optind || o.command.argv || strcmp(argv[optind - 1], "--") == 0 ? "ADDRESS" : "SOCKET or -- COMMAND");
 	check_options(&o);
-	listening_parse(&o.addresses, argv + optind, (size_t)(end - optind), o.listener);
+	listening_parse(&o.addresses, argv + optind, (size_t)(end - optind), o.listener || o.lease);
+	if (o.lease)
+		child_check_names(&o.addresses);
 	check_peers(&o);
 	if (!o.command.argv) {
 		check("", argv[end], endpoint_parse(&o.worker, argv[end]));
@@ -410,6 +422,8 @@ int main(int argc, char *argv[])
 	command_prepare(&o.command);
 	if (o.command.argv)
 		find_command(&o.cli, &o.command);
+	if (o.lease)
+		lease_ports(&o);
 	if (o.listener)
 		return hand_over_listeners(&o);
 	open_server(&s);

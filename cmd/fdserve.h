@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* fdserve's parts: fdserve.c has the command line, the loop and connections, fdserve_workers.c those that
- * take the connections, fdserve_listeners.c -L. */
+ * take the connections, fdserve_listeners.c -L, fdserve_lease.c --lease. */
 #ifndef FDSERVE_H
 #define FDSERVE_H
 
@@ -22,6 +22,7 @@ struct options {
 	long per_source;        /* -C, 0 for no limit */
 	bool listen, plain;
 	bool listener, nonblock, no_pid; /* -L --nonblock --no-pid */
+	bool lease;
 	int64_t patience;
 	struct listening addresses;
 	struct endpoint worker;
@@ -63,6 +64,11 @@ void accept_worker(struct server *s);
 
 /* Handle the events of workers in P, which dispatch_poll and poll(2) have filled. */
 void run_dispatch(struct server *s, const struct pollfd *p);
+
+/* ---- fdserve_lease.c ---- */
+
+/* --lease: keep the ports while COMMAND runs, and end as it ends. */
+_Noreturn void lease_ports(struct options *o);
 
 /* ---- fdserve_listeners.c ---- */
 

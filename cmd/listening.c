@@ -2,6 +2,7 @@
 /* The listening sockets of fdserve and fdhold: all of them or none, and where they are. */
 #include "listening.h"
 #include "address.h"
+#include "lease.h"
 #include "messages.h"
 #include "parse.h"
 #include "record.h"
@@ -48,7 +49,8 @@ void listening_open(struct listening *l, const struct cli *c, bool checked)
 	if (l->file.path)
 		check("-A", l->file.path, address_file_prepare(&l->file));
 	for (size_t i = 0; i < l->count; i++) {
-		const char *why = listener_open(&l->listener[i], socket_mode(c, checked), c->backlog);
+		const char *why = l->lease ? lease_open(&l->listener[i])
+		                           : listener_open(&l->listener[i], socket_mode(c, checked), c->backlog);
 		l->set.fd[i] = l->listener[i].at.fd;
 		if (!why)
 			continue;
@@ -57,8 +59,7 @@ void listening_open(struct listening *l, const struct cli *c, bool checked)
 	}
 }
 
-/* A line for each. NULL and errno if one cannot be told, and is wanted in the address file. */
-static char *addresses(const struct listening *l, const struct cli *c)
+char *listening_text(const struct listening *l, const struct cli *c)
 {
 	char *text = NULL;
 	size_t len = 0;
@@ -103,7 +104,7 @@ int listening_announce(struct listening *l, const struct cli *c, int sigfd, int6
 {
 	if (!l->file.path && c->loud < 1)
 		return 0;
-	char *text = addresses(l, c);
+	char *text = listening_text(l, c);
 	void (*before)(int) = signal(SIGPIPE, SIG_IGN);
 	int result = !text ? -1 : l->file.path ? write_addresses(l, text, sigfd, deadline) : 0;
 	signal(SIGPIPE, before);

@@ -62,6 +62,8 @@ const struct option_row option_table[] = {
 	{'S', "socketpair", "FD", FDEXEC, "run COMMAND once, with a socketpair at FD; copy from\n"
 	 "standard input to it, and from it to standard output"},
 	{OPT_NO_PID, "no-pid", NULL, FDRECV, "no LISTEN_PID (COMMAND is a wrapper)"},
+	{OPT_LEASE, "lease", NULL, FDSERVE, "keep each port for a server that COMMAND starts, and\n"
+	 "that binds it (HOST and PORT, NAME_HOST, NAME_PORT)"},
 	{OPT_NO_PID, "no-pid", NULL, FDSERVE, "with -L: no LISTEN_PID (COMMAND is a wrapper)"},
 	{0, "The store", NULL, FDHOLD, NULL},
 	{OPT_LIST, "list", NULL, FDHOLD, "list what the store at SOCKET holds"},
@@ -74,6 +76,8 @@ const struct option_row option_table[] = {
 	{'t', "timeout", "TIME", FDHOLD, "with --list, --drop: give up after TIME"},
 	{'j', "jobs", "N", FDSERVE | FDEXEC, "run at most N commands at once (64)"},
 	{'C', "per-source", "N", FDSERVE, "at most N connections at once from one address"},
+	{OPT_DRAIN, "drain", "TIME", FDSERVE, "with --lease: after INT or TERM and TIME send TERM to\n"
+	 "COMMAND, and after TIME again KILL"},
 	{OPT_ACK_TIMEOUT, "ack-timeout", "TIME", FDSERVE, "take back what a worker has not begun in TIME (10s)"},
 	{OPT_MAX, "max", "N", FDHOLD, "hold at most N descriptors (65536)"},
 	{OPT_MAX_PER_UID, "max-per-uid", "N", FDHOLD, "hold at most N descriptors of one uid (4096)"},

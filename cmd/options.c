@@ -21,8 +21,8 @@
 
 void cli_start(struct cli *c, char *argv[], unsigned command, const char *about)
 {
-	*c = (struct cli){.command = command, .about = about, .mode = MODE_UNSET, .timeout = NEVER, .wait = NEVER,
-	                  .type = SOCK_STREAM, .backlog = SOMAXCONN, .ready = -1};
+	*c = (struct cli){.command = command, .about = about, .mode = MODE_UNSET, .timeout = NEVER, .drain = NEVER,
+	                  .wait = NEVER, .type = SOCK_STREAM, .backlog = SOMAXCONN, .ready = -1};
 	argv[0] = program_invocation_short_name; /* getopt_long uses it in messages */
 	/* One write per message, so that messages of several processes do not mix. */
 	static char line[1024];
@@ -85,6 +85,7 @@ int cli_option(struct cli *c, int argc, char *argv[])
 		case 'v': c->loud = 1; break;
 		case 'V': show(c, true);
 		case 'w': why = parse_time(&c->wait, optarg); break;
+		case OPT_DRAIN: check("--drain", optarg, parse_time(&c->drain, optarg)); break;
 		case '?': exit(FAILED); /* getopt_long has reported it */
 		default: return code;
 		}

@@ -26,7 +26,7 @@ enum { FDSEND = 1, FDRECV = 2, FDSERVE = 4, FDEXEC = 8, FDHOLD = 16, LISTENERS =
 
 /* The code of an option is its letter or, if it has none, one of these. */
 enum {
-	LAST_LETTER = 'z', OPT_ACK_TIMEOUT, OPT_ALL, OPT_ALLOW_GET, OPT_ALLOW_PUT, OPT_DROP, OPT_LIST, OPT_MAX,
+	LAST_LETTER = 'z', OPT_ACK_TIMEOUT, OPT_ALL, OPT_ALLOW_GET, OPT_ALLOW_PUT, OPT_DRAIN, OPT_DROP, OPT_LEASE, OPT_LIST, OPT_MAX,
 	OPT_MAX_PER_UID, OPT_MESSAGE_FILE, OPT_NO_PID, OPT_NONBLOCK, OPTIONS_END,
 };
 
@@ -50,6 +50,7 @@ struct cli {
 	struct allow allow;     /* -a */
 	mode_t mode;            /* -M or MODE_UNSET; see socket_mode */
 	int64_t timeout;        /* -t: milliseconds or NEVER */
+	int64_t drain;          /* --drain: milliseconds or NEVER */
 	int64_t wait;           /* -w: milliseconds or NEVER: do not wait */
 	int type;               /* -T: SOCK_... */
 	int backlog;            /* -b */

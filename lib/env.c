@@ -18,7 +18,7 @@
 extern char **environ;
 
 /* Variables that describe descriptors or a connection: one that fdkit does not set itself would describe another's. */
-static bool in_family(const char *var)
+bool env_family(const char *var)
 {
 	static const char *const families[] = {
 		"LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=", "LISTEN_PIDFDID=", "FDKIT_", "PROTO=",
@@ -49,11 +49,17 @@ int env_open(struct env *env)
 		return -1;
 	env->text = (char *)(env->var + count);
 	for (char **var = environ; *var; var++)
-		if (!in_family(*var))
+		if (!env_family(*var))
 			env->var[env->base++] = *var;
 	env->count = env->base;
 	env->var[env->count] = NULL;
 	return 0;
+}
+
+void env_add(struct env *env, char *var)
+{
+	env->var[env->count] = var;
+	env->var[++env->count] = NULL;
 }
 
 void env_unset(struct env *env, const char *name)

@@ -21,6 +21,12 @@ struct env {
 /* The caller's environment without the families of variables that fdkit sets. errno ENOMEM. */
 int env_open(struct env *env);
 
+/* Does VAR, NAME=VALUE, belong to these families? */
+bool env_family(const char *var);
+
+/* Add VAR, NAME=VALUE, which stays the caller's. */
+void env_add(struct env *env, char *var);
+
 /* Remove NAME, right after env_open. */
 void env_unset(struct env *env, const char *name);
 

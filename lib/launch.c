@@ -164,7 +164,8 @@ int launch_set(struct launch *l, const int *from, const int *to, size_t count)
 	memcpy(l->to, to, count * sizeof *to);
 	l->places = count;
 	l->connection = false;
-	env_fds(&l->env, l->to, 1);
+	if (count)
+		env_fds(&l->env, l->to, 1);
 	return 0;
 }
 

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: ISC */
+#include "child.h"
+#include "address.h"
+#include "cli.h"
+#include "env.h"
+#include "jobs.h"
+#include "launch.h"
+#include "listening.h"
+#include "messages.h"
+#include "command.h"
+#include "socket.h"
+
+#include <ctype.h>
+#include <err.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- variables ---- */
+
+/* NAME_END, or END if NAME is NULL, which the caller frees. */
+static char *variable(const char *name, const char *end)
+{
+	char *var;
+	if (asprintf(&var, "%s%s%s", name ? name : "", name ? "_" : "", end) == -1)
+		err(FAILED, "%s", end);
+	for (char *c = var; *c; c++)
+		if (!isascii((unsigned char)*c) || !isalnum((unsigned char)*c))
+			*c = '_';
+	return var;
+}
+
+void child_check_names(const struct listening *l)
+{
+	char *const *name = l->set.name;
+	for (size_t i = 0; i < l->count; i++) {
+		char *var = variable(name[i], "HOST");
+		if (name[i] && (isdigit((unsigned char)*var) || env_family(var)))
+			errx(FAILED, "%s: makes no variable for COMMAND (%s)", name[i], var);
+		for (size_t k = 0; k < i; k++) {
+			char *other = variable(name[k], "HOST");
+			if (name[i] && name[k] && strcmp(var, other) == 0)
+				errx(FAILED, "%s: makes the same variable for COMMAND as %s (%s)", name[i], name[k], var);
+			free(other);
+		}
+		free(var);
+	}
+}
+
+/* Set it in our own environment, which COMMAND's is made from. */
+static void set_variable(const char *name, const char *end, const char *value)
+{
+	char *var = variable(name, end);
+	if (setenv(var, value, 1) == -1)
+		err(FAILED, "%s", var);
+	free(var);
+}
+
+/* BEFORE and the path from the root, since COMMAND may change its directory; which the caller frees. */
+static char *absolute(const char *before, const char *path)
+{
+	char here[PATH_MAX] = "", *text;
+	bool relative = *path != '/' && *path != '@' && getcwd(here, sizeof here);
+	if (asprintf(&text, "%s%s%s%s", before, here, relative ? "/" : "", path) == -1)
+		err(FAILED, "%s", path);
+	return text;
+}
+
+/* The address as listener_name has it; for a wildcard, the loopback address, since it is for clients. */
+static void set_address(const char *name, const struct listener *l)
+{
+	char text[4200], *host = text;
+	if (listener_name(l, text, sizeof text) == -1)
+		return;
+	if (strncmp(text, "unix:", 5) == 0) {
+		char *path = absolute("", text + 5);
+		set_variable(name, "PATH", path);
+		free(path);
+		return;
+	}
+	if (strncmp(text, "udp:", 4) == 0)
+		host += 4;
+	char *port = strrchr(host, ':');
+	*port++ = '\0';
+	if (*host == '[') {
+		host++;
+		port[-2] = '\0';
+	}
+	bool any = strcmp(host, "*") == 0 || strcmp(host, "0.0.0.0") == 0;
+	set_variable(name, "HOST", any ? "127.0.0.1" : strcmp(host, "::") == 0 ? "::1" : host);
+	set_variable(name, "PORT", port);
+}
+
+/* ---- its process ---- */
+
+int child_signals_open(void)
+{
+	/* Those that a fault raises, that stop or continue a process, and that would not have ended us. */
+	static const int ours[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP,
+	                           SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE, SIGURG};
+	sigset_t set;
+	sigfillset(&set);
+	for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+		sigdelset(&set, ours[i]);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) == -1)
+		return -1;
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+void child_start(struct child *c, const struct command *command, const struct listening *l, bool first, const char *socket,
+                 int64_t drain)
+{
+	struct launch launch;
+	struct jobs jobs;
+	const int none = -1;
+	*c = (struct child){.command = command, .drain = drain, .due = NEVER};
+	for (size_t i = 0; i < l->count; i++) {
+		if (first && i == 0)
+			set_address(NULL, &l->listener[i]);
+		if (l->set.name[i])
+			set_address(l->set.name[i], &l->listener[i]);
+	}
+	if (launch_open(&launch, command, -1, -1) == -1 || launch_set(&launch, &none, &none, 0) == -1 || jobs_open(&jobs, 1) == -1)
+		err(FAILED, "%s", command->argv[0]);
+	if (socket)
+		env_add(&launch.env, absolute("FDKIT_SOCKET=", socket));
+	c->error = &jobs.job->error;
+	c->pid = launch_start(&launch, c->error);
+	if (c->pid == -1)
+		err(FAILED, "%s", command->argv[0]);
+}
+
+int child_signal(struct child *c, int sigfd, int kept)
+{
+	struct signalfd_siginfo info;
+	if (read(sigfd, &info, sizeof info) != (ssize_t)sizeof info)
+		return 0;
+	int sig = (int)info.ssi_signo;
+	if (!c->pid || sig == SIGCHLD || sig == kept)
+		return sig;
+	/* Kernel: what the terminal sends, it sends to the foreground process group (isig, drivers/tty/n_tty.c). */
+	if (info.ssi_code != SI_KERNEL || getpgid(c->pid) != getpgrp())
+		kill(c->pid, sig);
+	if ((sig == SIGINT || sig == SIGTERM) && c->drain != NEVER && c->due == NEVER) {
+		c->due = deadline_in(c->drain);
+		c->last = SIGTERM;
+	}
+	return sig;
+}
+
+bool child_ended(struct child *c, pid_t pid, int status)
+{
+	if (pid != c->pid)
+		return false;
+	c->pid = 0;
+	c->due = NEVER;
+	c->status = status;
+	return true;
+}
+
+void child_reap(struct child *c)
+{
+	int status;
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+		child_ended(c, pid, status);
+}
+
+void child_drain(struct child *c)
+{
+	if (!c->pid || c->due == NEVER || time_left(c->due))
+		return;
+	kill(c->pid, c->last);
+	c->due = c->last == SIGKILL ? NEVER : deadline_in(c->drain);
+	c->last = SIGKILL;
+}
+
+void child_fail(struct child *c)
+{
+	c->failed = true;
+	kill(c->pid, SIGTERM);
+}
+
+void child_exit(const struct child *c)
+{
+	const struct rlimit none = {0};
+	if (*c->error)
+		warnx("%s: %s", c->command->argv[0], strerror(*c->error));
+	if (c->failed)
+		exit(FAILED);
+	if (!WIFSIGNALED(c->status))
+		exit(WEXITSTATUS(c->status));
+	/* One core file is enough. */
+	setrlimit(RLIMIT_CORE, &none);
+	die_of(WTERMSIG(c->status));
+}
