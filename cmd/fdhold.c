@@ -31,7 +31,7 @@ static struct options parse_options(int argc, char *argv[])
 {
 	struct options o = {.expire = NEVER, .most = 65536};
 	int option;
-	cli_start(&o.cli, argv, FDHOLD, "usage: fdhold [options] SOCKET [NAME=ADDRESS...]\n"
+	cli_start(&o.cli, argv, FDHOLD, "usage: fdhold [options] SOCKET [NAME=ADDRESS...] [-- COMMAND [ARG...]]\n"
 	          "       fdhold [options] --list SOCKET\n"
 	          "       fdhold [options] --drop NAME SOCKET\n\n"
 	          "Hold open descriptors, each under a NAME, for other processes: the listening\n"
@@ -55,7 +55,7 @@ static struct options parse_options(int argc, char *argv[])
 		errx(FAILED, "%s: SOCKET is missing before it (a file of that name is ./%s)", arg, arg);
 	check("", arg, endpoint_parse(&o.at, arg));
 	const int service[] = {'b', 'u', 'x', 'A', 'M', 'R', OPT_NONBLOCK, OPT_MAX, OPT_MAX_PER_UID, OPT_ALLOW_PUT,
-	                       OPT_ALLOW_GET, 0};
+	                       OPT_ALLOW_GET, OPT_DRAIN, 0};
 	check_given(&o.cli, service, !o.list, "cannot be combined with --list");
 	check_given(&o.cli, service, !o.drop, "cannot be combined with --drop");
 	check_given(&o.cli, (int[]){OPT_LIST, 0}, !o.drop, "cannot be combined with --drop");
@@ -65,10 +65,12 @@ static struct options parse_options(int argc, char *argv[])
 			errx(FAILED, "%s: one operand too many (--help shows how to call it)", argv[optind]);
 		return o;
 	}
-	listening_parse(&o.addresses, argv + optind, (size_t)(argc - optind), true);
+	listening_parse(&o.addresses, argv + optind, (size_t)(command_parse(&o, argc, argv, optind) - optind), true);
 	for (size_t i = 0; i < o.addresses.count; i++)
 		if (!o.addresses.set.name[i])
 			errx(FAILED, "%s: a name is missing (NAME=ADDRESS)", argv[optind + (int)i]);
+	if (o.command.argv)
+		child_check_names(&o.addresses);
 	return o;
 }
 
@@ -169,6 +171,11 @@ static void obey(struct holder *h, enum inbox_event event, struct delivery *d)
 	}
 }
 
+static bool runs_command(const struct holder *h)
+{
+	return h->o->command.argv;
+}
+
 /* Handle a signal or a hang-up. Returns a signal that ends us, or 0. */
 static int look(struct holder *h)
 {
@@ -177,7 +184,7 @@ static int look(struct holder *h)
 	if (epoll_wait(h->store.watch, &event, 1, 0) != 1)
 		return 0;
 	if (!event.data.ptr)
-		sig = signals_next(h->sigfd);
+		sig = runs_command(h) ? child_signal(&h->child, h->sigfd, SIGUSR1) : signals_next(h->sigfd);
 	else if (event.events & EPOLLHUP)
 		hangup(h, event.data.ptr);
 	if (sig == SIGUSR1)
@@ -185,19 +192,20 @@ static int look(struct holder *h)
 	for (pid_t pid; sig == SIGCHLD && (pid = waitpid(-1, &status, WNOHANG)) > 0;)
 		if (pid == h->o->at.child)
 			h->o->at.child = 0;
-		else
+		else if (!child_ended(&h->child, pid, status))
 			hangup_answered(h, pid, status);
-	return ends(sig) ? sig : 0;
+	return ends(sig) && !runs_command(h) ? sig : 0;
 }
 
-/* Hold until a signal, and return it. */
+/* Hold until a signal, and return it; or as long as COMMAND runs. */
 static int hold(struct holder *h)
 {
 	struct delivery d;
 	int sig = 0;
-	while (!sig && !inbox_over(&h->in)) {
+	while (runs_command(h) ? h->child.pid != 0 : !sig && !inbox_over(&h->in)) {
 		expire(h);
-		int64_t until = h->o->expire == NEVER ? NEVER : store_deadline(&h->store);
+		child_drain(&h->child);
+		int64_t until = sooner(h->child.due, h->o->expire == NEVER ? NEVER : store_deadline(&h->store));
 		enum inbox_event event = inbox_next(&h->in, &d, false, sooner(until, answers_continue(h)));
 		if (event == INBOX_BESIDES)
 			sig = look(h);
@@ -231,7 +239,7 @@ static void open_holder(struct holder *h, int adopted)
 	o->at.service = true;
 	struct epoll_event signals = {.events = EPOLLIN};
 	h->store.watch = epoll_create1(EPOLL_CLOEXEC);
-	h->sigfd = signals_open(true);
+	h->sigfd = runs_command(h) ? child_signals_open() : signals_open(true);
 	if (h->store.watch == -1 || h->sigfd == -1 || epoll_ctl(h->store.watch, EPOLL_CTL_ADD, h->sigfd, &signals) == -1)
 		fail(o->at.arg);
 	own_put(h, adopted);
@@ -248,7 +256,9 @@ static void open_holder(struct holder *h, int adopted)
 		endpoint_close(&o->at);
 		exit(status);
 	}
-	be_ready(&o->cli, true);
+	be_ready(&o->cli, !runs_command(h));
+	if (runs_command(h))
+		command_begin(h);
 }
 
 static void tell_end(const struct holder *h, int sig)
@@ -261,8 +271,9 @@ static void tell_end(const struct holder *h, int sig)
 	if (out && h->store.count > 20)
 		fprintf(out, ", ...");
 	if (out && fclose(out) != EOF)
-		say(&h->o->cli, "%s: ended by %s, held %zu%s", h->o->at.arg,
-		    sig ? signal_name(sig) : "the end of its socket", h->store.count, names);
+		(runs_command(h) ? note : say)(&h->o->cli, "%s: ended by %s, held %zu%s", h->o->at.arg,
+		                               sig ? signal_name(sig) : runs_command(h) ? "the end of COMMAND" : "the end of its socket",
+		                               h->store.count, names);
 	free(names);
 }
 
@@ -273,20 +284,25 @@ int main(int argc, char *argv[])
 	guard_standard();
 	if (o.list || o.drop)
 		return ask(&o);
-	struct holder h = {.o = &o, .store = {.most = (size_t)o.most, .most_per_uid = SIZE_MAX}};
+	struct holder h = {.o = &o, .store = {.most = (size_t)o.most, .most_per_uid = SIZE_MAX}, .child.due = NEVER};
 	command_prepare(&o.command);
+	if (o.command.argv)
+		find_command(&o.cli, &o.command);
 	/* -a allows everything; a peer that may put or get may connect. */
 	if (allow_join(&o.put, &o.cli.allow) == -1 || allow_join(&o.get, &o.cli.allow) == -1 ||
 	    allow_join(&o.cli.allow, &o.put) == -1 || allow_join(&o.cli.allow, &o.get) == -1)
 		fail(o.at.arg);
 	open_holder(&h, adopted);
 	int sig = hold(&h);
-	ready_notify("STOPPING=1");
+	if (!runs_command(&h))
+		ready_notify("STOPPING=1");
 	tell_end(&h, sig);
 	/* A connection, or one in the queue, may hold what blocks: so they are closed with all else. */
 	o.at.fd = -1;
 	endpoint_close(&o.at);
 	address_file_remove(&o.addresses.file);
 	closer_end(&h.closer, true);
+	if (runs_command(&h))
+		child_exit(&h.child);
 	return sig || !o.at.listens ? 0 : FAILED;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /* fdhold's parts: fdhold.c has the command line and the loop, fdhold_ask.c --list and --drop, fdhold_store.c the table
  * of what is held, fdhold_own.c what we put there ourselves, fdhold_hangups.c connections whose other side is gone,
- * fdhold_answers.c the answers to clients. */
+ * fdhold_answers.c the answers to clients, fdhold_command.c -- COMMAND. */
 #ifndef FDHOLD_H
 #define FDHOLD_H
 
+#include "child.h"
 #include "cli.h"
 #include "closer.h"
 #include "command.h"
@@ -15,7 +16,7 @@
 /* The command line. */
 struct options {
 	struct cli cli;
-	struct command command; /* only for our own RLIMIT_NOFILE */
+	struct command command; /* argv NULL: hold until a signal */
 	struct endpoint at;
 	struct listening addresses;
 	struct allow put, get;
@@ -34,6 +35,7 @@ struct holder {
 	struct inbox in;
 	struct closer closer;
 	int sigfd;
+	struct child child;     /* COMMAND */
 	/* Processes that find out whether a connection that hung up has unread bytes. */
 	struct asker {
 		pid_t pid;      /* 0: none */
@@ -54,6 +56,14 @@ void drop(struct holder *h, struct entry *e);
 
 /* --list and --drop: ask the store at O's SOCKET. Returns 0; exits on failure. */
 int ask(struct options *o);
+
+/* ---- fdhold_command.c ---- */
+
+/* Parse what may follow SOCKET from ARGV[FIRST] on: addresses, and COMMAND after --. Returns where the addresses end. */
+int command_parse(struct options *o, int argc, char *argv[], int first);
+
+/* Start COMMAND. */
+void command_begin(struct holder *h);
 
 /* ---- fdhold_own.c ---- */
 

@@ -19,6 +19,7 @@ const struct option_row option_table[] = {
 	 "fdrecv copies from and to them, as cat does"},
 	{0, "COMMAND", NULL, FDSERVE, "run for each connection, which it has at 0, 1 and 2;\n"
 	 "with -L run once, with the sockets at 3, 4, 5..."},
+	{0, "COMMAND", NULL, FDHOLD, "run once; hold as long as it runs, and end as it ends"},
 	{0, "COMMAND", NULL, FDEXEC, "run for each message: one descriptor goes to 0, 1\n"
 	 "and 2; two go to 0 and 1; a fourth goes to 3"},
 	{0, "TIME", NULL, EVERY_COMMAND, "seconds, as 5 or 0.25; or 250ms, 5s, 2m, 1h"},
@@ -76,8 +77,8 @@ const struct option_row option_table[] = {
 	{'t', "timeout", "TIME", FDHOLD, "with --list, --drop: give up after TIME"},
 	{'j', "jobs", "N", FDSERVE | FDEXEC, "run at most N commands at once (64)"},
 	{'C', "per-source", "N", FDSERVE, "at most N connections at once from one address"},
-	{OPT_DRAIN, "drain", "TIME", FDSERVE, "with --lease: after INT or TERM and TIME send TERM to\n"
-	 "COMMAND, and after TIME again KILL"},
+	{OPT_DRAIN, "drain", "TIME", FDSERVE | FDHOLD, "after INT or TERM: TERM to COMMAND after TIME, KILL\n"
+	 "after TIME again (fdserve: with --lease)"},
 	{OPT_ACK_TIMEOUT, "ack-timeout", "TIME", FDSERVE, "take back what a worker has not begun in TIME (10s)"},
 	{OPT_MAX, "max", "N", FDHOLD, "hold at most N descriptors (65536)"},
 	{OPT_MAX_PER_UID, "max-per-uid", "N", FDHOLD, "hold at most N descriptors of one uid (4096)"},

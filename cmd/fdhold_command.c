@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: ISC */
+/* fdhold SOCKET NAME=ADDRESS... -- COMMAND: hold as long as COMMAND runs. */
+#include "fdhold.h"
+#include "child.h"
+
+#include <err.h>
+#include <string.h>
+
+int command_parse(struct options *o, int argc, char *argv[], int first)
+{
+	int end = first;
+	while (end < argc && strcmp(argv[end], "--") != 0)
+		end++;
+	if (end < argc)
+		o->command.argv = argv + end + 1;
+	if (end + 1 == argc)
+		errx(FAILED, "COMMAND is missing after --");
+	check_given(&o->cli, (int[]){OPT_DRAIN, 0}, o->command.argv, "needs -- COMMAND");
+	return end;
+}
+
+void command_begin(struct holder *h)
+{
+	const struct endpoint *at = &h->o->at;
+	bool named = at->kind == END_PATH || at->kind == END_ABSTRACT;
+	child_start(&h->child, &h->o->command, &h->o->addresses, false, named ? at->arg : NULL, h->o->cli.drain);
+}
