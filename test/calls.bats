@@ -151,6 +151,26 @@ refuses() {
 		--ack-timeout fdserve --ack-timeout 5 unix:s -- true
 		--ack-timeout fdserve -P --ack-timeout 5 unix:s w
 		--ack-timeout fdserve -L --ack-timeout 5 unix:s w
+		-L fdserve --lease -L 127.0.0.1:0 -- true
+		-j fdserve --lease -j 1 127.0.0.1:0 -- true
+		-C fdserve --lease -C 1 127.0.0.1:0 -- true
+		-i fdserve --lease -i 127.0.0.1:0 -- true
+		-o fdserve --lease -o 127.0.0.1:0 -- true
+		-e fdserve --lease -e 127.0.0.1:0 -- true
+		-B fdserve --lease -B 127.0.0.1:0 -- true
+		-b fdserve --lease -b 1 127.0.0.1:0 -- true
+		-a fdserve --lease -a any 127.0.0.1:0 -- true
+		-M fdserve --lease -M 600 127.0.0.1:0 -- true
+		-l fdserve --lease -l 127.0.0.1:0 -- true
+		-P fdserve --lease -P 127.0.0.1:0 -- true
+		-w fdserve --lease -w 1 127.0.0.1:0 -- true
+		-t fdserve --lease -t 1 127.0.0.1:0 -- true
+		--nonblock fdserve --lease --nonblock 127.0.0.1:0 -- true
+		--no-pid fdserve --lease --no-pid 127.0.0.1:0 -- true
+		--lease fdserve --lease 127.0.0.1:0 s
+		--drain fdserve --drain 1 127.0.0.1:0 s
+		--drain fdhold --drain 1 s
+		--drain fdhold --list --drain 1 s
 		-C fdserve -P -C 1 unix:s w
 		-t fdserve -t 1 unix:s w
 		-t fdserve -L -t 1 unix:s -- true

@@ -4,10 +4,7 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-PORTS=$BATS_TEST_DIRNAME/peers/ports.py
-server=("$PYTHON" "$PORTS" serve)
-
-need_ipv6() { grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null || skip "this machine has no IPv6 loopback"; }
+server=(ports.py serve)
 
 # need_program NAME
 need_program() { command -v "$1" >/dev/null || skip "no $1"; }
@@ -59,27 +56,11 @@ need_program() { command -v "$1" >/dev/null || skip "no $1"; }
 }
 
 @test "what the terminal has sent to COMMAND, fdserve does not send again" {
-	cat >count.py <<-'END'
-	import os, signal, sys
-	count = 0
-	def interrupted(*_):
-	    global count
-	    count += 1
-	    os.kill(os.getppid(), signal.SIGTERM)
-	def ended(*_):
-	    print("interrupts", count, flush=True)
-	    sys.exit(5)
-	signal.signal(signal.SIGINT, interrupted)
-	signal.signal(signal.SIGTERM, ended)
-	print("ready", flush=True)
-	while True:
-	    signal.pause()
-	END
-	run "$PYTHON" "$PORTS" interrupt fdserve --lease 127.0.0.1:0 -- "$PYTHON" count.py
+	run interrupt.py fdserve --lease 127.0.0.1:0 -- interrupt.py
 	[ "$status" -eq 5 ]
 	[[ $output == *"interrupts 1" ]]
 	# In a process group of its own it has not got it.
-	run "$PYTHON" "$PORTS" interrupt fdserve --lease 127.0.0.1:0 -- setsid "$PYTHON" count.py
+	run interrupt.py fdserve --lease 127.0.0.1:0 -- setsid interrupt.py
 	[[ $output == *"interrupts 1" ]]
 }
 
@@ -104,7 +85,7 @@ announced() {
 	rm -f addr ready
 	spawn fdserve -A addr -R 9 --lease "$lease" -- sh -c 'exec "$@" $PORT '"$*" - "${server[@]}" "$host" 9>ready
 	eventually test -s ready || { echo "not announced: $lease, server at $host $*" >&2; return 1; }
-	"$PYTHON" "$PORTS" visit "$(sed 's/\*/127.0.0.1/; s/:[0-9]*$//; s/[][]//g; s/^::$/::1/' addr)" "$(grep -o '[0-9]*$' addr)"
+	ports.py visit "$(sed 's/\*/127.0.0.1/; s/:[0-9]*$//; s/[][]//g; s/^::$/::1/' addr)" "$(grep -o '[0-9]*$' addr)"
 	kill "$pid"
 	ended "$pid" 143
 	[ ! -e addr ]
@@ -175,7 +156,7 @@ looks_again() { eventually has_waited "$1" $(($(waits "$1") + 4)); }
 
 @test "one line starts a server and gives its address: -A - -R 1" {
 	addr=$(fdserve -A - -R 1 --lease 127.0.0.1:0 -- sh -c 'echo $$ >pid; exec "$@" $PORT' - "${server[@]}" 127.0.0.1 3>&- &)
-	"$PYTHON" "$PORTS" visit "${addr%:*}" "${addr#*:}"
+	ports.py visit "${addr%:*}" "${addr#*:}"
 	[ "$(readlink "/proc/$(cat pid)/fd/1")" = /dev/null ]
 	kill "$(cat pid)"
 	eventually gone "$(cat pid)"
@@ -207,9 +188,9 @@ looks_again() { eventually has_waited "$1" $(($(waits "$1") + 4)); }
 	# In a network of 32 ports every one comes up, many times over.
 	net='ip link set lo up && echo "40000 40031" >/proc/sys/net/ipv4/ip_local_port_range && exec "$@"'
 	unshare -n sh -c "$net" - fdserve --lease a=127.0.0.1:0 b=0.0.0.0:0 c=:0 -- sh -c 'for port in $a_PORT $b_PORT $c_PORT; do "$@" $port 40000; done' - \
-		"$PYTHON" "$PORTS" grab >got
+		ports.py grab >got
 	printf '%s\n' 0 0 0 | diff - got
-	got=$(unshare -n sh -c "$net" - "$PYTHON" "$PORTS" grab 40007 40000)
+	got=$(unshare -n sh -c "$net" - ports.py grab 40007 40000)
 	[ "$got" -gt 100 ]
 }
 
@@ -235,7 +216,7 @@ looks_again() { eventually has_waited "$1" $(($(waits "$1") + 4)); }
 }
 
 @test "plain binds fail at a leased port; a server with SO_REUSEADDR gets it" {
-	fdserve --lease 127.0.0.1:0 -- sh -c '"$@" $PORT 2>err; echo $?; "$@" $PORT reuse; echo $?' - "$PYTHON" "$PORTS" take 127.0.0.1 >got
+	fdserve --lease 127.0.0.1:0 -- sh -c '"$@" $PORT 2>err; echo $?; "$@" $PORT reuse; echo $?' - ports.py take 127.0.0.1 >got
 	printf '%s\n' 1 0 | diff - got
 	one_line err 'Address already in use'
 }
@@ -269,11 +250,11 @@ a_lease() {
 
 # left_behind: $port, where connections of an earlier server wait in TIME_WAIT.
 left_behind() {
-	fdserve -A addr --lease 127.0.0.1:0 -- sh -c '"$@" $PORT & until [ -s addr ]; do sleep 0.01; done; '"$PYTHON $PORTS"' visit $HOST $PORT; echo $PORT >port; kill $!' - \
+	fdserve -A addr --lease 127.0.0.1:0 -- sh -c '"$@" $PORT & until [ -s addr ]; do sleep 0.01; done; ports.py visit $HOST $PORT; echo $PORT >port; kill $!' - \
 		"${server[@]}" 127.0.0.1
 	port=$(cat port)
 	awk -v p="$(printf ':%04X' "$port")" '$4 == "06" && substr($2, 9) == p { f = 1 } END { exit !f }' /proc/net/tcp
-	if "$PYTHON" "$PORTS" take 127.0.0.1 "$port" 2>/dev/null; then return 1; fi
+	if ports.py take 127.0.0.1 "$port" 2>/dev/null; then return 1; fi
 }
 
 @test "a port with connections in TIME_WAIT is leased, but not twice" {
@@ -363,27 +344,7 @@ serves() {
 
 # ---- what does not go together ----
 
-@test "options and addresses that do not go with --lease are refused" {
-	rejects fdserve <<-'END'
-	-L --lease -L 127.0.0.1:0 -- true
-	-j --lease -j 1 127.0.0.1:0 -- true
-	-C --lease -C 1 127.0.0.1:0 -- true
-	-i --lease -i 127.0.0.1:0 -- true
-	-o --lease -o 127.0.0.1:0 -- true
-	-e --lease -e 127.0.0.1:0 -- true
-	-B --lease -B 127.0.0.1:0 -- true
-	-b --lease -b 1 127.0.0.1:0 -- true
-	-a --lease -a any 127.0.0.1:0 -- true
-	-M --lease -M 600 127.0.0.1:0 -- true
-	-l --lease -l 127.0.0.1:0 -- true
-	-P --lease -P 127.0.0.1:0 -- true
-	-w --lease -w 1 127.0.0.1:0 -- true
-	-t --lease -t 1 127.0.0.1:0 -- true
-	--nonblock --lease --nonblock 127.0.0.1:0 -- true
-	--no-pid --lease --no-pid 127.0.0.1:0 -- true
-	--lease --lease 127.0.0.1:0 s
-	--drain --drain 1 127.0.0.1:0 s
-	END
+@test "--lease takes TCP ports only, and names that make variables" {
 	for address in unix:s ./s fd:0 udp:127.0.0.1:0; do
 		wrong "$address: --lease" fdserve --lease "$address" -- true
 	done

@@ -83,13 +83,18 @@ look() {
 }
 
 @test "NOTIFY_SOCKET is left for COMMAND, and only COMMAND reports" {
-	spawn socat -u UNIX-RECV:notify CREATE:state
-	eventually test -S notify
-	NOTIFY_SOCKET=$PWD/notify fdserve -L unix:s -- sh -c \
-		'echo "$NOTIFY_SOCKET" >var; printf FROM_COMMAND=1 | socat -u - "UNIX-SENDTO:$NOTIFY_SOCKET"'
-	eventually grep -q FROM_COMMAND=1 state
-	[ "$(cat var)" = "$PWD/notify" ]
-	[ "$(cat state)" = FROM_COMMAND=1 ]
+	for call in 'fdserve -L unix:s' 'fdserve --lease 127.0.0.1:0' 'fdhold s web=unix:x'; do
+		spawn socat -u UNIX-RECV:notify CREATE:state
+		eventually test -S notify
+		NOTIFY_SOCKET=$PWD/notify $call -- sh -c \
+			'echo "$NOTIFY_SOCKET" >var; printf FROM_COMMAND=1 | socat -u - "UNIX-SENDTO:$NOTIFY_SOCKET"'
+		eventually grep -q FROM_COMMAND=1 state
+		[ "$(cat var)" = "$PWD/notify" ]
+		[ "$(cat state)" = FROM_COMMAND=1 ]
+		kill "$pid"
+		ended "$pid"
+		rm -f notify state s x
+	done
 }
 
 # ---- -A ----

@@ -7,10 +7,7 @@ ports.py serve HOST PORT [OPTION...]: listen there, and answer each client with 
 ports.py grab PORT TIMES: ask for port 0 so often, in every way that there is; print how often PORT came.
 ports.py take HOST PORT [reuse]: bind to it; status 1 if that fails.
 ports.py visit HOST PORT: connect to it, and leave TIME_WAIT at the server's side.
-ports.py interrupt COMMAND...: run it on a terminal of its own, type ^C when it says "ready", and copy what it says.
 """
-import os
-import pty
 import socket
 import sys
 
@@ -64,23 +61,6 @@ def visit(host, port):
     while s.recv(100):
         pass
     s.close()
-
-
-def interrupt(*command):
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execvp(command[0], command)
-    text = b""
-    try:
-        while True:
-            data = os.read(terminal, 1000)
-            if b"ready" in text + data and b"ready" not in text:
-                os.write(terminal, b"\x03")
-            text += data
-            os.write(1, data.replace(b"\r", b""))
-    except OSError:
-        pass
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 255)
 
 
 globals()[sys.argv[1]](*sys.argv[2:])
