@@ -75,10 +75,10 @@ static struct options parse_options(int argc, char *argv[])
 	          "       fdserve [options] ADDRESS... -- COMMAND [ARG...]\n"
 	          "       fdserve -L [options] [NAME=]ADDRESS... SOCKET\n"
 	          "       fdserve -L [options] [NAME=]ADDRESS... -- COMMAND [ARG...]\n"
-	          "       fdserve --lease [options] [NAME=]ADDRESS... -- COMMAND [ARG...]\n\n"
+	          "       fdserve [options] --lease [NAME=]ADDRESS... -- COMMAND [ARG...]\n\n"
 	          "Accept connections at ADDRESS, and hand each to the worker at SOCKET or to a\n"
-	          "COMMAND of its own. With -L, hand over the listening sockets themselves. With --lease, keep\n"
-	          "a TCP port for a server that takes no socket.\n"
+	          "COMMAND of its own. With -L, hand over the listening sockets themselves. With\n"
+	          "--lease, keep a TCP port for a server that takes no socket.\n"
 	          "Example: fdserve 127.0.0.1:8000 -- ./handler\n");
 	while ((option = cli_option(&o.cli, argc, argv)) != -1)
 		switch (option) {

@@ -116,7 +116,7 @@ looks_again() { eventually has_waited "$1" $(($(waits "$1") + 4)); }
 	announced '[::1]:0' ::
 	announced '[::]:0' ::1
 	announced '*:0' :: dual
-	fdserve -A addr --lease '*:0' -- sh -c '"$@" $PORT & until [ -s addr ]; do sleep 0.01; done; kill $!' - "${server[@]}" ::1
+	exits 0 fdserve -A addr --lease '*:0' -- sh -c '"$@" $PORT & until [ -s addr ]; do sleep 0.01; done; kill $!' - "${server[@]}" ::1
 }
 
 @test "without sock_diag a listener is seen all the same" {
@@ -124,7 +124,7 @@ looks_again() { eventually has_waited "$1" $(($(waits "$1") + 4)); }
 	# From its second use on: the first finds out whether there is sock_diag.
 	for host in 127.0.0.1 0.0.0.0; do
 		rm -f addr
-		strace -o trace -e trace=sendto,bind -e inject=sendto:error=EPERM fdserve -A addr --lease $host:0 -- \
+		exits 0 strace -o trace -e trace=sendto,bind -e inject=sendto:error=EPERM fdserve -A addr --lease $host:0 -- \
 			sh -c '"$@" $PORT & until [ -s addr ]; do sleep 0.01; done; kill $!' - "${server[@]}" 127.0.0.1
 		[ "$(grep -c sendto trace)" -eq 1 ]
 		grep -q 'bind.*EADDRINUSE' trace
@@ -250,7 +250,7 @@ a_lease() {
 
 # left_behind: $port, where connections of an earlier server wait in TIME_WAIT.
 left_behind() {
-	fdserve -A addr --lease 127.0.0.1:0 -- sh -c '"$@" $PORT & until [ -s addr ]; do sleep 0.01; done; ports.py visit $HOST $PORT; echo $PORT >port; kill $!' - \
+	exits 0 fdserve -A addr --lease 127.0.0.1:0 -- sh -c '"$@" $PORT & until [ -s addr ]; do sleep 0.01; done; ports.py visit $HOST $PORT; echo $PORT >port; kill $!' - \
 		"${server[@]}" 127.0.0.1
 	port=$(cat port)
 	awk -v p="$(printf ':%04X' "$port")" '$4 == "06" && substr($2, 9) == p { f = 1 } END { exit !f }' /proc/net/tcp
