@@ -58,7 +58,7 @@ static int announce(struct leases *s)
 	    (file->path && address_file_write(file, s->text) == -1)) {
 		if (errno == EAGAIN)
 			return 0;
-		warn("-A %s", file->path);
+		warn("%s%s", file->path ? "-A " : "", file->path ? file->path : o->addresses.listener[0].arg);
 		return -1;
 	}
 	if (ready_fd(o->cli.ready) == 0)

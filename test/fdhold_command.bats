@@ -8,10 +8,10 @@ load helper
 traps='for s in HUP INT QUIT USR1 USR2 WINCH; do trap "echo $s" $s; done; trap "echo TERM; exit 3" TERM; echo ready; while :; do sleep 0.01; done'
 
 @test "COMMAND finds the addresses in NAME_HOST, NAME_PORT and NAME_PATH, and the store in FDKIT_SOCKET" {
-	list='env | grep -E "(HOST|PORT|PATH|SOCKET)="'
-	env -i PATH="$PATH" HOST=mine fdhold s web-1=127.0.0.1:0 d=udp:127.0.0.1:0 all=:0 u=unix:u.sock v="$PWD/v" a="unix:@$PWD" -- sh -c "$list" >vars
+	list='env | grep -E "^((all|d|web_1|a|u|v)_)?(HOST|PORT|PATH|FDKIT_SOCKET)="'
+	HOST=mine PORT=mine d_PATH=mine fdhold s web-1=127.0.0.1:0 d=udp:127.0.0.1:0 all=:0 u=unix:u.sock v="$PWD/v" a="unix:@$PWD" -- sh -c "$list" >vars
 	grep -v '^PATH=' vars | sed 's/PORT=[1-9][0-9]*$/PORT=N/' | sort |
-		diff - <(printf '%s\n' FDKIT_SOCKET="$PWD/s" HOST=mine {all,d,web_1}_HOST=127.0.0.1 {all,d,web_1}_PORT=N a_PATH="@$PWD" u_PATH="$PWD/u.sock" v_PATH="$PWD/v" | sort)
+		diff - <(printf '%s\n' FDKIT_SOCKET="$PWD/s" {HOST,PORT,d_PATH}=mine {all,d,web_1}_HOST=127.0.0.1 {all,d,web_1}_PORT=N a_PATH="@$PWD" u_PATH="$PWD/u.sock" v_PATH="$PWD/v" | sort)
 	[ "$(fdhold "@$PWD" -- sh -c 'echo $FDKIT_SOCKET')" = "@$PWD" ]
 	[ "$(FDKIT_SOCKET=old fdhold exec:cat -- sh -c 'echo ${FDKIT_SOCKET-unset}')" = unset ]
 	# An inherited socket has an address, too.

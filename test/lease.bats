@@ -336,6 +336,10 @@ serves() {
 	serves 'echo | nc -N 127.0.0.1 $1; echo ok' ok sh -c 'exec socat -u TCP-LISTEN:$PORT,reuseaddr -'
 	run fdserve --lease 127.0.0.1:0 -- sh -c 'exec "$0" -c "import os, socketserver; socketserver.TCPServer((\"\", int(os.environ[\"PORT\"])), None)"' "$PYTHON"
 	[[ $output == *"Address already in use"* ]]
+	listener='$s = IO::Socket::INET->new(Listen => 5, LocalPort => $ENV{PORT}, @ARGV) or die $!; $s->accept'
+	run fdserve --lease 127.0.0.1:0 -- perl -MIO::Socket -e "$listener"
+	[[ $output == *"Address already in use"* ]]
+	serves 'echo | nc -N 127.0.0.1 $1; echo ok' ok perl -MIO::Socket -e "$listener" ReuseAddr 1
 	git init -q --bare repo.git
 	run fdserve --lease 127.0.0.1:0 -- sh -c 'exec git daemon --listen=$HOST --port=$PORT --export-all --base-path=.'
 	[ "$status" -ne 0 ]
