@@ -74,7 +74,7 @@ traps='for s in HUP INT QUIT USR1 USR2 WINCH; do trap "echo $s" $s; done; trap "
 }
 
 @test "what the terminal has sent to COMMAND, fdhold does not send again" {
-	run interrupt.py fdhold s -- interrupt.py
+	run timeout 20 interrupt.py fdhold s -- interrupt.py
 	[ "$status" -eq 5 ]
 	[[ $output == *"interrupts 1" ]]
 }

@@ -56,11 +56,11 @@ need_program() { command -v "$1" >/dev/null || skip "no $1"; }
 }
 
 @test "what the terminal has sent to COMMAND, fdserve does not send again" {
-	run interrupt.py fdserve --lease 127.0.0.1:0 -- interrupt.py
+	run timeout 20 interrupt.py fdserve --lease 127.0.0.1:0 -- interrupt.py
 	[ "$status" -eq 5 ]
 	[[ $output == *"interrupts 1" ]]
 	# In a process group of its own it has not got it.
-	run interrupt.py fdserve --lease 127.0.0.1:0 -- setsid interrupt.py
+	run timeout 20 interrupt.py fdserve --lease 127.0.0.1:0 -- setsid interrupt.py
 	[[ $output == *"interrupts 1" ]]
 }
 
@@ -133,16 +133,18 @@ looks_again() { eventually has_waited "$1" $(($(waits "$1") + 4)); }
 
 @test "a port is not announced before its server listens, nor before all others are" {
 	mkfifo go
-	spawn fdserve -v -A addr --lease a=127.0.0.1:0 b=127.0.0.1:0 -- sh -c '"$@" $a_PORT late <go & exec "$@" $b_PORT' - "${server[@]}" 127.0.0.1 >got 2>err
+	spawn fdserve -v -A addr --lease a=127.0.0.1:0 b=127.0.0.1:0 -- sh -c '"$@" $a_PORT & echo $! >first; echo $a_PORT; exec "$@" $b_PORT late <go' - \
+		"${server[@]}" 127.0.0.1 >got 2>err
 	exec 8>go
 	eventually grep bound got
-	await_socket "$(tr '\0' '\n' <"/proc/$(children "$pid" | tr -d ' ')/environ" | sed -n 's/^b_PORT=//p')"
+	await_socket "$(head -n 1 got)"
 	looks_again "$pid"
 	[ ! -e addr ]
 	exec 8>&-
 	bound addr
 	[ "$(cut -d = -f 1 addr | paste -sd ' ')" = "a b" ]
 	[ "$(grep -c 'listening$' err)" -eq 2 ]
+	kill "$(cat first)"
 }
 
 @test "a server of another address family that is not reached from there is not announced" {
