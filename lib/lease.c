@@ -85,14 +85,14 @@ static int bound_socket(const struct listener *l, const struct sockaddr *a, sock
 
 /* ---- questions to the kernel: sock_diag(7) ---- */
 
-/* Send a question. Kernel: its answer is there when send returns (netlink_rcv_skb calls the handler). */
+/* Send a question. Kernel: its answer is there when sendto returns (netlink_rcv_skb calls the handler). */
 static bool ask(int watch, int family, unsigned flags, uint32_t states, struct names names)
 {
 	struct request r = {
 		.header = {.len = sizeof r, .type = SOCK_DIAG_BY_FAMILY, .flags = (uint16_t)(NLM_REQUEST | flags)},
 		.family = (uint8_t)family, .protocol = IPPROTO_TCP, .states = states, .names = names,
 	};
-	return send(watch, &r, sizeof r, 0) == (ssize_t)sizeof r;
+	return sendto(watch, &r, sizeof r, 0, NULL, 0) == (ssize_t)sizeof r;
 }
 
 /* Does a process listen where a connection to A would arrive? Kernel: without NLM_F_DUMP the look-up is that of a SYN

@@ -234,20 +234,20 @@ a_lease() {
 @test "a second lease of the same port fails" {
 	a_lease
 	for host in 127.0.0.1 0.0.0.0 '*' ''; do
-		wrong "$host:$port: Address already in use" fdserve --lease "$host:$port" -- true
+		wrong "$host:$port: Address " fdserve --lease "$host:$port" -- true
 	done
 	fdserve --lease "127.0.0.2:$port" -- true
 	kill "$pid"
 	ended "$pid"
 	fdserve --lease "127.0.0.1:$port" -- true
-	wrong "127.0.0.1:$port: Address already in use" fdserve --lease "a=127.0.0.1:$port" "b=127.0.0.1:$port" -- true
+	wrong "127.0.0.1:$port: Address " fdserve --lease "a=127.0.0.1:$port" "b=127.0.0.1:$port" -- true
 }
 
 @test "a port where somebody listens is not leased" {
 	spawn fdserve -A addr 127.0.0.1:0 -- true
 	at=$(bound addr)
-	wrong "$at: Address already in use" fdserve --lease "$at" -- true
-	wrong "Address already in use" fdserve --lease "*:${at#*:}" -- true
+	wrong "$at: Address " fdserve --lease "$at" -- true
+	wrong ': Address ' fdserve --lease "*:${at#*:}" -- true
 }
 
 # left_behind: $port, where connections of an earlier server wait in TIME_WAIT.
@@ -267,7 +267,7 @@ left_behind() {
 	# The kernel lists sockets that are bound and do not listen since 6.8.
 	uname -r | awk -F. '{ exit $1 < 6 || ($1 == 6 && $2 < 8) }' || skip "kernel before 6.8"
 	for host in 127.0.0.1 0.0.0.0 '*'; do
-		wrong 'Address already in use' fdserve --lease "$host:$port" -- true
+		wrong ': Address ' fdserve --lease "$host:$port" -- true
 	done
 }
 
