@@ -77,8 +77,8 @@ const struct option_row option_table[] = {
 	{'t', "timeout", "TIME", FDHOLD, "with --list, --drop: give up after TIME"},
 	{'j', "jobs", "N", FDSERVE | FDEXEC, "run at most N commands at once (64)"},
 	{'C', "per-source", "N", FDSERVE, "at most N connections at once from one address"},
-	{OPT_DRAIN, "drain", "TIME", FDSERVE | FDHOLD, "after INT or TERM: TERM to COMMAND after TIME, KILL\n"
-	 "after TIME again (fdserve: with --lease)"},
+	{OPT_DRAIN, "drain", "TIME", FDSERVE | FDHOLD, "at the end: TERM to what still runs after TIME, and\n"
+	 "KILL after TIME again (wait without limit)"},
 	{OPT_ACK_TIMEOUT, "ack-timeout", "TIME", FDSERVE, "take back what a worker has not begun in TIME (10s)"},
 	{OPT_MAX, "max", "N", FDHOLD, "hold at most N descriptors (65536)"},
 	{OPT_MAX_PER_UID, "max-per-uid", "N", FDHOLD, "hold at most N descriptors of one uid (4096)"},

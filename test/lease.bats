@@ -60,7 +60,7 @@ need_program() { command -v "$1" >/dev/null || skip "no $1"; }
 	[ "$status" -eq 5 ]
 	[[ $output == *"interrupts 1" ]]
 	# In a process group of its own it has not got it.
-	run timeout 20 interrupt.py fdserve --lease 127.0.0.1:0 -- setsid interrupt.py
+	run timeout 20 interrupt.py fdserve --lease 127.0.0.1:0 -- setsid interrupt.py 3>&-
 	[[ $output == *"interrupts 1" ]]
 }
 
@@ -360,10 +360,14 @@ serves() {
 	wrong 'fdserve: a: ' fdserve --lease a=127.0.0.1:0 a=127.0.0.1:0 -- true
 }
 
-@test "-u: COMMAND is USER, and the port was bound before" {
+@test "-u: COMMAND is USER, and the port was bound before; USER writes the address file" {
 	need_root
 	public
 	cd "$pub"
 	port=$(unshare -n sh -c 'ip link set lo up && exec "$@"' - fdserve -u 65534:65534 --lease 127.0.0.1:80 -- sh -c 'echo $PORT $(id -u)')
 	[ "$port" = "80 65534" ]
+	exits 0 fdserve -u 65534:65534 -A addr --lease 127.0.0.1:0 -- \
+		sh -c 'nc -l 127.0.0.1 $PORT & until [ -s addr ]; do sleep 0.01; done; stat -c %u addr >owner; kill $!'
+	[ "$(cat owner)" = 65534 ]
+	[ ! -e addr ]
 }
