@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* fdexec: run a command for every message with descriptors. */
-#include "cli.h"
+#include "fdexec.h"
 #include "closer.h"
-#include "command.h"
 #include "copy.h"
 #include "door.h"
 #include "events.h"
@@ -14,7 +13,6 @@
 #include "peer.h"
 #include "ready.h"
 #include "record.h"
-#include "socket.h"
 #include "wait.h"
 
 #include <err.h>
@@ -29,14 +27,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-struct options {
-	struct cli cli;
-	struct command command;
-	long jobs, pair;        /* -j; -S, or -1 */
-	bool connect;
-	struct endpoint at;
-};
 
 enum {
 	RETRY_MS = 100,         /* after a lack of processes or memory */
@@ -57,6 +47,9 @@ static struct options parse_options(int argc, char *argv[])
 		switch (option) {
 		case 'c': o.connect = true; break;
 		case 'j': check("-j", optarg, parse_number(&o.jobs, optarg, 1, 1 << 20)); break;
+		case OPT_ARGS: o.args = true; break;
+		case OPT_CWD: o.cwd = true; break;
+		case OPT_ACCEPT_ENV: check("--accept-env", optarg, vars_parse(o.vars = optarg)); break;
 		case 'S': check("-S", optarg, parse_number(&o.pair, optarg, 0, INT32_MAX)); break;
 		default: break;
 		}
@@ -66,7 +59,8 @@ static struct options parse_options(int argc, char *argv[])
 		check("", arg, endpoint_parse(&o.at, arg));
 		check_socket(&o.at, "");
 	}
-	check_given(&o.cli, (int[]){'a', 'c', 'e', 'i', 'j', 'o', 'u', 'w', 'B', 'M', 'R', 0}, o.pair == -1,
+	check_given(&o.cli, (int[]){'a', 'c', 'e', 'i', 'j', 'o', 'u', 'w', 'B', 'M', 'R', OPT_ARGS, OPT_CWD,
+	            OPT_ACCEPT_ENV, 0}, o.pair == -1,
 	            "cannot be combined with -S");
 	check_given(&o.cli, (int[]){'w', 0}, o.connect, "needs -c");
 	check_given(&o.cli, (int[]){'M', 0}, !o.connect, "cannot be combined with -c");
@@ -176,10 +170,23 @@ static void reap(struct worker *w)
 	}
 }
 
+/* Start a keeper for the client whose connection D has; the client answers while the process is made. */
+static int run(struct worker *w, struct delivery *d)
+{
+	int sock, *error;
+	const struct options *o = w->o;
+	record_send(d->set.fd[0], &(struct record){.word = RECORD_TAKES, .args = o->args, .cwd = o->cwd, .env = o->vars}, NULL, AT_ONCE);
+	pid_t parent = getpid(), pid = jobs_fork(&w->jobs, &o->command, d, &sock, &error);
+	if (pid == 0)
+		keep(o, sock, &d->peer, w->sigfd, parent, error);
+	return pid == -1 ? -1 : 0;
+}
+
 /* Start COMMAND for D, and free D. Returns false if processes or memory are lacking now. */
 static bool start(struct worker *w, struct delivery *d)
 {
 	const struct options *o = w->o;
+	bool runs = d->request == RECORD_RUN;
 	if (d->id && !inbox_has(&w->in, d->connection)) {
 		say(&o->cli, "%s: a connection was taken back", o->at.arg);
 	} else if (!command_fits(&o->command, d->set.count)) {
@@ -187,7 +194,7 @@ static bool start(struct worker *w, struct delivery *d)
 		too_many(&o->command, d->set.count, why, sizeof why);
 		say(&o->cli, "%s: uid %lu: %s", o->at.arg, (unsigned long)d->peer.uid, why);
 		inbox_answer(&w->in, d->connection, RECORD_REFUSED, d->id, why);
-	} else if (!jobs_start(&w->jobs, &o->command, d)) {
+	} else if (runs ? run(w, d) == -1 : !jobs_start(&w->jobs, &o->command, d)) {
 		if (w->jobs.failures == 1)
 			warn("%s", o->command.argv[0]);
 		return false;
@@ -266,7 +273,7 @@ static int work(struct worker *w)
 			tell_figures(w);
 		else if (event == INBOX_HELLO)
 			offer(w, &d);
-		else if (event != INBOX_DELIVERY)
+		else if (event != INBOX_DELIVERY && event != INBOX_RUN)
 			say_event(&w->o->cli, w->o->at.arg, event, &d);
 		else if (!start(w, &d))
 			w->waiting = d;
@@ -302,6 +309,7 @@ static void open_worker(struct worker *w)
 		fail_listen(o->at.arg, "-c connects");
 	}
 	w->in.share = share_of_uid();
+	w->in.runs = true;
 }
 
 int main(int argc, char *argv[])
@@ -311,6 +319,8 @@ int main(int argc, char *argv[])
 	guard_standard();
 	command_prepare(&o.command);
 	find_command(&o.cli, &o.command);
+	if (o.cwd && *o.command.path != '/')
+		errx(FAILED, "--cwd: %s would be looked for in a client's directory, since this one has no name", o.command.path);
 	if (o.pair != -1)
 		return run_on_pair(&o);
 	open_worker(&w);

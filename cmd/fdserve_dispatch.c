@@ -298,7 +298,7 @@ static bool obey(struct dispatch *d, struct worker *w, const struct record *r)
 	if (d->plain)
 		return true;
 	if (r->word == RECORD_SLOTS)
-		add_slots(w, r->slots);
+		add_slots(w, r->n);
 	else if (r->word == RECORD_TAKEN || r->word == RECORD_REFUSED || r->word == RECORD_DONE)
 		answered(d, w, r);
 	else

@@ -22,12 +22,17 @@ const struct option_row option_table[] = {
 	{0, "COMMAND", NULL, FDHOLD, "run once; hold as long as it runs, and end as it ends"},
 	{0, "COMMAND", NULL, FDEXEC, "run for each message: one descriptor goes to 0, 1\n"
 	 "and 2; two go to 0 and 1; a fourth goes to 3"},
+	{0, "ARG", NULL, FDRUN, "a word for COMMAND, even if it is like an option, for\n"
+	 "a fdexec --args"},
 	{0, "TIME", NULL, EVERY_COMMAND, "seconds, as 5 or 0.25; or 250ms, 5s, 2m, 1h"},
 	{0, "WHO", NULL, EVERY_COMMAND, "user name or uid, :GROUP, any"},
-	{0, "What is passed", NULL, FDSEND | FDRECV | FDSERVE, NULL},
+	{0, "What is passed", NULL, FDSEND | FDRECV | FDSERVE | FDRUN, NULL},
 	{'f', "fds", "LIST", FDSEND, "send these descriptors too: 0,log=3,5-9"},
 	{'f', "fds", "LIST", FDRECV, "put them at these numbers: 5,6 or log=7,10-12;\n"
 	 "with -c, a NAME alone asks a store for it"},
+	{'f', "fds", "LIST", FDRUN, "send these descriptors: 0,1,5-7; 0-2 unless given"},
+	{'E', "env", "NAME,...", FDRUN, "send these variables too; -E NAME=VALUE sends one"},
+	{OPT_PTY, "pty", NULL, FDRUN, "COMMAND gets a terminal of its own, shown on this one"},
 	{OPT_ALL, "all", NULL, FDRECV, "with -c: ask a store for everything"},
 	{'N', "number", "N", FDRECV, "gather N descriptors from any number of messages"},
 	{'p', "pid", "PID", FDSEND, "each FD is a descriptor of process PID"},
@@ -42,7 +47,7 @@ const struct option_row option_table[] = {
 	{'c', "connect", NULL, FDRECV | FDEXEC, "connect to SOCKET instead of listening there"},
 	{'l', "listen", NULL, FDSEND | FDSERVE, "listen at SOCKET instead of connecting to it"},
 	{'k', "keep", NULL, FDSEND, "with -l: serve every peer, not only the first"},
-	{'w', "wait", "TIME", FDSEND, "wait up to TIME until a process listens at SOCKET"},
+	{'w', "wait", "TIME", FDSEND | FDRUN, "wait up to TIME until a process listens at SOCKET"},
 	{'w', "wait", "TIME", FDRECV, "with -c: wait up to TIME until a process listens"},
 	{'w', "wait", "TIME", FDSERVE, "give up if no worker (-L: receiver) comes in TIME"},
 	{'w', "wait", "TIME", FDEXEC, "with -c: give up if no process listens for TIME"},
@@ -60,6 +65,10 @@ const struct option_row option_table[] = {
 	{'o', "out", NULL, FDRECV | FDSERVE | FDEXEC, "put it at standard output"},
 	{'e', "err", NULL, FDRECV | FDSERVE | FDEXEC, "put it at standard error; -i, -o and -e combine"},
 	{'B', "blocking", NULL, FDRECV | FDSERVE | FDEXEC, "clear O_NONBLOCK on the descriptors"},
+	{OPT_ARGS, "args", NULL, FDEXEC, "a client (fdrun) may add words to COMMAND's"},
+	{OPT_CWD, "cwd", NULL, FDEXEC, "COMMAND works in the client's directory"},
+	{OPT_ACCEPT_ENV, "accept-env", "NAME,...", FDEXEC, "a client may set these variables; NAME* for all that\n"
+	 "begin so"},
 	{'S', "socketpair", "FD", FDEXEC, "run COMMAND once, with a socketpair at FD; copy from\n"
 	 "standard input to it, and from it to standard output"},
 	{OPT_NO_PID, "no-pid", NULL, FDRECV, "no LISTEN_PID (COMMAND is a wrapper)"},
@@ -73,6 +82,7 @@ const struct option_row option_table[] = {
 	{OPT_ALLOW_PUT, "allow-put", "WHO,...", FDHOLD, "let these peers put, and drop what they have put"},
 	{0, "Limits", NULL, EVERY_COMMAND, NULL},
 	{'t', "timeout", "TIME", FDSEND | FDRECV, "give up after TIME, with status 124"},
+	{'t', "timeout", "TIME", FDRUN, "give up if COMMAND has not begun after TIME"},
 	{'t', "timeout", "TIME", FDSERVE, "with -L and SOCKET: give up after TIME"},
 	{'t', "timeout", "TIME", FDHOLD, "with --list, --drop: give up after TIME"},
 	{'j', "jobs", "N", FDSERVE | FDEXEC, "run at most N commands at once (64)"},

@@ -22,12 +22,12 @@ enum { TIMED_OUT = 124, FAILED = 125 };
 #define MODE_UNSET ((mode_t)-1)
 
 /* The commands, one bit each; those that can listen at SOCKET; and all, those to come included. */
-enum { FDSEND = 1, FDRECV = 2, FDSERVE = 4, FDEXEC = 8, FDHOLD = 16, LISTENERS = 31, EVERY_COMMAND = 255 };
+enum { FDSEND = 1, FDRECV = 2, FDSERVE = 4, FDEXEC = 8, FDHOLD = 16, LISTENERS = 31, FDRUN = 32, EVERY_COMMAND = 255 };
 
 /* The code of an option is its letter or, if it has none, one of these. */
 enum {
-	LAST_LETTER = 'z', OPT_ACK_TIMEOUT, OPT_ALL, OPT_ALLOW_GET, OPT_ALLOW_PUT, OPT_DRAIN, OPT_DROP, OPT_LEASE, OPT_LIST, OPT_MAX,
-	OPT_MAX_PER_UID, OPT_MESSAGE_FILE, OPT_NO_PID, OPT_NONBLOCK, OPTIONS_END,
+	LAST_LETTER = 'z', OPT_ACCEPT_ENV, OPT_ACK_TIMEOUT, OPT_ALL, OPT_ALLOW_GET, OPT_ALLOW_PUT, OPT_ARGS, OPT_CWD, OPT_DRAIN, OPT_DROP,
+	OPT_LEASE, OPT_LIST, OPT_MAX, OPT_MAX_PER_UID, OPT_MESSAGE_FILE, OPT_NO_PID, OPT_NONBLOCK, OPT_PTY, OPT_RAW, OPTIONS_END,
 };
 
 /* The reading of command lines, --help and completions are made from one table. A row is a paragraph of --help: an

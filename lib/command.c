@@ -86,20 +86,29 @@ static int find(const char *name, char **path)
 	return ENOENT;
 }
 
-int command_find(struct command *c)
+int command_append(struct command *c, char **word, size_t count)
 {
-	size_t words = 1;
-	int error = find(c->argv[0], &c->path);
-	if (error)
-		return error;
+	size_t words = 0;
 	while (c->argv[words])
 		words++;
-	if (!c->script && !(c->script = calloc(words + 2, sizeof *c->script)))
-		return ENOMEM;
-	memcpy(c->script + 1, c->argv, words * sizeof *c->script);
-	c->script[0] = shell;
-	c->script[1] = c->path;
+	char **argv = calloc(2 * (words + count) + 3, sizeof *argv), **script = argv + words + count + 1;
+	if (!argv)
+		return -1;
+	memcpy(argv, c->argv, words * sizeof *argv);
+	for (size_t i = 0; i < count; i++)
+		argv[words + i] = word[i];
+	script[0] = shell;
+	script[1] = c->path;
+	memcpy(script + 2, argv + 1, (words + count - 1) * sizeof *argv);
+	c->argv = argv;
+	c->script = script;
 	return 0;
+}
+
+int command_find(struct command *c)
+{
+	int error = find(c->argv[0], &c->path);
+	return error || command_append(c, NULL, 0) == 0 ? error : ENOMEM;
 }
 
 size_t command_places(const struct command *c, size_t fds, int *to)

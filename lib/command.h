@@ -31,6 +31,9 @@ void command_prepare(struct command *c);
  * on. Returns errno's value or 0. It may be called again. */
 int command_find(struct command *c);
 
+/* Append COUNT words to COMMAND's own, which stay the caller's. The arrays before are not freed. errno ENOMEM. */
+int command_append(struct command *c, char **word, size_t count);
+
 /* How many placements FDS descriptors make, and to which numbers: one goes to every one of -i -o -e; of more, each
  * takes the next, the rest go on from 3. There is room for three, and for FDS, in TO. */
 size_t command_places(const struct command *c, size_t fds, int *to);

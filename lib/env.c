@@ -17,6 +17,14 @@
 
 extern char **environ;
 
+static bool begins(const char *var, const char *const *with, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strncmp(var, with[i], strlen(with[i])) == 0)
+			return true;
+	return false;
+}
+
 /* Variables that describe descriptors or a connection: one that fdkit does not set itself would describe another's. */
 bool env_family(const char *var)
 {
@@ -24,10 +32,13 @@ bool env_family(const char *var)
 		"LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=", "LISTEN_PIDFDID=", "FDKIT_", "PROTO=",
 		"TCPREMOTE", "TCPLOCAL", "UNIXREMOTE", "UNIXLOCAL", "REMOTE_ADDR=", "REMOTE_PORT=",
 	};
-	for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-		if (strncmp(var, families[i], strlen(families[i])) == 0)
-			return true;
-	return false;
+	return begins(var, families, sizeof families / sizeof *families);
+}
+
+bool env_reserved(const char *var)
+{
+	static const char *const others[] = {"PATH=", "IFS=", "ENV=", "BASH_ENV=", "LD_", "LISTEN_", "NOTIFY_SOCKET="};
+	return env_family(var) || begins(var, others, sizeof others / sizeof *others);
 }
 
 enum {

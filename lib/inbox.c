@@ -7,6 +7,7 @@
 #include "wait.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,7 +118,7 @@ bool inbox_is_channel(const struct inbox *in, uint64_t connection)
 static void offer(struct inbox *in, struct connection *c, size_t slots)
 {
 	c->promised += slots;
-	if (wire_send(&c->wire, &(struct record){.word = RECORD_SLOTS, .slots = slots}) == -1)
+	if (wire_send(&c->wire, &(struct record){.word = RECORD_SLOTS, .n = slots}) == -1)
 		connection_end(in, c);
 }
 
@@ -213,6 +214,18 @@ static int take_names(struct set *set, const struct record *r)
 	return r->names && (set_name(set, 0, r->names) == -1 || set_repeats(set, false, &twice)) ? EPROTO : 0;
 }
 
+/* Release the connection C to the caller. */
+static enum inbox_event release(struct inbox *in, struct connection *c, struct delivery *d)
+{
+	int sock = c->ours ? c->wire.sock : fcntl(c->wire.sock, F_DUPFD_CLOEXEC, 0);
+	if (sock == -1 || set_add(&d->set, sock, NULL) == -1)
+		return failed(in, c, errno, d);
+	d->request = RECORD_RUN;
+	c->ours = false;
+	drop(in, c, false);
+	return INBOX_RUN;
+}
+
 static enum inbox_event obey(struct inbox *in, struct connection *c, const struct record *r, struct delivery *d)
 {
 	bool request = r->word == RECORD_GET || r->word == RECORD_LIST || r->word == RECORD_DROP;
@@ -227,6 +240,8 @@ static enum inbox_event obey(struct inbox *in, struct connection *c, const struc
 		c->channel = true;
 		return deliver(in, c, INBOX_HELLO); /* a dispatcher may come and go without giving anything */
 	}
+	if (in->runs && r->word == RECORD_RUN && !r->fds && !wire_fds(&c->wire) && !wire_bytes(&c->wire))
+		return release(in, c, d);
 	if (!in->requests || !request || c->wire.begun.set.count)
 		return failed(in, c, EPROTO, d);
 	d->request = r->word;

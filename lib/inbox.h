@@ -23,6 +23,7 @@ struct inbox {
 	struct closer *closer;
 	size_t gather;                  /* plain form: descriptors that make one delivery; 0: one message's */
 	bool requests;                  /* are understood: get, list, drop */
+	bool runs;                      /* so is run */
 	size_t share;                   /* descriptors that one uid's connections and unfinished sets may take up,
 	                                   and these for so long; 0: any number, for ever */
 	uid_t paused;                   /* whose connections that were accepted here are left unread; or NOBODY */
@@ -38,6 +39,7 @@ enum inbox_event {
 	INBOX_NOTHING,   /* inbox_next never returns it */
 	INBOX_DELIVERY,  /* .set, .text, .len, .peer */
 	INBOX_REQUEST,   /* .request, .set, .peer */
+	INBOX_RUN,       /* .peer asks to run a command: its connection, no more ours, is the only descriptor of .set */
 	INBOX_HELLO,     /* .peer is a dispatcher, on .connection: inbox_offer it something */
 	INBOX_BESIDES,   /* the descriptor to watch besides is readable */
 	INBOX_TIMEOUT,   /* DEADLINE came */

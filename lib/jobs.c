@@ -18,11 +18,16 @@
 
 enum { SLOTS_MOST = 1024 };
 
+static void *shared(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
 int jobs_open(struct jobs *j, size_t limit)
 {
-	void *job = mmap(NULL, limit * sizeof(struct job), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	*j = (struct jobs){.job = job, .limit = limit};
-	return job == MAP_FAILED ? -1 : 0;
+	*j = (struct jobs){.job = shared(limit * sizeof *j->job), .limit = limit};
+	return j->job ? 0 : -1;
 }
 
 int jobs_reserve(struct jobs *j, struct closer *closer)
@@ -44,7 +49,7 @@ int jobs_reserve(struct jobs *j, struct closer *closer)
 		close(fd);
 	j->slots = fd == -1 ? 0 : slots;
 	j->closer = closer;
-	j->launch = calloc(j->slots + 1, sizeof(struct launch *));
+	j->launch = shared((j->slots + 1) * sizeof *j->launch);
 	return j->launch ? 0 : -1;
 }
 
@@ -80,39 +85,41 @@ size_t jobs_of(const struct jobs *j, uid_t uid)
 	return count;
 }
 
-/* One that no process uses, or a new one; the last one, which has no slot, is always free. */
+/* One that no process uses; the last one, which has no slot, is always free. NULL if there is no place. A failure, until it has a
+ * process. */
 static struct launch *launch_for(struct jobs *j, const struct command *c)
 {
 	size_t i = 0;
-	while (i < j->slots && j->launch[i] && j->launch[i]->busy)
+	j->failures++;
+	errno = EAGAIN;
+	if (j->running == j->limit)
+		return NULL;
+	while (i < j->slots && j->launch[i].busy)
 		i++;
-	struct launch *l = j->launch[i];
-	if (l) {
+	struct launch *l = &j->launch[i];
+	if (l->command) {
 		launch_recover(l, j->closer);
 		return l;
 	}
-	l = malloc(sizeof *l);
 	int slot = i < j->slots ? j->slot + (int)i : -1;
-	if (!l || launch_open(l, c, slot, slot == -1 ? -1 : slot + (int)j->slots) == -1) {
-		free(l);
+	if (launch_open(l, c, slot, slot == -1 ? -1 : slot + (int)j->slots) == -1) {
+		l->command = NULL;
 		return NULL;
 	}
 	env_unset(&l->env, "NOTIFY_SOCKET");
-	return j->launch[i] = l;
+	return l;
 }
 
-struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery *d)
+static struct job *add_for(struct jobs *j, const struct delivery *d)
 {
-	j->failures++;
-	errno = EAGAIN;
-	struct launch *l = j->running < j->limit ? launch_for(j, c) : NULL;
-	if (!l || launch_delivery(l, d, NULL) == -1)
-		return NULL;
-	if (d->id)
-		launch_acknowledge(l, d->sock, d->id);
-	struct job *job = jobs_add(j, &(struct job){.pid = -1, .uid = d->peer.uid, .connection = d->connection, .id = d->id});
-	job->pid = launch_start(l, &job->error);
-	if (job->pid == -1) {
+	return jobs_add(j, &(struct job){.pid = -1, .uid = d->peer.uid, .connection = d->connection, .id = d->id});
+}
+
+/* JOB has the process PID, and L the set of D; or there is no process, and NULL is returned. */
+static struct job *confirm(struct jobs *j, struct job *job, pid_t pid, const struct launch *l, struct delivery *d)
+{
+	job->pid = pid;
+	if (pid == -1) {
 		j->started--;
 		jobs_remove(j, job);
 		return NULL;
@@ -121,6 +128,35 @@ struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery 
 	if (!l->forks)
 		d->set.count = 0;
 	return job;
+}
+
+struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery *d)
+{
+	struct launch *l = launch_for(j, c);
+	if (!l || launch_delivery(l, d, NULL) == -1)
+		return NULL;
+	if (d->id)
+		launch_acknowledge(l, d->sock, d->id);
+	struct job *job = add_for(j, d);
+	return confirm(j, job, launch_start(l, &job->error), l, d);
+}
+
+pid_t jobs_fork(struct jobs *j, const struct command *c, struct delivery *d, int *sock, int **error)
+{
+	struct launch *l = launch_for(j, c);
+	if (!l)
+		return -1;
+	struct job *job = add_for(j, d);
+	*sock = d->set.fd[0];
+	*error = &job->error;
+	pid_t pid = launch_fork(l, sock, &job->error);
+	if (pid != 0)
+		confirm(j, job, pid, l, d);
+	else if (l->forks)
+		for (int fd = highest_open(); fd >= j->slot; fd--)
+			if (fd != *sock)
+				close(fd);
+	return pid;
 }
 
 bool jobs_reap(struct jobs *j, struct job *ended, int *status)
@@ -132,8 +168,11 @@ bool jobs_reap(struct jobs *j, struct job *ended, int *status)
 	*ended = (struct job){.pid = pid};
 	if (pid <= 0)
 		return false;
-	for (size_t i = 0; i < j->slots && j->launch[i]; i++)
-		launch_recover(j->launch[i], j->closer);
+	for (size_t i = 0; i < j->slots && j->launch[i].command; i++) {
+		if (j->launch[i].forked == pid)
+			j->launch[i].busy = j->launch[i].forked = 0;
+		launch_recover(&j->launch[i], j->closer);
+	}
 	for (size_t i = 0; i < j->used; i++) {
 		if (j->job[i].pid != pid)
 			continue;

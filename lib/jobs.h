@@ -32,7 +32,7 @@ struct jobs {
 	uint64_t started;
 	size_t failures;        /* starts that failed since one did not */
 	struct closer *closer;
-	struct launch **launch; /* one for each slot, made when it is needed; and one without */
+	struct launch *launch;  /* one for each slot, opened when it is needed, and one without; in memory that a fork shares */
 	size_t slots;
 	int slot;               /* the first one's number; after the last come as many for their other ends */
 };
@@ -53,6 +53,10 @@ size_t jobs_of(const struct jobs *j, uid_t uid);
  * no memory, D is as it was, and it is worth another try. jobs_reap returns whether COMMAND began: ECANCELED, the peer does
  * not want it any more, or has it still. */
 struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery *d);
+
+/* The same, but the process is a copy of ours that goes on here, as fork(2): it has only those descriptors that were open at
+ * jobs_reserve, and D's only one, the number of which is in *SOCK; and *ERROR is its job's. */
+pid_t jobs_fork(struct jobs *j, const struct command *c, struct delivery *d, int *sock, int **error);
 
 /* Reap a child that has ended, a job or not: what it was (a pid alone if no job) and its wait(2)
  * status. False when none has. */

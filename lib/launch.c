@@ -34,8 +34,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum { STACK = 32768 };
 
@@ -91,10 +93,27 @@ static int execute(struct launch *l)
 	return (int)-result;
 }
 
+static int lead(struct launch *l)
+{
+	const int *fd = l->fds + (l->ack_len != 0);
+	long result = kernel(SYS_setpgid, 0, 0, 0, 0, 0);
+	if (result == 0 && l->tty != -1) {
+		pid_t group = (pid_t)kernel(SYS_getpid, 0, 0, 0, 0, 0);
+		result = kernel(SYS_ioctl, fd[l->tty], TIOCSPGRP, (long)&group, 0, 0);
+	}
+	if (result == 0 && l->dir != -1)
+		result = kernel(SYS_fchdir, fd[l->dir], 0, 0, 0, 0);
+	return (int)-result;
+}
+
 static int run(void *launch)
 {
 	struct launch *l = launch;
 	int error = l->forks ? 0 : leave_table(l);
+	if (!error && l->leads && (error = lead(l))) {
+		*l->error = -error;
+		kernel(SYS_exit_group, 0, 0, 0, 0, 0);
+	}
 	/* The acknowledgement is the commit point. A dispatcher that waits for it has given up if it cannot be sent, and may
 	 * have handed the descriptors to another worker; once it is sent no other worker gets them. This process sends it
 	 * itself: a worker that is killed before there is a process has acknowledged nothing, and one that is killed later
@@ -153,6 +172,7 @@ static int begin(struct launch *l, const int *fd, size_t count, size_t bytes)
 	l->single = count == 1;
 	l->forks = l->slot == -1;
 	l->copy = -1;
+	l->leads = false;
 	l->ack_len = 0;
 	return 0;
 }
@@ -186,6 +206,15 @@ int launch_delivery(struct launch *l, const struct delivery *d, const int *where
 	env_fds(&l->env, l->to, l->places);
 	env_delivery(&l->env, d);
 	return 0;
+}
+
+void launch_lead(struct launch *l, int dir, int tty)
+{
+	l->leads = true;
+	l->tty = tty;
+	l->dir = dir == -1 ? -1 : (int)l->count;
+	if (dir != -1) /* there is room for three more than the set */
+		l->fds[l->count++] = dir;
 }
 
 void launch_acknowledge(struct launch *l, int sock, uint64_t id)
@@ -227,6 +256,36 @@ pid_t launch_start(struct launch *l, int *error)
 		close(l->copy);
 	errno = failed;
 	return pid;
+}
+
+pid_t launch_fork(struct launch *l, int *sock, int *error)
+{
+	pid_t pid = -1;
+	l->error = error;
+	*error = 0;
+	if (begin(l, sock, 1, 0) == -1)
+		return -1;
+	if (l->forks)
+		return fork();
+	l->received = false;
+	l->closed = 0;
+	l->busy = 1;
+	/* Kernel: without CLONE_VM this is fork(2), but for the table. */
+	pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+	if (pid > 0)
+		l->forked = pid;
+	if (pid == 0) {
+		*error = leave_table(l);
+		*sock = l->fds[0];
+		if (*error)
+			_exit(exec_status(*error));
+		__atomic_store_n(&l->busy, 0, __ATOMIC_RELEASE);
+	}
+	if (pid != -1)
+		return pid;
+	l->busy = 0;
+	l->received = true;
+	return -1;
 }
 
 void launch_recover(struct launch *l, struct closer *closer)

@@ -26,13 +26,16 @@ struct launch {
 	int *from, *to;         /* placements */
 	size_t places;
 	bool connection;        /* the environment says whose connection it is */
+	bool leads;             /* COMMAND leads a group of processes; its descriptors in the set, or -1: */
+	int dir, tty;           /* the directory to work in; the terminal in whose foreground it is */
 	sigset_t no_signals;
 	char ack[64];           /* the process says this first: ACK_LEN 0 for nothing */
 	ssize_t ack_len;
 	int copy;               /* of the acknowledging socket, for the process; or -1 */
 	int slot, feed;         /* a pair of sockets that carries the set into the process's own table; -1: there is none, */
 	bool forks;             /* and the process has a copy of our table; so it has this time */
-	pid_t busy;             /* not 0: the process uses this */
+	pid_t busy;             /* not 0: the process uses this; */
+	pid_t forked;           /* this one by launch_fork */
 	size_t closed;          /* so many of the numbers it has closed in the table that we share, */
 	bool received;          /* and received in its own */
 	int *error;             /* it writes the reason of a failure here */
@@ -56,11 +59,20 @@ int launch_delivery(struct launch *l, const struct delivery *d, const int *where
 /* Have the process acknowledge the set ID on SOCK before anything else. Call launch_start next. */
 void launch_acknowledge(struct launch *l, int sock, uint64_t id);
 
+/* Have the process lead a group of its own, work in DIR, unless -1, and stand in the foreground of the terminal that is the
+ * set's descriptor TTY, unless -1; before launch_acknowledge. If that fails, it acknowledges nothing, and *ERROR is negative. */
+void launch_lead(struct launch *l, int dir, int tty);
+
 /* Start the process, which the caller reaps. The set's numbers are the process's from here on, which closes
  * them; or, where it .forks, the caller's, who may close them. *ERROR, in memory that a fork shares, holds after the process was
  * reaped why COMMAND did not begin, errno's value or 0; the process exits with exec_status. ECANCELED: it could not
  * acknowledge. On -1 (errno as clone(2)) there is no process, and the set is the caller's. */
 pid_t launch_start(struct launch *l, int *error);
+
+/* fork(2), but the new process has only those of our descriptors that lie below its slot, and *SOCK, which is closed here; its
+ * number there is returned in *SOCK. L must lie in memory that a fork shares. Where L .forks, the process has a copy of all, and
+ * *SOCK stays open. *ERROR as above, if the process ends at once. */
+pid_t launch_fork(struct launch *l, int *sock, int *error);
 
 /* After the process was reaped: close what it has left of its set, since it was killed, or had no memory. CLOSER gets it. */
 void launch_recover(struct launch *l, struct closer *closer);

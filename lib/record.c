@@ -9,6 +9,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,8 @@ static const char *const words[] = {
 	[RECORD_SET] = "set", [RECORD_TAKEN] = "taken", [RECORD_REFUSED] = "refused",
 	[RECORD_HELLO] = "hello", [RECORD_SLOTS] = "slots", [RECORD_DONE] = "done",
 	[RECORD_GET] = "get", [RECORD_LIST] = "list", [RECORD_DROP] = "drop", [RECORD_ENTRY] = "entry",
+	[RECORD_RUN] = "run", [RECORD_TAKES] = "takes", [RECORD_SIGNAL] = "signal", [RECORD_STOPPED] = "stopped",
+	[RECORD_ENDED] = "ended",
 };
 enum { WORDS = sizeof words / sizeof *words };
 
@@ -75,14 +78,25 @@ ssize_t record_format(char *line, size_t size, const struct record *r)
 	size_t len = 0;
 	put(line, size, &len, prefix);
 	put(line, size, &len, words[r->word]);
-	if (r->word == RECORD_SET)
+	if (r->word == RECORD_SET || r->fds)
 		put_number(line, size, &len, " fds=", r->fds);
-	if (r->word == RECORD_SLOTS)
-		put_number(line, size, &len, " n=", r->slots);
 	if (r->id)
 		put_number(line, size, &len, " id=", r->id);
-	if (r->more)
-		put(line, size, &len, " more");
+	if (r->word == RECORD_SLOTS || r->n)
+		put_number(line, size, &len, " n=", r->n);
+	if (r->word == RECORD_ENDED)
+		put_number(line, size, &len, r->signal ? " signal=" : " status=", r->signal ? r->signal : r->status);
+	put(line, size, &len, r->more ? " more" : "");
+	put(line, size, &len, r->cwd ? " cwd" : "");
+	put(line, size, &len, r->tty ? " tty" : "");
+	if (r->args && r->word == RECORD_RUN)
+		put_number(line, size, &len, " args=", r->words);
+	else if (r->args)
+		put(line, size, &len, " args");
+	if (r->env) {
+		put(line, size, &len, " env=");
+		put(line, size, &len, r->env);
+	}
 	if (r->names) {
 		put(line, size, &len, " names=");
 		put(line, size, &len, r->names);
@@ -142,22 +156,33 @@ static bool parse_id(uint64_t *id, const char *value)
 	return *id && !*end && !errno && *id <= INT64_MAX;
 }
 
+static const struct { const char *name; size_t offset; long most; } numbers[] = {
+	{"fds", offsetof(struct record, fds), FDS_PER_MESSAGE},
+	{"n", offsetof(struct record, n), INT_MAX},
+	{"args", offsetof(struct record, words), INT_MAX},
+	{"status", offsetof(struct record, status), 255},
+	{"signal", offsetof(struct record, signal), 127},
+};
+
 static bool parse_field(struct record *r, char *field)
 {
 	char *value = strchr(field, '=');
-	long n;
+	r->args = r->args || strncmp(field, "args", 4) == 0;
 	if (!value) {
 		r->more = r->more || strcmp(field, "more") == 0;
+		r->cwd = r->cwd || strcmp(field, "cwd") == 0;
+		r->tty = r->tty || strcmp(field, "tty") == 0;
 		return true;
 	}
 	*value++ = '\0';
-	if (strcmp(field, "fds") == 0) {
-		r->fds = parse_number(&n, value, 0, FDS_PER_MESSAGE) ? SIZE_MAX : (size_t)n;
-		return r->fds != SIZE_MAX;
-	}
-	if (strcmp(field, "n") == 0) {
-		r->slots = parse_number(&n, value, 0, INT_MAX) ? SIZE_MAX : (size_t)n;
-		return r->slots != SIZE_MAX;
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+		long n;
+		if (strcmp(field, numbers[i].name) != 0)
+			continue;
+		if (parse_number(&n, value, 0, numbers[i].most))
+			return false;
+		*(size_t *)(void *)((char *)r + numbers[i].offset) = (size_t)n;
+		return true;
 	}
 	if (strcmp(field, "id") == 0)
 		return parse_id(&r->id, value);
@@ -175,7 +200,7 @@ static bool parse_field(struct record *r, char *field)
 /* LINE, NUL-terminated and without its newline, is cut up; the record points into it. */
 static bool parse_line(struct record *r, char *line)
 {
-	*r = (struct record){0};
+	*r = (struct record){.status = SIZE_MAX};
 	char *rest = line + PREFIX;
 	const char *word = strsep(&rest, " ");
 	size_t w = 0;

@@ -31,8 +31,17 @@ struct record {
 		RECORD_LIST,     /* fdhold: an entry for each, please */
 		RECORD_DROP,     /* fdhold: close what NAMES names */
 		RECORD_ENTRY,    /* fdhold: one entry, in TEXT */
+		RECORD_RUN,      /* without FDS: what do you take of a client? with FDS: run COMMAND with them */
+		RECORD_TAKES,    /* of a client: ARGS, CWD, and the variables of ENV */
+		RECORD_SIGNAL,   /* send signal N to COMMAND */
+		RECORD_STOPPED,  /* signal N has stopped COMMAND */
+		RECORD_ENDED,    /* COMMAND has ended, by STATUS or by SIGNAL */
 	} word;
-	size_t fds, slots;
+	size_t fds, n;
+	bool args, cwd, tty;    /* run: the descriptors bring words, a directory, a terminal to control COMMAND */
+	size_t words;           /* run: so many words, before the variables */
+	const char *env;        /* takes: names separated by commas, or NULL */
+	size_t status, signal;  /* ended: SIZE_MAX and 0 unless given */
 	uint64_t id;            /* 0: no answer wanted */
 	bool more;              /* the set goes on in the next record */
 	const char *names;      /* separated by commas, empty where a descriptor has none */

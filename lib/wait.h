@@ -46,6 +46,9 @@ bool out_of_resources(int error);
  * which a shell ignores for what it starts with &. */
 int signals_open(bool service);
 
+/* Block COUNT signals SIG, but those that were ignored when the process started, and return a descriptor as signals_open. */
+int signals_open_these(const int *sig, size_t count);
+
 /* Close SIGFD, unless it is -1, and unblock every signal. */
 void signals_close(int sigfd);
 

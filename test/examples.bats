@@ -101,6 +101,10 @@ runs_as_it_stands() {
 	runs_as_it_stands "$ROOT/man/fdhold.1.scd"
 }
 
+@test "fdrun(1): the examples run as they stand" {
+	runs_as_it_stands "$ROOT/man/fdrun.1.scd"
+}
+
 @test "fdkit(7): the examples run as they stand" {
 	runs_as_it_stands "$ROOT/man/fdkit.7.scd"
 }
