@@ -269,9 +269,8 @@ static _Noreturn void follow(struct run *r)
 		struct pollfd p[2 + TERMINAL_POLLS] = {{.fd = r->sigfd, .events = POLLIN}, {.fd = r->at.fd, .events = POLLIN}};
 		while (hear(r, &record, "without saying how COMMAND ended", AT_ONCE))
 			act_on(r, &record);
-		if (r->pty)
-			terminal_poll(&r->terminal, p + 2);
-		if (await_any(p, r->pty ? 2 + TERMINAL_POLLS : 2, NEVER) <= 0)
+		int64_t until = r->pty ? terminal_poll(&r->terminal, p + 2) : NEVER;
+		if (await_any(p, r->pty ? 2 + TERMINAL_POLLS : 2, until) <= 0)
 			continue;
 		int sig = p[0].revents ? signals_next(r->sigfd) : 0;
 		if (sig)
@@ -291,7 +290,5 @@ int main(int argc, char *argv[])
 		make_pty(&r);
 	begin(&r, deadline);
 	let_go(&r);
-	if (r.pty)
-		terminal_take(&r.terminal);
 	follow(&r);
 }

@@ -10,7 +10,17 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { STUCK_MS = 2000 };       /* so long a terminal may take nothing of what COMMAND wrote last */
+enum {
+	STUCK_MS = 2000,        /* so long a terminal may take nothing of what COMMAND wrote last */
+	LOOK_MS = 200,          /* in the background */
+};
+
+/* Is the terminal ours to change? Kernel: ENOTTY for one that does not control our session, where no shell decides. */
+static bool foreground(int terminal)
+{
+	pid_t group = tcgetpgrp(terminal);
+	return group == getpgrp() || (group == -1 && errno == ENOTTY);
+}
 
 int terminal_master(int like, int *slave)
 {
@@ -20,7 +30,8 @@ int terminal_master(int like, int *slave)
 	if (master == -1 || grantpt(master) == -1 || unlockpt(master) == -1 ||
 	    (*slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)) == -1)
 		return -1;
-	if (tcgetattr(like, &modes) == 0)
+	/* In the background its modes are the shell's. */
+	if (foreground(like) && tcgetattr(like, &modes) == 0)
 		tcsetattr(*slave, TCSANOW, &modes);
 	terminal_resize(like, master);
 	return master;
@@ -33,16 +44,9 @@ void terminal_resize(int from, int to)
 		ioctl(to, TIOCSWINSZ, &size);
 }
 
-/* Is the terminal ours to change? Kernel: ENOTTY for one that does not control our session, where no shell decides. */
-static bool foreground(const struct terminal *t)
-{
-	pid_t group = tcgetpgrp(t->in);
-	return group == getpgrp() || (group == -1 && errno == ENOTTY);
-}
-
 void terminal_take(struct terminal *t)
 {
-	if (!foreground(t))
+	if (!foreground(t->in))
 		return;
 	terminal_resize(t->in, t->master);
 	if (t->raw || tcgetattr(t->in, &t->before) == -1)
@@ -54,7 +58,7 @@ void terminal_take(struct terminal *t)
 
 void terminal_give_back(struct terminal *t)
 {
-	if (t->raw && foreground(t))
+	if (t->raw && foreground(t->in))
 		tcsetattr(t->in, TCSANOW, &t->before);
 	t->raw = false;
 }
@@ -85,12 +89,16 @@ static bool empty(const struct flow *f)
 	return f->start == f->end;
 }
 
-void terminal_poll(const struct terminal *t, struct pollfd p[TERMINAL_POLLS])
+int64_t terminal_poll(struct terminal *t, struct pollfd p[TERMINAL_POLLS])
 {
+	if (!t->raw)
+		terminal_take(t);
 	p[0] = (struct pollfd){.fd = t->raw && !t->closed && empty(&t->typed) ? t->in : -1, .events = POLLIN};
 	p[1] = (struct pollfd){.fd = empty(&t->typed) ? -1 : t->master, .events = POLLOUT};
 	p[2] = (struct pollfd){.fd = empty(&t->shown) ? t->master : -1, .events = POLLIN};
 	p[3] = (struct pollfd){.fd = empty(&t->shown) ? -1 : t->out, .events = POLLOUT};
+	/* Nothing tells a process that it has come into the foreground: a shell sends CONT only to one that was stopped. */
+	return t->raw ? NEVER : deadline_in(LOOK_MS);
 }
 
 bool terminal_copy(struct terminal *t, const struct pollfd p[TERMINAL_POLLS])

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <termios.h>
 
 /* Bytes on their way. Kernel: a pseudo-terminal that is ready to be written (poll(2)) takes as many without waiting
@@ -38,8 +39,8 @@ void terminal_give_back(struct terminal *t);
 
 enum { TERMINAL_POLLS = 4 };
 
-/* What to poll. */
-void terminal_poll(const struct terminal *t, struct pollfd p[TERMINAL_POLLS]);
+/* What to poll, and until when. In the foreground this takes the terminal. */
+int64_t terminal_poll(struct terminal *t, struct pollfd p[TERMINAL_POLLS]);
 
 /* Copy what poll(2) found. What is typed is read in raw mode only. False: the other side has hung up. */
 bool terminal_copy(struct terminal *t, const struct pollfd p[TERMINAL_POLLS]);
