@@ -105,7 +105,7 @@ static void make_pty(struct run *r)
 		errx(FAILED, "--pty: none of 0, 1 and 2 is a terminal that is sent");
 }
 
-/* ---- before COMMAND begins ---- */
+/* ---- the server ---- */
 
 /* Give the terminal back, and end: by SIGNAL, without a core, or else with STATUS. What the server has sent last may block
  * whoever closes it. */
@@ -149,48 +149,6 @@ static bool hear(struct run *r, struct record *record, const char *without, int6
 		return true;
 	warnx("%s: refused: %s", r->at.arg, record->why ? record->why : "no reason given");
 	leave(r, 0, FAILED);
-}
-
-/* Wait for the record WORD. */
-static struct record await_word(struct run *r, enum record_word word, const char *without, int64_t deadline)
-{
-	struct record record;
-	if (!hear(r, &record, without, sooner(deadline_in(HINT_MS), deadline))) {
-		if (time_left(deadline))
-			note(&r->cli, "%s: waiting for a place", r->at.arg);
-		if (!hear(r, &record, without, deadline)) {
-			warnx("%s: timed out: COMMAND has not begun in time", r->at.arg);
-			leave(r, 0, TIMED_OUT);
-		}
-	}
-	if (record.word != word)
-		not_ours(r);
-	return record;
-}
-
-/* Was that sent? A server that has closed may have said why. */
-static void check_sent(struct run *r, int result)
-{
-	if (result == -1 && errno != EPIPE && errno != ECONNRESET)
-		leave(r, 0, say_failed(r->at.arg));
-}
-
-/* Connect, and have COMMAND begin. Until it is asked for, signals do to us what they do to any process. */
-static void begin(struct run *r, int64_t deadline)
-{
-	int64_t wait = r->cli.wait == NEVER ? 0 : deadline_in(r->cli.wait);
-	if (endpoint_connect(&r->at, wait, deadline) == -1)
-		exit(say_unconnected(r->at.arg));
-	check_peer(&r->cli, &r->at);
-	r->wire.sock = r->at.fd;
-	check_sent(r, record_send(r->at.fd, &(struct record){.word = RECORD_RUN}, NULL, deadline));
-	bool cwd = await_word(r, RECORD_TAKES, "without an answer", deadline).cwd;
-	r->sigfd = signals_open_these(signals, r->pty ? SIGNALS : PASSED);
-	if (r->sigfd == -1)
-		fail(r->at.arg);
-	check_sent(r, request_send(&r->request, r->at.fd, cwd, deadline));
-	await_word(r, RECORD_TAKEN, "without beginning COMMAND", deadline);
-	note(&r->cli, "%s: COMMAND has begun", r->at.arg);
 }
 
 /* ---- while COMMAND runs ---- */
@@ -259,6 +217,50 @@ static void act_on(struct run *r, const struct record *record)
 	note(&r->cli, "%s: COMMAND has ended by %s %zu", r->at.arg, record->signal ? "signal" : "status",
 	     record->signal ? record->signal : record->status);
 	leave(r, (int)record->signal, (int)record->status);
+}
+
+/* ---- before it runs ---- */
+
+/* Wait for the record WORD. */
+static struct record await_word(struct run *r, enum record_word word, const char *without, int64_t deadline)
+{
+	struct record record;
+	if (!hear(r, &record, without, sooner(deadline_in(HINT_MS), deadline))) {
+		if (time_left(deadline))
+			note(&r->cli, "%s: waiting for a place", r->at.arg);
+		if (!hear(r, &record, without, deadline)) {
+			warnx("%s: timed out: COMMAND has not begun in time", r->at.arg);
+			leave(r, 0, TIMED_OUT);
+		}
+	}
+	if (record.word != word) /* it may have ended already */
+		act_on(r, &record);
+	return record;
+}
+
+/* Was that sent? A server that has closed may have said why. */
+static void check_sent(struct run *r, int result)
+{
+	if (result == -1 && errno != EPIPE && errno != ECONNRESET)
+		leave(r, 0, say_failed(r->at.arg));
+}
+
+/* Connect, and have COMMAND begin. Until it is asked for, signals do to us what they do to any process. */
+static void begin(struct run *r, int64_t deadline)
+{
+	int64_t wait = r->cli.wait == NEVER ? 0 : deadline_in(r->cli.wait);
+	if (endpoint_connect(&r->at, wait, deadline) == -1)
+		exit(say_unconnected(r->at.arg));
+	check_peer(&r->cli, &r->at);
+	r->wire.sock = r->at.fd;
+	check_sent(r, record_send(r->at.fd, &(struct record){.word = RECORD_RUN}, NULL, deadline));
+	bool cwd = await_word(r, RECORD_TAKES, "without an answer", deadline).cwd;
+	r->sigfd = signals_open_these(signals, r->pty ? SIGNALS : PASSED);
+	if (r->sigfd == -1)
+		fail(r->at.arg);
+	check_sent(r, request_send(&r->request, r->at.fd, cwd, deadline));
+	await_word(r, RECORD_TAKEN, "without beginning COMMAND", deadline);
+	note(&r->cli, "%s: COMMAND has begun", r->at.arg);
 }
 
 /* Wait for COMMAND's end, and end so. */

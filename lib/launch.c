@@ -35,6 +35,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -96,6 +97,10 @@ static int execute(struct launch *l)
 static int lead(struct launch *l)
 {
 	const int *fd = l->fds + (l->ack_len != 0);
+	/* Killed, our parent could not hang up. */
+	kernel(SYS_prctl, PR_SET_PDEATHSIG, SIGHUP, 0, 0, 0);
+	if (kernel(SYS_getppid, 0, 0, 0, 0, 0) != l->parent)
+		return ESRCH;
 	long result = kernel(SYS_setpgid, 0, 0, 0, 0, 0);
 	if (result == 0 && l->tty != -1) {
 		pid_t group = (pid_t)kernel(SYS_getpid, 0, 0, 0, 0, 0);
@@ -211,6 +216,7 @@ int launch_delivery(struct launch *l, const struct delivery *d, const int *where
 void launch_lead(struct launch *l, int dir, int tty)
 {
 	l->leads = true;
+	l->parent = getpid();
 	l->tty = tty;
 	l->dir = dir == -1 ? -1 : (int)l->count;
 	if (dir != -1) /* there is room for three more than the set */

@@ -28,6 +28,7 @@ struct launch {
 	bool connection;        /* the environment says whose connection it is */
 	bool leads;             /* COMMAND leads a group of processes; its descriptors in the set, or -1: */
 	int dir, tty;           /* the directory to work in; the terminal in whose foreground it is */
+	pid_t parent;           /* it gets HUP at the end of this process, ours */
 	sigset_t no_signals;
 	char ack[64];           /* the process says this first: ACK_LEN 0 for nothing */
 	ssize_t ack_len;

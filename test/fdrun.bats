@@ -249,6 +249,38 @@ running() {
 	ended "$pid"
 }
 
+# nothing_runs: COMMAND is gone, and so is its keeper; others are served.
+nothing_runs() {
+	no_command() { ! pgrep -f 'sleep 1.5555e3'; }
+	eventually no_command
+}
+
+@test "fdrun killed at any step leaves nothing running" {
+	need_strace
+	offer
+	for call in connect:1 sendmsg:1 recvmsg:1 rt_sigprocmask:2 sendmsg:2 poll:2 recvmsg:2 close:6 poll:4; do
+		exits 137 strace -qq -o /dev/null -e "inject=${call%:*}:signal=KILL:when=${call#*:}" fdrun s sleep 1.5555e3
+		nothing_runs
+		exits 0 fdrun s true
+		eventually childless "$server"
+	done
+}
+
+@test "fdexec, the keeper or COMMAND killed at any step ends fdrun, and leaves nothing running" {
+	need_strace
+	for call in accept4:1 recvmsg:1 sendmsg:1 clone:1 close_range:1 setsid:1 pread64:1 clone:2 setpgid:1 fchdir:1 sendto:1 execve:1 poll:3; do
+		rm -f s
+		offer
+		spawn strace -qq -f -p "$server" -o trace -e "inject=${call%:*}:signal=KILL:when=${call#*:}"
+		eventually grep -q "^TracerPid:.[1-9]" "/proc/$server/status"
+		spawn timeout 3 fdrun s sleep 1.5555e3 2>err # no call but the first of a process may come
+		ended "$pid"
+		[ "$status" -ne 0 ]
+		kill -KILL "$server" || true
+		nothing_runs
+	done
+}
+
 # ---- places ----
 
 @test "who comes when all places are taken waits, says so with -v, and never begins after -t" {
@@ -282,6 +314,58 @@ running() {
 	sort -n out | diff - <(seq 300)
 	eventually childless "$server"
 	[ "$(open_fds "$server")" = "$before" ]
+}
+
+# ---- clients that do what fdrun does not ----
+
+# rude HOW ANSWER: such a client, which gets that answer at the end; nothing is left of it, and others are served.
+rude() {
+	timeout 30 run_rude.py s "$1" >answer || true
+	[[ $(tail -n 1 answer) == *"$2"* ]] || { echo "$1 got:" && cat answer && false; } >&2
+	exits 0 fdrun s true
+	eventually childless "$server"
+}
+
+@test "a request that cannot be, or that lies, is refused with the reason" {
+	offer --accept-env 'V*'
+	rude unsealed 'refused id=1 why=words in a file without seals'
+	rude pipe 'refused id=1 why=words in a file without seals'
+	rude few 'refused id=1 why=Protocol error'
+	rude endless 'refused id=1 why=words without an end'
+	rude huge 'refused id=1 why=too many words'
+	rude vars 'refused id=1 why=too many variables'
+	rude file 'refused id=1 why=Not a directory'
+	rude tty 'refused id=1 why=no terminal that could control COMMAND'
+	rude missing 'refused id=1 why=Protocol error'
+	rude none 'refused id=1 why=Protocol error'
+	rude early 'refused why=Protocol error'
+	rude name:LD_PRELOAD 'refused id=1 why=takes no variable LD_PRELOAD ('
+	rude name:VA-B 'refused id=1 why=takes no variable VA ('
+	rude name: 'refused id=1 why=takes no variable  ('
+	rude name:VAR ended
+}
+
+@test "a client passes on nothing but the signals that a user could send" {
+	offer
+	rude numbers 'ended id=1 signal=15'
+	rude flood 'ended id=1 signal=15'
+}
+
+@test "a client that breaks the rules while COMMAND runs has hung up" {
+	offer
+	rude twice 'taken id=1'
+	rude gifts 'taken id=1'
+}
+
+@test "a client that asks and requests nothing has a place for ten seconds" {
+	offer -j 1
+	spawn run_rude.py s silent >answer
+	silent=$pid
+	busy() { [ -n "$(children "$server")" ]; }
+	eventually busy
+	exits 0 fdrun -t 30 s true
+	ended "$silent"
+	[ "$(cat answer)" = 'fdkit/1 refused id=1 why=no request came in time' ]
 }
 
 # ---- every kind of SOCKET, other users ----

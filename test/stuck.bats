@@ -60,6 +60,21 @@ service() {
 	ends_soon "$service" 0
 }
 
+@test "fdexec: fdrun has its COMMAND begun and ended beside them; a client's own words and directory delay that client alone" {
+	stuck_file
+	service fdexec --args --cwd -a any -M 666 "$pub/s" env
+	for what in "$pub/mnt/file" linger pipe; do
+		attack send "$what" 2 'fdkit/1 set fds=2 more\n'
+		attack drop "$what" 1 'fdkit/1 run fds=1 id=1\n'
+		[ "$(quick fdrun "$pub/s" echo well)" = well ]
+	done
+	quick run_rude.py "$pub/s" "fuse:$stuck" >answer || true
+	one_line answer 'refused id=1 why=words in a file without seals'
+	(cd "$pub/mnt" && quick fdrun "$pub/s" pwd) || true
+	[ "$(quick fdrun "$pub/s" echo well)" = well ]
+	ends_soon "$service" 0
+}
+
 @test "fdexec: refused peers with what cannot be closed in their queue" {
 	stuck_file
 	service fdexec -M 666 "$pub/s" true
