@@ -32,10 +32,6 @@ enum {
 	VARS_MOST = 1024,
 };
 
-/* The signals that a client may send. */
-static const int passed[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP};
-enum { PASSED = sizeof passed / sizeof *passed };
-
 struct keeper {
 	const struct options *o;
 	struct wire wire;       /* .sock is -1 when the client is gone */
@@ -249,8 +245,8 @@ static void reap(struct keeper *k)
 
 static void pass_on(const struct keeper *k, size_t sig)
 {
-	for (size_t i = 0; i < PASSED; i++)
-		if (sig == (size_t)passed[i])
+	for (size_t i = 0; i < SIGNALS_PASSED; i++)
+		if (sig == (size_t)signals_all[i])
 			kill(-k->pid, (int)sig);
 }
 
@@ -293,8 +289,8 @@ static void begin_to_keep(struct keeper *k)
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	/* Not as fdexec was started: a shell's & has INT ignored. */
-	for (size_t i = 0; i < PASSED; i++)
-		signal(passed[i], SIG_DFL);
+	for (size_t i = 0; i < SIGNALS_PASSED; i++)
+		signal(signals_all[i], SIG_DFL);
 	k->command.child_ignored = false;
 	unsetenv("NOTIFY_SOCKET");
 	setsid();

@@ -13,22 +13,25 @@
 #include "rights.h"
 #include "set.h"
 #include "socket.h"
+#include "terminal.h"
 #include "wait.h"
 
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 struct options {
 	struct cli cli;
 	struct command command; /* argv NULL: copy */
-	bool connect, no_pid;
+	bool connect, no_pid, raw;
 	bool all, asks;         /* --all; there is a request for a store */
 	long number;            /* -N, or 0 */
 	struct set list;        /* -f */
@@ -85,6 +88,7 @@ static struct options parse_options(int argc, char *argv[])
 		case 'N': check("-N", optarg, parse_number(&o.number, optarg, 1, 1 << 20)); break;
 		case OPT_ALL: o.all = true; break;
 		case OPT_NO_PID: o.no_pid = true; break;
+		case OPT_RAW: o.raw = true; break;
 		default: break;
 		}
 	command_options(&o.command, &o.cli, false);
@@ -99,6 +103,9 @@ static struct options parse_options(int argc, char *argv[])
 	check_given(&o.cli, (int[]){'w', 'm', OPT_MESSAGE_FILE, OPT_ALL, 0}, o.connect, "needs -c");
 	check_given(&o.cli, (int[]){'M', 'R', 0}, !o.connect, "cannot be combined with -c");
 	check_given(&o.cli, (int[]){'i', 'o', 'e', 'B', OPT_NO_PID, 0}, o.command.argv, "needs COMMAND");
+	check_given(&o.cli, (int[]){OPT_RAW, 0}, !o.command.argv, "cannot be combined with COMMAND");
+	if (o.raw && !isatty(0))
+		errx(FAILED, "--raw: standard input is not a terminal");
 	if (o.connect && o.cli.type == SOCK_DGRAM)
 		errx(FAILED, "-T dgram: with -c nobody can send a datagram to us");
 	check_list(&o);
@@ -262,12 +269,41 @@ static struct delivery take(struct options *o, struct inbox *in, int64_t deadlin
 	}
 }
 
+/* --raw: show the pseudo-terminal MASTER on our terminal until its other side has hung up. */
+static void show(int master)
+{
+	struct terminal t = {.in = 0, .out = 1, .master = master};
+	int sigfd = signals_open_these(signals_all, SIGNALS_ALL), sig = 0;
+	for (bool more = true; more;) {
+		struct pollfd p[1 + TERMINAL_POLLS] = {{.fd = sigfd, .events = POLLIN}};
+		int64_t until = terminal_poll(&t, p + 1);
+		if (await_any(p, 1 + TERMINAL_POLLS, until) <= 0)
+			continue;
+		more = terminal_copy(&t, p + 1);
+		sig = p[0].revents ? signals_next(sigfd) : 0;
+		if (sig == SIGWINCH || sig == SIGCONT)
+			terminal_take(&t);
+		else if (sig)
+			terminal_give_back(&t);
+		if (sig == SIGTSTP)
+			kill(getpid(), SIGSTOP);
+		else if (sig && sig != SIGWINCH && sig != SIGCONT)
+			die_of(sig);
+	}
+	terminal_finish(&t);
+	terminal_give_back(&t);
+	signals_close(sigfd);
+}
+
 static int copy_all(const struct options *o, struct delivery *d)
 {
 	int side;
+	char slave[32];
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < d->set.count; i++)
-		if (copy_by_kind(d->set.fd[i], 0, 1, &side) == -1)
+		if (o->raw && ptsname_r(d->set.fd[i], slave, sizeof slave) == 0 && copy_possible(0, 1, &side) == 0)
+			show(d->set.fd[i]);
+		else if (copy_by_kind(d->set.fd[i], 0, 1, &side) == -1)
 			fail_copy(side, o->at.arg);
 	set_close(&d->set);
 	return 0;

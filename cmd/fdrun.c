@@ -26,11 +26,6 @@
 
 enum { HINT_MS = 200 };
 
-/* The signals that go to COMMAND, and those that would leave a raw terminal behind. */
-static const int signals[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP,
-                              SIGALRM, SIGPIPE, SIGABRT, SIGXCPU, SIGXFSZ, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT};
-enum { PASSED = 9, SIGNALS = sizeof signals / sizeof *signals };
-
 struct run {
 	struct cli cli;
 	struct endpoint at;
@@ -172,9 +167,9 @@ static void pass_on(struct run *r, int sig)
 	size_t i = 0;
 	if (r->pty && (sig == SIGWINCH || sig == SIGCONT))
 		terminal_take(&r->terminal);
-	while (i < PASSED && signals[i] != sig)
+	while (i < SIGNALS_PASSED && signals_all[i] != sig)
 		i++;
-	if (i == PASSED)
+	if (i == SIGNALS_PASSED)
 		leave(r, sig, 0);
 	/* The pseudo-terminal passes WINCH on by itself. A server that lets hundreds of signals pile up gets no more. */
 	if (!r->pty || sig != SIGWINCH)
@@ -255,7 +250,7 @@ static void begin(struct run *r, int64_t deadline)
 	r->wire.sock = r->at.fd;
 	check_sent(r, record_send(r->at.fd, &(struct record){.word = RECORD_RUN}, NULL, deadline));
 	bool cwd = await_word(r, RECORD_TAKES, "without an answer", deadline).cwd;
-	r->sigfd = signals_open_these(signals, r->pty ? SIGNALS : PASSED);
+	r->sigfd = signals_open_these(signals_all, r->pty ? SIGNALS_ALL : SIGNALS_PASSED);
 	if (r->sigfd == -1)
 		fail(r->at.arg);
 	check_sent(r, request_send(&r->request, r->at.fd, cwd, deadline));

@@ -71,6 +71,7 @@ const struct option_row option_table[] = {
 	 "begin so"},
 	{'S', "socketpair", "FD", FDEXEC, "run COMMAND once, with a socketpair at FD; copy from\n"
 	 "standard input to it, and from it to standard output"},
+	{OPT_RAW, "raw", NULL, FDRECV, "copy a terminal's master in raw mode, size included"},
 	{OPT_NO_PID, "no-pid", NULL, FDRECV, "no LISTEN_PID (COMMAND is a wrapper)"},
 	{OPT_LEASE, "lease", NULL, FDSERVE, "keep each port for a server that COMMAND starts, and\n"
 	 "that binds it (HOST and PORT, NAME_HOST, NAME_PORT)"},

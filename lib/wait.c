@@ -83,6 +83,9 @@ static bool ignored(int sig)
 	return sigaction(sig, NULL, &sa) == 0 && !(sa.sa_flags & SA_SIGINFO) && sa.sa_handler == SIG_IGN;
 }
 
+const int signals_all[SIGNALS_ALL] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP, SIGALRM,
+                                 SIGPIPE, SIGABRT, SIGXCPU, SIGXFSZ, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT};
+
 int signals_open_these(const int *sig, size_t count)
 {
 	sigset_t set;

@@ -210,3 +210,34 @@ gone_all() { ! pgrep -f -- "$1"; }
 		ended "$server" 0
 	done
 }
+
+@test "fdrecv --raw shows a console's master with its size and modes, until its other side hangs up or a signal comes" {
+	terminal
+	enter 'fdrecv --raw c; echo status $?'
+	await_socket c
+	spawn env --default-signal console.py c env PS1='in> ' bash --norc --noprofile
+	eventually last 'in>'
+	enter 'stty size; sleep 1000'
+	eventually shows '24 80'
+	keys C-c
+	eventually last 'in>'
+	tmux -S tmux resize-window -x 70 -y 20
+	enter 'stty size'
+	eventually shows '20 70'
+	enter exit
+	eventually shows 'status 0'
+	cooked
+	for sig in TERM INT ALRM; do
+		clean
+		rm -f c
+		enter 'fdrecv --raw c'
+		await_socket c
+		spawn console.py c sleep 1000
+		eventually shows 'fdrecv --raw c'
+		raw() { stty -a -F "$(tmux -S tmux display -p '#{pane_tty}')" | grep -q -- -isig; }
+		eventually raw
+		kill -$sig "$(pgrep -f '^fdrecv --raw c')"
+		eventually last '>'
+		cooked
+	done
+}
