@@ -301,7 +301,7 @@ static void step(struct world *w, struct input *input)
 	else if (f->there && what % 16 == 7)
 		stop(w, f, kind & 8 ? SHUT_RD : SHUT_WR);
 	else if (f->there && what % 16 == 8)
-		say(f, &(struct record){.word = RECORD_SLOTS, .slots = take_byte(input) % 8});
+		say(f, &(struct record){.word = RECORD_SLOTS, .n = take_byte(input) % 8});
 	else if (f->there && what % 16 == 9)
 		rubbish(w, f, input);
 	else if (f->there && what % 16 == 10)

@@ -94,25 +94,34 @@ static void round_trip(struct input *input)
 {
 	char line[RECORD_MAX], names[300], why[300];
 	size_t len = take_byte(input);
-	struct record r = {.word = take_byte(input) % (RECORD_ENTRY + 1)}, got;
+	struct record r = {.word = take_byte(input) % (RECORD_ENDED + 1)}, got;
 	r.text = take_bytes(input, &len);
 	r.text_len = len;
 	r.text = len ? r.text : NULL;
 	r.id = take_byte(input) * 123456789;
 	r.more = take_byte(input) & 1;
-	r.slots = r.word == RECORD_SLOTS ? take_byte(input) << 20 : 0;
+	r.n = r.word == RECORD_SLOTS ? take_byte(input) << 20 : 0;
 	r.names = take_text(input, take_byte(input), names, sizeof names);
 	r.why = take_text(input, take_byte(input), why, sizeof why);
 	for (char *c = names; *c; c++)
 		*c = *c > ' ' && *c <= '~' ? *c : '_';
 	printable(why, strlen(why));
+	unsigned bits = take_byte(input);
+	r.cwd = bits & 1;
+	r.tty = bits & 2;
+	r.args = bits & 4;
+	r.words = r.word == RECORD_RUN && r.args ? take_byte(input) : 0;
+	r.signal = r.word == RECORD_ENDED ? take_byte(input) & 127 : 0;
+	r.status = r.word == RECORD_ENDED && !r.signal ? take_byte(input) : SIZE_MAX;
 	ssize_t n = record_format(line, sizeof line, &r);
 	must(n > 0, "room for a short record");
 	must(record_format(line, (size_t)n - 1, &r) == -1, "no room for a byte more than there is");
 	record_format(line, (size_t)n, &r);
 	struct records in = {0};
 	must(records_add(&in, line, (size_t)n, &(struct set){0}) == 0 && records_next(&in, &got) == 1, "a record");
-	must(got.word == r.word && got.id == r.id && got.more == r.more && got.slots == r.slots, "its figures");
+	must(got.word == r.word && got.id == r.id && got.more == r.more && got.n == r.n, "its figures");
+	must(got.cwd == r.cwd && got.tty == r.tty && got.args == r.args && got.words == r.words, "what a request brings");
+	must(got.signal == r.signal && got.status == r.status, "an end");
 	must(strcmp(got.names, r.names) == 0 && strcmp(got.why, r.why) == 0, "its names and reason");
 	must(got.text_len == r.text_len && (!len || memcmp(got.text, r.text, len) == 0), "its text");
 	must(records_next(&in, &got) == 0, "one record");
