@@ -113,7 +113,7 @@ static char *contents(int fd, size_t *size, const char **why)
 		return NULL;
 	*why = "words without an end";
 	ssize_t n = pread(fd, text, *size, 0);
-	if (n > 0 && (size_t)n == *size && !text[n - 1])
+	if (n >= 0 && (size_t)n == *size && (!n || !text[n - 1]))
 		return text;
 	free(text);
 	return NULL;

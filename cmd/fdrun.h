@@ -8,21 +8,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What COMMAND is to have of us. */
+/* What COMMAND gets from us. */
 struct request {
-	struct set fds;         /* its descriptors, ours: -f */
-	char **word;            /* WORDS of them after COMMAND's own */
-	size_t words;
-	char **var;             /* -E: NAME=VALUE, VARS of them */
-	size_t vars;
-	bool tty;               /* a pseudo-terminal among FDS is to control it */
+	struct set fds;         /* its descriptors, ours */
+	char **word, **name;    /* WORDS after COMMAND's own; NAMES of variables, which are sent if they are set */
+	size_t words, names;
+	bool tty;               /* the first pseudo-terminal of FDS is to control it */
 };
 
-/* Add what an argument of -E says: NAME,... from our environment, as far as they are set there, or NAME=VALUE.
- * Returns NULL or the reason. */
-const char *request_variables(struct request *r, const char *arg);
+/* Add the variables of -E: NAME,... or NAME=VALUE, which changes our environment. Returns NULL or the reason. */
+const char *request_variables(struct request *r, char *arg);
 
-/* Send it, with the working directory for a server that takes it (CWD). errno as rights_send_all,
+/* Send it, with the working directory if the server takes that (CWD), by DEADLINE. errno as rights_send_all,
  * memfd_create(2) and open(2). */
 int request_send(const struct request *r, int sock, bool cwd, int64_t deadline);
 

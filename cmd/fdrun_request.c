@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* The request of fdrun: descriptors, and with them a directory, and words and variables in a sealed file. */
 #include "fdrun.h"
-
 #include "record.h"
 #include "rights.h"
 
@@ -14,70 +13,36 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Is it a name that a shell would take? */
-static bool is_name(const char *name, size_t len)
+const char *request_variables(struct request *r, char *arg)
 {
-	for (size_t i = 0; i < len; i++)
-		if (!isalnum((unsigned char)name[i]) && name[i] != '_')
-			return false;
-	return len && !isdigit((unsigned char)*name);
-}
-
-/* Append VAR, NAME=VALUE, in place of an earlier one of that name. */
-static const char *set(struct request *r, const char *var)
-{
-	size_t len = strcspn(var, "=") + 1, i = 0;
-	while (i < r->vars && strncmp(r->var[i], var, len) != 0)
-		i++;
-	char **grown = realloc(r->var, (r->vars + 1) * sizeof *grown);
-	if (!grown || !(grown[i] = strdup(var)))
-		return "out of memory";
-	r->var = grown;
-	r->vars += i == r->vars;
-	return NULL;
-}
-
-const char *request_variables(struct request *r, const char *arg)
-{
-	size_t len = strcspn(arg, "=");
-	if (arg[len])
-		return is_name(arg, len) ? set(r, arg) : "not NAME,... or one NAME=VALUE";
-	for (const char *name = arg;; name += len + 1) {
-		char *var;
-		len = strcspn(name, ",");
-		if (!is_name(name, len))
+	bool one = strchr(arg, '=');
+	for (char *end = arg;; arg = end + 1) {
+		for (end = arg; isalnum((unsigned char)*end) || *end == '_'; end++)
+			;
+		if (end == arg || isdigit((unsigned char)*arg) || *end != (one ? '=' : *end == ',' ? ',' : '\0'))
 			return "not NAME,... or one NAME=VALUE";
-		if (asprintf(&var, "%.*s", (int)len, name) == -1)
+		char **grown = realloc(r->name, (r->names + 1) * sizeof *grown);
+		if (!grown || !(grown[r->names] = strndup(arg, (size_t)(end - arg))) || (one && putenv(arg)))
 			return "out of memory";
-		const char *value = getenv(var), *why = NULL;
-		free(var);
-		if (value && asprintf(&var, "%.*s=%s", (int)len, name, value) == -1)
-			return "out of memory";
-		if (value) {
-			why = set(r, var);
-			free(var);
-		}
-		if (why || !name[len])
-			return why;
+		r->name = grown;
+		r->names++;
+		if (one || !*end)
+			return NULL;
 	}
 }
 
-/* Write COUNT strings with their NULs. */
-static bool write_strings(FILE *f, char **string, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (fwrite(string[i], 1, strlen(string[i]) + 1, f) == 0)
-			return false;
-	return true;
-}
-
-/* The words and variables, in a file that can change no more: so its reader never waits, and reads what it has checked. */
+/* The words and variables, each ended by a NUL, in a file that can change no more: its reader never waits, and reads what it has
+ * checked. -1 and errno if that fails. */
 static int words_file(const struct request *r)
 {
-	int fd = memfd_create("fdrun", MFD_CLOEXEC | MFD_ALLOW_SEALING), copy = fd == -1 ? -1 : dup(fd);
-	FILE *f = copy == -1 ? NULL : fdopen(copy, "w");
-	bool written = f && write_strings(f, r->word, r->words) && write_strings(f, r->var, r->vars);
-	if (f && fclose(f) == 0 && written &&
+	int fd = memfd_create("fdrun", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	FILE *f = fd == -1 ? NULL : fdopen(fd, "w");
+	for (size_t i = 0; f && i < r->words; i++)
+		fprintf(f, "%s%c", r->word[i], '\0');
+	for (size_t i = 0; f && i < r->names; i++)
+		if (getenv(r->name[i]))
+			fprintf(f, "%s=%s%c", r->name[i], getenv(r->name[i]), '\0');
+	if (f && !ferror(f) && fflush(f) == 0 &&
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0)
 		return fd;
 	if (fd != -1)
@@ -87,17 +52,15 @@ static int words_file(const struct request *r)
 
 int request_send(const struct request *r, int sock, bool cwd, int64_t deadline)
 {
-	struct record record = {.word = RECORD_RUN, .fds = r->fds.count, .id = 1, .tty = r->tty, .words = r->words};
-	int fd[FDS_PER_MESSAGE], dir = cwd ? open(".", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-	int words = r->words || r->vars ? words_file(r) : -1, result = -1;
+	struct record record = {.word = RECORD_RUN, .fds = r->fds.count, .id = 1, .tty = r->tty, .words = r->words,
+	                        .cwd = cwd, .args = r->words || r->names};
+	int fd[FDS_PER_MESSAGE];
 	memcpy(fd, r->fds.fd, r->fds.count * sizeof *fd);
-	if ((record.cwd = dir != -1))
-		fd[record.fds++] = dir;
-	if ((record.args = words != -1))
-		fd[record.fds++] = words;
-	if (record.cwd == cwd && record.args == (r->words || r->vars))
-		result = record_send(sock, &record, fd, deadline);
-	int error = errno;
+	if (cwd && (fd[record.fds++] = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)) == -1)
+		return -1;
+	if (record.args && (fd[record.fds++] = words_file(r)) == -1)
+		return -1;
+	int result = record_send(sock, &record, fd, deadline), error = errno;
 	while (record.fds > r->fds.count)
 		close(fd[--record.fds]);
 	errno = error;

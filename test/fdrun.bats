@@ -227,8 +227,8 @@ running() {
 
 @test "a COMMAND that ignores HUP lives on, and keeps its place" {
 	offer -j 1
-	spawn fdrun s sh -c 'trap "" HUP; echo $$ >leader; read -r line <fifo; echo "$line" >read'
 	mkfifo fifo
+	spawn fdrun s sh -c 'trap "" HUP; echo $$ >leader; read -r line <fifo; echo "$line" >read'
 	eventually test -s leader
 	kill -KILL "$pid"
 	exits 124 fdrun -t 0.3 s true 2>/dev/null
