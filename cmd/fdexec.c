@@ -306,7 +306,7 @@ static void open_worker(struct worker *w)
 	                                           : endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog)) != -1;
 	if (!opened || inbox_open(&w->in, &o->at, &o->cli.allow, &w->closer, w->sigfd) == -1) {
 		endpoint_close(&o->at);
-		fail_listen(o->at.arg, "-c connects");
+		exit(say_not_listening(o->at.arg, "-c connects"));
 	}
 	w->in.share = share_of_uid();
 	w->in.runs = true;
@@ -325,8 +325,10 @@ int main(int argc, char *argv[])
 		return run_on_pair(&o);
 	open_worker(&w);
 	be_ready(&o.cli, true);
-	if (jobs_reserve(&w.jobs, &w.closer) == -1)
+	if (jobs_reserve(&w.jobs, &w.closer) == -1) {
+		endpoint_close(&o.at);
 		fail(o.command.argv[0]);
+	}
 	int sig = work(&w);
 	ready_notify("STOPPING=1");
 	/* Connections that we did not acknowledge stay with their sender. */

@@ -132,7 +132,7 @@ static void open_socket(struct options *o, int64_t deadline)
 {
 	if (!o->connect) {
 		if (endpoint_listen(&o->at, socket_mode(&o->cli, true), o->cli.backlog) == -1)
-			fail_listen(o->at.arg, "-c connects");
+			exit(say_not_listening(o->at.arg, "-c connects"));
 		return;
 	}
 	if (endpoint_connect(&o->at, wait_deadline(&o->cli), deadline) == -1)

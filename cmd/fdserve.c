@@ -378,7 +378,7 @@ static void open_server(struct server *s)
 	listening_open(&o->addresses, &o->cli, true);
 	if (o->listen && endpoint_listen(&o->worker, socket_mode(&o->cli, true), o->cli.backlog) == -1) {
 		listening_close(&o->addresses);
-		fail_listen(o->worker.arg, "connect without -l");
+		exit(say_not_listening(o->worker.arg, "connect without -l"));
 	}
 	for (size_t i = 0; i < o->addresses.count; i++) {
 		const struct listener *l = &o->addresses.listener[i];
@@ -429,8 +429,10 @@ int main(int argc, char *argv[])
 	open_server(&s);
 	s.give_up = runs_command(&s) ? NEVER : deadline_in(o.cli.wait);
 	be_ready(&o.cli, true);
-	if (runs_command(&s) && jobs_reserve(&s.jobs, &s.closer) == -1)
+	if (runs_command(&s) && jobs_reserve(&s.jobs, &s.closer) == -1) {
+		listening_close(&o.addresses);
 		fail(o.addresses.listener[0].arg);
+	}
 	int sig = serve(&s);
 	ready_notify("STOPPING=1");
 	if (!sig && !is_over(&s)) {

@@ -34,7 +34,7 @@ int hand_over_listeners(struct options *o)
 	if (!o->command.argv) {
 		sending_check(&sending);
 		status = sending_run(&sending);
-		if (status && !o->listen) /* nobody has them */
+		if (status && !sending.served) /* nobody has them */
 			listening_close(&o->addresses);
 		return status;
 	}

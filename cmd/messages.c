@@ -82,11 +82,12 @@ int say_unconnected(const char *object)
 	}
 }
 
-void fail_listen(const char *object, const char *hint)
+int say_not_listening(const char *object, const char *hint)
 {
-	if (errno == EADDRINUSE)
-		errx(FAILED, "%s: Address already in use (somebody listens there; %s)", object, hint);
-	fail(object);
+	if (errno != EADDRINUSE)
+		return say_failed(object);
+	warnx("%s: Address already in use (somebody listens there; %s)", object, hint);
+	return FAILED;
 }
 
 void fail_copy(int side, const char *object)

@@ -35,8 +35,8 @@ _Noreturn void fail(const char *object);
 /* Report that connecting to the SOCKET OBJECT failed, and what may help. */
 int say_unconnected(const char *object);
 
-/* The same as fail after listening at the SOCKET OBJECT failed; HINT helps if another process listens there. */
-_Noreturn void fail_listen(const char *object, const char *hint);
+/* The same for listening there; HINT helps if another process listens. */
+int say_not_listening(const char *object, const char *hint);
 
 /* The same as fail after copying failed at SIDE (copy.h): 0, 1 or OBJECT. Dies of SIGPIPE if standard output has no
  * reader; the status is 125 for ETIMEDOUT, too. */

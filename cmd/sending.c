@@ -35,7 +35,6 @@ struct service {
 	size_t count, room;
 	struct share *shares;
 	size_t share;           /* peers of one uid at once, 0 for any number */
-	unsigned long long served;
 	int status;             /* of the last transfer */
 };
 
@@ -92,13 +91,15 @@ static bool yield(struct service *v)
 	return true;
 }
 
-/* Send to the peer at SOCK, which is the service's from here on. On failure (no memory, or its uid is over its quota,
- * which is reported) SOCK is still the caller's. */
+/* Send to the peer at SOCK, which is the service's from here on. On failure, which is reported (no memory, or its uid is
+ * over its quota), SOCK is still the caller's. */
 static int start(struct service *v, int sock, uid_t uid, int64_t until)
 {
 	struct share *share = share_join(&v->shares, source_of_uid(uid));
-	if (!share)
+	if (!share) {
+		warn("%s", v->s->at.arg);
 		return -1;
+	}
 	bool excess = (v->count == v->room || share_exceeds(share, v->share)) && !yield(v);
 	if (share_reports(share, v->share, excess))
 		say_excess(v->s->cli, v->s->at.arg, uid);
@@ -108,7 +109,7 @@ static int start(struct service *v, int sock, uid_t uid, int64_t until)
 	}
 	v->transfer[v->count] = transfer_begin(v->s, sock, uid, until);
 	v->transfer[v->count].share = share;
-	v->served++;
+	v->s->served++;
 	go_on(v, v->count++);
 	return 0;
 }
@@ -175,7 +176,7 @@ static void finish(struct service *v, int sig)
 	ready_notify("STOPPING=1");
 	door_close(&s->at, &s->closer);
 	v->door.fd = -1;
-	say(s->cli, "%s: ended by %s, %llu served", s->at.arg, sig ? signal_name(sig) : "the end of its socket", v->served);
+	say(s->cli, "%s: ended by %s, %llu served", s->at.arg, sig ? signal_name(sig) : "the end of its socket", s->served);
 	v->deadline = deadline_in(YIELD_MS);
 	while (v->count && time_left(v->deadline))
 		serve_once(v);
@@ -190,7 +191,7 @@ static int open_socket(struct service *v)
 	/* Signals first: we must remove the socket file from the moment that it exists. */
 	if (s->listen && ((v->sigfd = signals_open(s->keep)) == -1 ||
 	                  endpoint_listen(&s->at, socket_mode(s->cli, true), s->cli->backlog) == -1))
-		fail_listen(s->at.arg, "connect without -l");
+		return say_not_listening(s->at.arg, "connect without -l");
 	if (!s->listen && endpoint_connect(&s->at, wait_deadline(s->cli), v->deadline) == -1)
 		return say_unconnected(s->at.arg);
 	if (!s->listen && !peer_fits(s->cli, &s->at, why, sizeof why)) {
@@ -202,7 +203,7 @@ static int open_socket(struct service *v)
 		door_open(&v->door, &s->at, &s->cli->allow, &s->closer);
 		be_ready(s->cli, s->keep);
 	} else if (start(v, s->at.fd, NOBODY, v->deadline) == -1) {
-		return say_failed(s->at.arg);
+		return FAILED;
 	} else if (s->at.kind != END_FD) {
 		s->at.fd = -1; /* the transfer's */
 	}

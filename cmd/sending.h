@@ -19,6 +19,7 @@ struct sending {
 	bool listen, keep;      /* -l -k */
 	bool one_each, no_wait, plain; /* -1 -n -P */
 	bool records;           /* the record form: sending_check decides */
+	unsigned long long served; /* peers, so far */
 };
 
 /* Reject contradictory options with 125. */
