@@ -60,7 +60,7 @@ static struct options parse_options(int argc, char *argv[])
 		check_socket(&o.at, "");
 	}
 	check_given(&o.cli, (int[]){'a', 'c', 'e', 'i', 'j', 'o', 'u', 'w', 'B', 'M', 'R', OPT_ARGS, OPT_CWD,
-	            OPT_ACCEPT_ENV, 0}, o.pair == -1,
+	            OPT_ACCEPT_ENV, OPT_DRAIN, 0}, o.pair == -1,
 	            "cannot be combined with -S");
 	check_given(&o.cli, (int[]){'w', 0}, o.connect, "needs -c");
 	check_given(&o.cli, (int[]){'M', 0}, !o.connect, "cannot be combined with -c");
@@ -280,18 +280,30 @@ static int work(struct worker *w)
 	}
 }
 
-/* Let running commands finish; a second signal ends them. */
-static void finish(struct worker *w)
+/* Let running commands finish for as long as --drain says. Returns a second signal, or 0. */
+static int await_commands(struct worker *w)
 {
-	say_waiting(&w->o->cli, w->o->at.arg, w->jobs.running);
-	while (w->jobs.running) {
-		await(w->sigfd, POLLIN, NEVER);
-		if (ends(signals_next(w->sigfd))) {
-			jobs_kill(&w->jobs, SIGTERM);
-			return;
-		}
+	int64_t deadline = deadline_in(w->o->cli.drain);
+	int sig = 0;
+	while (w->jobs.running && !ends(sig) && await(w->sigfd, POLLIN, deadline) != -1) {
+		sig = signals_next(w->sigfd);
 		reap(w);
 	}
+	return ends(sig) ? sig : 0;
+}
+
+/* Let running commands finish; a second signal or --drain ends them. */
+static void finish(struct worker *w)
+{
+	const struct options *o = w->o;
+	say_waiting(&o->cli, o->at.arg, w->jobs.running);
+	int sig = await_commands(w);
+	jobs_kill(&w->jobs, SIGTERM);
+	say_ended(&o->cli, o->at.arg, w->jobs.running, "TERM");
+	if (sig || await_commands(w))
+		return;
+	jobs_kill(&w->jobs, SIGKILL);
+	say_ended(&o->cli, o->at.arg, w->jobs.running, "KILL");
 }
 
 static void open_worker(struct worker *w)

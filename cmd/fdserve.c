@@ -27,21 +27,23 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = 10000, READY_AFTER_MS = 1000 };
 
 /* Reject options that do not apply before anything is opened. */
 static void check_options(const struct options *o)
 {
 	const struct cli *c = &o->cli;
-	check_given(c, (int[]){'a', 'b', 'e', 'i', 'j', 'l', 'o', 't', 'w', 'B', 'C', 'L', 'M', 'P', OPT_ACK_TIMEOUT, OPT_NONBLOCK,
+	check_given(c, (int[]){'a', 'b', 'e', 'i', 'j', 'k', 'l', 'o', 't', 'w', 'B', 'C', 'L', 'M', 'P', OPT_ACK_TIMEOUT, OPT_NONBLOCK,
 	                       OPT_NO_PID, 0}, !o->lease, "cannot be combined with --lease");
 	check_given(c, (int[]){OPT_LEASE, 0}, o->command.argv, "needs -- COMMAND");
-	check_given(c, (int[]){OPT_DRAIN, 0}, o->lease, "needs --lease");
 	check_given(c, (int[]){'i', 'o', 'e', 'B', 'j', 'C', 'P', OPT_ACK_TIMEOUT, 0}, !o->listener,
 	            "cannot be combined with -L");
 	check_given(c, (int[]){'t', OPT_NONBLOCK, OPT_NO_PID, 0}, o->listener, "needs -L");
 	check_given(c, (int[]){'l', 'P', 't', 'w', OPT_ACK_TIMEOUT, 0}, !o->command.argv, "needs a SOCKET");
 	check_given(c, (int[]){'i', 'o', 'e', 'B', 'j', OPT_NO_PID, 0}, o->command.argv, "needs -- COMMAND");
+	check_given(c, (int[]){'k', 0}, o->listener && o->command.argv, "needs -L and -- COMMAND");
+	check_given(c, (int[]){OPT_READY_AFTER, 0}, o->keep, "needs -k");
+	check_given(c, (int[]){OPT_DRAIN, 0}, !o->listener || o->keep, "with -L needs -k");
 	check_given(c, (int[]){'C', OPT_ACK_TIMEOUT, 0}, !o->plain, "cannot be combined with -P");
 	check_given(c, (int[]){'w', 0}, !o->listener || !o->listen, "cannot be combined with -L -l");
 	if (o->patience == 0)
@@ -69,12 +71,12 @@ static void check_peers(const struct options *o)
 
 static struct options parse_options(int argc, char *argv[])
 {
-	struct options o = {.jobs = 64, .patience = PATIENCE_MS};
+	struct options o = {.jobs = 64, .patience = PATIENCE_MS, .ready_after = READY_AFTER_MS};
 	int option;
 	cli_start(&o.cli, argv, FDSERVE, "usage: fdserve [options] ADDRESS... SOCKET\n"
 	          "       fdserve [options] ADDRESS... -- COMMAND [ARG...]\n"
 	          "       fdserve -L [options] [NAME=]ADDRESS... SOCKET\n"
-	          "       fdserve -L [options] [NAME=]ADDRESS... -- COMMAND [ARG...]\n"
+	          "       fdserve -L [-k] [options] [NAME=]ADDRESS... -- COMMAND [ARG...]\n"
 	          "       fdserve [options] --lease [NAME=]ADDRESS... -- COMMAND [ARG...]\n\n"
 	          "Accept connections at ADDRESS, and hand each to the worker at SOCKET or to a\n"
 	          "COMMAND of its own. With -L, hand over the listening sockets themselves. With\n"
@@ -85,12 +87,14 @@ static struct options parse_options(int argc, char *argv[])
 		case 'A': check("-A", optarg, address_file_parse(&o.addresses.file, optarg)); break;
 		case 'C': check("-C", optarg, parse_number(&o.per_source, optarg, 1, INT32_MAX)); break;
 		case 'j': check("-j", optarg, parse_number(&o.jobs, optarg, 1, 1 << 20)); break;
+		case 'k': o.keep = true; break;
 		case 'l': o.listen = true; break;
 		case 'L': o.listener = true; break;
 		case 'P': o.plain = true; break;
 		case OPT_LEASE: o.lease = true; break;
 		case OPT_NONBLOCK: o.nonblock = true; break;
 		case OPT_NO_PID: o.no_pid = true; break;
+		case OPT_READY_AFTER: check("--ready-after", optarg, parse_time(&o.ready_after, optarg)); break;
 		case OPT_ACK_TIMEOUT: check("--ack-timeout", optarg, parse_time(&o.patience, optarg)); break;
 		default: break;
 		}
@@ -291,7 +295,7 @@ static int64_t on_time(struct server *s)
 /* One round: wait, and handle the events. Returns a signal that ends us, or 0. */
 static int serve_once(struct server *s)
 {
-	int64_t until = on_time(s);
+	int64_t until = sooner(on_time(s), s->end_by);
 	size_t most = 2 + s->o->addresses.count + s->dispatch.workers;
 	struct pollfd few[16], *p = most <= sizeof few / sizeof *few ? few : calloc(most, sizeof *p);
 	if (!p)
@@ -324,17 +328,31 @@ static int serve(struct server *s)
 	return sig;
 }
 
+/* Has --drain run out? */
+static bool is_late(const struct server *s)
+{
+	return s->end_by != NEVER && !time_left(s->end_by);
+}
+
 /* Accept the queue of a listening socket that is only ours, and close it. Returns a second signal, or 0. */
 static int drain(struct server *s, size_t i)
 {
 	struct listener *l = &s->o->addresses.listener[i];
 	int sig = 0;
 	size_t queued = listener_queue(l);
-	while (queued && !sig && (runs_command(s) ? !s->jobs.failures || s->jobs.running : dispatch_hopeful(&s->dispatch))) {
+	while (queued && !sig && !is_late(s) &&
+	       (runs_command(s) ? !s->jobs.failures || s->jobs.running : dispatch_hopeful(&s->dispatch))) {
 		if (!room(s))
 			sig = serve_once(s);
 		else
 			queued = accept_one(s, i) ? queued - 1 : 0;
+	}
+	for (struct peer peer; queued; queued--) {
+		int sock = door_accept(&s->doors[i], &peer);
+		if (sock == -1)
+			break;
+		close_client(s, sock, l->local ? peer.uid : NOBODY);
+		s->lost++;
 	}
 	if (l->local)
 		door_close(&l->at, &s->closer);
@@ -343,13 +361,14 @@ static int drain(struct server *s, size_t i)
 	return sig;
 }
 
-/* End: hand accepted connections to workers while there are any, and let commands finish; a second signal ends all that
- * at once. */
+/* End: hand accepted connections to workers while there are any, and let commands finish; a second signal or --drain
+ * ends all that. */
 static void finish(struct server *s)
 {
 	int sig = 0;
 	s->stopping = true;
-	while (!sig && s->held != -1)
+	s->end_by = deadline_in(s->o->cli.drain);
+	while (!sig && !is_late(s) && s->held != -1)
 		sig = serve_once(s);
 	for (size_t i = 0; i < s->o->addresses.count; i++)
 		if (!sig)
@@ -357,9 +376,17 @@ static void finish(struct server *s)
 	listening_close(&s->o->addresses);
 	if (!sig)
 		say_waiting(&s->o->cli, s->o->addresses.listener[0].arg, s->jobs.running);
-	while (!sig && (s->jobs.running || s->held != -1 || (s->dispatch.pending && dispatch_hopeful(&s->dispatch))))
+	while (!sig && !is_late(s) && (s->jobs.running || s->held != -1 || (s->dispatch.pending && dispatch_hopeful(&s->dispatch))))
 		sig = serve_once(s);
 	jobs_kill(&s->jobs, SIGTERM);
+	say_ended(&s->o->cli, s->o->addresses.listener[0].arg, s->jobs.running, "TERM");
+	s->end_by = deadline_in(s->o->cli.drain);
+	while (!sig && !is_late(s) && s->jobs.running)
+		sig = serve_once(s);
+	if (!sig) {
+		jobs_kill(&s->jobs, SIGKILL);
+		say_ended(&s->o->cli, s->o->addresses.listener[0].arg, s->jobs.running, "KILL");
+	}
 }
 
 static void open_server(struct server *s)
@@ -401,10 +428,11 @@ static void open_server(struct server *s)
 
 static void tell_end(const struct server *s, int sig)
 {
-	size_t lost = s->dispatch.pending;
+	size_t lost = s->dispatch.pending + s->lost + (s->held != -1);
 	const char *arg = s->o->addresses.listener[0].arg;
 	if (lost)
-		warnx("%s: ended with %zu connection%s not taken by any worker", arg, lost, plural(lost));
+		warnx("%s: closed %zu connection%s that no %s took", arg, lost, plural(lost),
+		      runs_command(s) ? "COMMAND" : "worker");
 	uint64_t n = runs_command(s) ? s->jobs.started : s->dispatch.handed - s->dispatch.returned;
 	say(&s->o->cli, runs_command(s) ? "%s: ended by %s, %llu command%s run" : "%s: ended by %s, %llu connection%s handed over",
 	    arg, sig ? signal_name(sig) : "the end of its sockets", (unsigned long long)n, plural(n));
@@ -414,7 +442,7 @@ int main(int argc, char *argv[])
 {
 	struct options o = parse_options(argc, argv);
 	struct server s = {
-		.o = &o, .held = -1, .pause = DIAL_MS,
+		.o = &o, .held = -1, .end_by = NEVER, .pause = DIAL_MS,
 		.dispatch = {.plain = o.plain, .sources = &s.sources, .patience = o.patience},
 	};
 	s.dispatch.closer = &s.closer;

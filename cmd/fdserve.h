@@ -23,6 +23,8 @@ struct options {
 	bool listen, plain;
 	bool listener, nonblock, no_pid; /* -L --nonblock --no-pid */
 	bool lease;
+	bool keep;              /* -k */
+	int64_t ready_after;    /* --ready-after */
 	int64_t patience;
 	struct listening addresses;
 	struct endpoint worker;
@@ -52,6 +54,8 @@ struct server {
 	int64_t resting;        /* accept nothing before: out of descriptors, memory or processes */
 	uint64_t accepted;
 	bool stopping;          /* take nothing new */
+	int64_t end_by;         /* --drain, then */
+	size_t lost;            /* connections that were closed in the queues */
 };
 
 /* ---- fdserve_workers.c ---- */
@@ -75,5 +79,10 @@ _Noreturn void lease_ports(struct options *o);
 /* -L: hand the listening sockets themselves to COMMAND or to the receiver at SOCKET. Their files, if any, remain, since
  * other processes then serve them. Returns the exit status. */
 int hand_over_listeners(struct options *o);
+
+/* ---- fdserve_keep.c ---- */
+
+/* -L -k: run COMMAND with the listening sockets, which are open, and its successors. Returns the exit status. */
+int keep_command(struct options *o);
 
 #endif

@@ -25,6 +25,8 @@ int hand_over_listeners(struct options *o)
 	for (size_t i = 0; i < count; i++)
 		if (!o->nonblock && listener_blocking(&o->addresses.listener[i]) == -1)
 			fail(o->addresses.listener[i].arg);
+	if (o->keep)
+		return keep_command(o);
 	sending.set = o->addresses.set;
 	int status = listening_announce(&o->addresses, &o->cli, -1, deadline_in(o->cli.timeout));
 	if (status)

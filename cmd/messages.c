@@ -148,6 +148,12 @@ void say_waiting(const struct cli *c, const char *object, size_t commands)
 		    commands == 1 ? "it" : "them");
 }
 
+void say_ended(const struct cli *c, const char *object, size_t commands, const char *signal)
+{
+	if (commands)
+		say(c, "%s: sent %s to %zu command%s", object, signal, commands, plural(commands));
+}
+
 bool peer_fits(const struct cli *c, const struct endpoint *at, char *why, size_t size)
 {
 	struct peer peer;

@@ -58,6 +58,9 @@ void say_excess(const struct cli *c, const char *object, uid_t uid);
 /* Report that a service that ends waits for so many COMMANDS, if any. */
 void say_waiting(const struct cli *c, const char *object, size_t commands);
 
+/* Report that it sent SIGNAL to so many, if any. */
+void say_ended(const struct cli *c, const char *object, size_t commands, const char *signal);
+
 /* Is the peer of AT, a connected SOCKET, allowed? If not, WHY gets the reason. A peer that the caller gave, and the
  * receiver of a datagram, is not checked. */
 bool peer_fits(const struct cli *c, const struct endpoint *at, char *why, size_t size);

@@ -76,6 +76,10 @@ const struct option_row option_table[] = {
 	{OPT_LEASE, "lease", NULL, FDSERVE, "keep each port for a server that COMMAND starts, and\n"
 	 "that binds it (HOST and PORT, NAME_HOST, NAME_PORT)"},
 	{OPT_NO_PID, "no-pid", NULL, FDSERVE, "with -L: no LISTEN_PID (COMMAND is a wrapper)"},
+	{'k', "keep", NULL, FDSERVE, "with -L: start COMMAND again when it ends, and\n"
+	 "replace it on HUP"},
+	{OPT_READY_AFTER, "ready-after", "TIME", FDSERVE, "with -k: COMMAND is ready after TIME, or as soon as\n"
+	 "it says READY=1 (1s)"},
 	{0, "The store", NULL, FDHOLD, NULL},
 	{OPT_LIST, "list", NULL, FDHOLD, "list what the store at SOCKET holds"},
 	{OPT_DROP, "drop", "NAME", FDHOLD, "close what the store at SOCKET holds under NAME"},
@@ -88,7 +92,7 @@ const struct option_row option_table[] = {
 	{'t', "timeout", "TIME", FDHOLD, "with --list, --drop: give up after TIME"},
 	{'j', "jobs", "N", FDSERVE | FDEXEC, "run at most N commands at once (64)"},
 	{'C', "per-source", "N", FDSERVE, "at most N connections at once from one address"},
-	{OPT_DRAIN, "drain", "TIME", FDSERVE | FDHOLD, "at the end: TERM to what still runs after TIME, and\n"
+	{OPT_DRAIN, "drain", "TIME", FDSERVE | FDEXEC | FDHOLD, "at the end: TERM to what still runs after TIME, and\n"
 	 "KILL after TIME again (wait without limit)"},
 	{OPT_ACK_TIMEOUT, "ack-timeout", "TIME", FDSERVE, "take back what a worker has not begun in TIME (10s)"},
 	{OPT_MAX, "max", "N", FDHOLD, "hold at most N descriptors (65536)"},

@@ -27,7 +27,8 @@ enum { FDSEND = 1, FDRECV = 2, FDSERVE = 4, FDEXEC = 8, FDHOLD = 16, LISTENERS =
 /* The code of an option is its letter or, if it has none, one of these. */
 enum {
 	LAST_LETTER = 'z', OPT_ACCEPT_ENV, OPT_ACK_TIMEOUT, OPT_ALL, OPT_ALLOW_GET, OPT_ALLOW_PUT, OPT_ARGS, OPT_CWD, OPT_DRAIN, OPT_DROP,
-	OPT_LEASE, OPT_LIST, OPT_MAX, OPT_MAX_PER_UID, OPT_MESSAGE_FILE, OPT_NO_PID, OPT_NONBLOCK, OPT_PTY, OPT_RAW, OPTIONS_END,
+	OPT_LEASE, OPT_LIST, OPT_MAX, OPT_MAX_PER_UID, OPT_MESSAGE_FILE, OPT_NO_PID, OPT_NONBLOCK, OPT_PTY, OPT_RAW,
+	OPT_READY_AFTER, OPTIONS_END,
 };
 
 /* The reading of command lines, --help and completions are made from one table. A row is a paragraph of --help: an

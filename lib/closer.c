@@ -14,6 +14,7 @@
 #include "closer.h"
 #include "peer.h"
 #include "set.h"
+#include "split.h"
 #include "wait.h"
 
 #include <dirent.h>
@@ -31,7 +32,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -61,16 +61,6 @@ struct closing {
 	pid_t tool;
 	struct lane lane[LANES + 1];
 };
-
-/* As fork(2), but the table of descriptors is shared. Libc's wrapper wants another stack. */
-static pid_t split(unsigned long sig)
-{
-#ifdef __s390__
-	return (pid_t)syscall(SYS_clone, 0, CLONE_FILES | sig, 0, 0, 0);
-#else
-	return (pid_t)syscall(SYS_clone, CLONE_FILES | sig, 0, 0, 0, 0);
-#endif
-}
 
 static bool waits(const struct lane *l)
 {

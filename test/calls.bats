@@ -168,7 +168,6 @@ refuses() {
 		--nonblock fdserve --lease --nonblock 127.0.0.1:0 -- true
 		--no-pid fdserve --lease --no-pid 127.0.0.1:0 -- true
 		--lease fdserve --lease 127.0.0.1:0 s
-		--drain fdserve --drain 1 127.0.0.1:0 s
 		--drain fdhold --drain 1 s
 		--drain fdhold --list --drain 1 s
 		-C fdserve -P -C 1 unix:s w
@@ -179,6 +178,12 @@ refuses() {
 		-M fdserve -M 600 127.0.0.1:0 w
 		-a fdserve -a root 127.0.0.1:0 -- true
 		-a fdserve -L -a root unix:s -- true
+		-k fdserve -k unix:s -- true
+		-k fdserve -L -k unix:s w
+		-k fdserve -L -l -k unix:s w
+		--ready-after fdserve -L --ready-after 1 unix:s -- true
+		--drain fdserve -L --drain 1 unix:s -- true
+		--drain fdexec --drain 1 -S 7 true
 		-t fdhold -t 1 s
 		-w fdhold -w 1 s
 		-b fdhold -b 1 --list s

@@ -136,3 +136,59 @@ runs() {
 		exec 6>&-
 	done
 }
+
+# A COMMAND that ignores TERM, as a line, and its pid in the file running.
+DEAF='trap "" TERM; echo $$ >running; exec sleep 60'
+
+@test "--drain: TERM to what still runs after TIME, KILL after TIME again" {
+	for call in 'fdserve --drain 100ms unix:s -- COMMAND|socat -u /dev/null UNIX-CONNECT:s' 'fdexec --drain 100ms s COMMAND|fdsend -n s 0'; do
+		for command in "$DEAF" 'echo $$ >running; exec sleep 60'; do
+			rm -f running
+			tool=${call%|*}
+			spawn ${tool%COMMAND} sh -c "$command" 2>err
+			service=$pid
+			await_socket s
+			${call#*|}
+			eventually test -s running
+			kill "$service"
+			ended "$service" 0
+			eventually gone "$(cat running)"
+			grep -q 'waiting for 1 command' err
+			grep -q 'sent TERM to 1 command$' err
+			[ "$(grep -c 'sent KILL to 1 command$' err)" -eq "$([ "$command" = "$DEAF" ] && echo 1 || echo 0)" ]
+		done
+	done
+}
+
+@test "--drain: what ends in time is left alone, and the wait is over" {
+	spawn fdserve --drain 1h unix:s -- sh -c 'echo >running; until [ -e go ]; do sleep 0.02; done' 2>err
+	service=$pid
+	await_socket s
+	socat -u /dev/null UNIX-CONNECT:s
+	eventually test -s running
+	kill "$service"
+	eventually grep -q 'waiting for' err
+	touch go
+	ended "$service" 0
+	run ! grep -e 'sent' err
+}
+
+parent() { [ -n "$(children "$1")" ]; }
+
+@test "--drain: connections that no worker took are closed, and counted" {
+	spawn fdexec -j 1 w sleep 60
+	worker=$pid
+	await_socket w
+	spawn fdserve --drain 100ms -A addr 127.0.0.1:0 w 2>err
+	service=$pid
+	at=$(bound addr)
+	exec {first}<>"/dev/tcp/${at/:/\/}"
+	eventually parent "$worker"
+	kill -STOP "$worker"
+	exec {second}<>"/dev/tcp/${at/:/\/}"
+	kill "$service"
+	ended "$service" 0
+	kill -CONT "$worker"
+	grep -q 'closed 1 connection that no worker took' err
+	[ -z "$(timeout 5 cat <&"$second")" ]
+}

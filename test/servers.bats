@@ -140,6 +140,49 @@ restarts() {
 	[ "$(sort -u good | tr -d ' ' | paste -sd ' ')" = '1 2 3 4' ]
 }
 
+# save COMMAND...: instead of running it, write it to the file start, whole at once.
+save() {
+	printf 'export GENERATION=%q\nexec' "${GENERATION-}" >start.new
+	printf ' %q' "$@" >>start.new
+	mv start.new start
+}
+
+# next NAME GENERATION PORT: that is started from now on, with another end than by TERM where it wants that.
+next() {
+	local by=(save)
+	[ "${graceful[$1]}" = TERM ] || by+=(stop-by.sh "${graceful[$1]}")
+	"start_$1" "$2" "$3" "${by[@]}"
+	ended "$pid" 0
+}
+
+# formers_ended N: so many have ended.
+formers_ended() { [ "$(grep -c 'ended with status' err)" -ge "$1" ]; }
+
+# replaced NAME [OPTION...]: the server NAME under fdserve -L -k OPTION..., replaced three times by HUP.
+replaced() {
+	local name=$1 port keeper generation
+	spawn fdserve -L -k -v --ready-after 500ms "${@:2}" -A addr 127.0.0.1:0 -- \
+		bash -c 'until [ -e start ]; do sleep 0.02; done; . ./start' 2>err
+	keeper=$pid
+	port=$(bound addr | sed 's/.*://')
+	next "$name" 1 "$port"
+	eventually answers_as 1 "$port"
+	under_load "$port"
+	for generation in 2 3 4; do
+		next "$name" "$generation" "$port"
+		kill -HUP "$keeper"
+		eventually grep -q "$generation" good
+		eventually formers_ended $((generation - 1))
+		more 50
+	done
+	load_ended
+	kill "$keeper"
+	ended "$keeper"
+	echo "# $name under fdserve -L -k: three HUPs, $requests requests, $failures failed" >&3
+	[ "$failures" -eq 0 ] || { sort bad | uniq -c && cat err && false; }
+	[ "$(sort -u good | tr -d ' ' | paste -sd ' ')" = '1 2 3 4' ]
+}
+
 # control NAME: the same without a holder, as far as it goes: the next cannot listen while the last does.
 control() {
 	local name=$1 port old
@@ -168,6 +211,11 @@ control() {
 	restarts nginx --nonblock
 }
 
+@test "nginx under fdserve -L -k is replaced three times under load, and no request fails" {
+	need nginx nginx
+	replaced nginx --nonblock
+}
+
 @test "nginx without a holder: the same restarts lose requests" {
 	need nginx nginx
 	control nginx
@@ -176,6 +224,11 @@ control() {
 @test "gunicorn on a held socket is restarted three times under load, and no request fails" {
 	need gunicorn gunicorn
 	restarts gunicorn
+}
+
+@test "gunicorn under fdserve -L -k is replaced three times under load, and no request fails" {
+	need gunicorn gunicorn
+	replaced gunicorn
 }
 
 @test "gunicorn without a holder: the same restarts lose requests" {
@@ -188,6 +241,11 @@ control() {
 	restarts haproxy
 }
 
+@test "haproxy under fdserve -L -k is replaced three times under load, and no request fails" {
+	need haproxy haproxy
+	replaced haproxy
+}
+
 @test "haproxy without a holder: the same restarts lose requests" {
 	need haproxy haproxy
 	control haproxy
@@ -198,6 +256,11 @@ control() {
 	restarts node
 }
 
+@test "node under fdserve -L -k is replaced three times under load, and no request fails" {
+	need node nodejs
+	replaced node
+}
+
 @test "node without a holder: the same restarts lose requests" {
 	need node nodejs
 	control node
@@ -206,6 +269,11 @@ control() {
 @test "lighttpd on a held socket is restarted three times under load, and no request fails" {
 	need lighttpd lighttpd
 	restarts lighttpd
+}
+
+@test "lighttpd under fdserve -L -k is replaced three times under load, and no request fails" {
+	need lighttpd lighttpd
+	replaced lighttpd
 }
 
 @test "lighttpd without a holder: the same restarts lose requests" {
