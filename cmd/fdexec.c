@@ -32,6 +32,7 @@ enum {
 	RETRY_MS = 100,         /* after a lack of processes or memory */
 	DIAL_MS = 10,           /* between attempts to connect: at first, and at most */
 	DIAL_MOST_MS = 250,
+	KILL_MS = 1000,         /* for the end of commands that get KILL */
 	SLOTS_MOST = 128,       /* offered to one dispatcher: twice as many answers fit into its socket's queue */
 };
 
@@ -280,10 +281,10 @@ static int work(struct worker *w)
 	}
 }
 
-/* Let running commands finish for as long as --drain says. Returns a second signal, or 0. */
-static int await_commands(struct worker *w)
+/* Let running commands finish for TIME. Returns a second signal, or 0. */
+static int await_commands(struct worker *w, int64_t time)
 {
-	int64_t deadline = deadline_in(w->o->cli.drain);
+	int64_t deadline = deadline_in(time);
 	int sig = 0;
 	while (w->jobs.running && !ends(sig) && await(w->sigfd, POLLIN, deadline) != -1) {
 		sig = signals_next(w->sigfd);
@@ -297,13 +298,14 @@ static void finish(struct worker *w)
 {
 	const struct options *o = w->o;
 	say_waiting(&o->cli, o->at.arg, w->jobs.running);
-	int sig = await_commands(w);
+	int sig = await_commands(w, o->cli.drain);
 	jobs_kill(&w->jobs, SIGTERM);
 	say_ended(&o->cli, o->at.arg, w->jobs.running, "TERM");
-	if (sig || await_commands(w))
+	if (sig || !w->jobs.running || await_commands(w, o->cli.drain))
 		return;
 	jobs_kill(&w->jobs, SIGKILL);
 	say_ended(&o->cli, o->at.arg, w->jobs.running, "KILL");
+	await_commands(w, KILL_MS);
 }
 
 static void open_worker(struct worker *w)

@@ -42,6 +42,7 @@ struct keeper {
 	int slot, feed;         /* numbers below those of what the client sends */
 	struct launch launch;
 	pid_t pid;              /* COMMAND's, 0 before */
+	int last;               /* fdexec ends it by this: TERM, and then KILL */
 };
 
 static _Noreturn void refuse(struct keeper *k, const char *why)
@@ -272,12 +273,14 @@ static void hear(struct keeper *k)
 
 static void act_on(struct keeper *k, int sig)
 {
-	if (sig == SIGCHLD)
+	if (sig == SIGCHLD) {
 		reap(k);
-	else if (sig == SIGTERM && k->pid)
-		kill(-k->pid, SIGTERM);
-	else if (sig == SIGHUP || sig == SIGTERM)
+	} else if (sig == SIGTERM && k->pid) {
+		kill(-k->pid, k->last);
+		k->last = SIGKILL;
+	} else if (sig == SIGHUP || sig == SIGTERM) {
 		hang_up(k);
+	}
 	if (getppid() != k->parent)
 		_exit(FAILED);
 }
@@ -308,7 +311,7 @@ static void begin_to_keep(struct keeper *k)
 void keep(const struct options *o, int sock, const struct peer *peer, int sigfd, pid_t parent, int *error)
 {
 	struct keeper k = {.o = o, .wire = {.sock = sock, .peer = *peer}, .sigfd = sigfd, .parent = parent,
-	                   .command = o->command, .error = error};
+	                   .command = o->command, .error = error, .last = SIGTERM};
 	int64_t deadline = deadline_in(REQUEST_MS);
 	begin_to_keep(&k);
 	for (;;) {

@@ -147,6 +147,7 @@ pid_t jobs_fork(struct jobs *j, const struct command *c, struct delivery *d, int
 	if (!l)
 		return -1;
 	struct job *job = add_for(j, d);
+	job->keeps = true;
 	*sock = d->set.fd[0];
 	*error = &job->error;
 	pid_t pid = launch_fork(l, sock, &job->error);
@@ -188,5 +189,5 @@ void jobs_kill(const struct jobs *j, int sig)
 {
 	for (size_t i = 0; i < j->used; i++)
 		if (j->job[i].pid)
-			kill(j->job[i].pid, sig);
+			kill(j->job[i].pid, sig == SIGKILL && j->job[i].keeps ? SIGTERM : sig);
 }

@@ -21,6 +21,7 @@ struct job {
 	uint64_t connection;    /* and for which delivery */
 	uint64_t id;
 	struct share *source;   /* the caller's, who may set it */
+	bool keeps;             /* jobs_fork made it: a second TERM is KILL for the command that it keeps */
 	int error;              /* once reaped: why COMMAND could not be begun, errno's value, or 0 */
 };
 

@@ -160,6 +160,19 @@ DEAF='trap "" TERM; echo $$ >running; exec sleep 60'
 	done
 }
 
+@test "--drain: a COMMAND of fdrun gets TERM and KILL as well, and fdrun ends as it ended" {
+	spawn fdexec --drain 100ms s sh -c "$DEAF"
+	service=$pid
+	await_socket s
+	spawn fdrun s
+	client=$pid
+	eventually test -s running
+	kill "$service"
+	ended "$client" 137
+	ended "$service" 0
+	eventually gone "$(cat running)"
+}
+
 @test "--drain: what ends in time is left alone, and the wait is over" {
 	spawn fdserve --drain 1h unix:s -- sh -c 'echo >running; until [ -e go ]; do sleep 0.02; done' 2>err
 	service=$pid
