@@ -228,7 +228,7 @@ static void tell(struct keeper *k, const struct record *r)
 /* COMMAND's leader has stopped, or ended: then so do we. */
 static void reap(struct keeper *k)
 {
-	int status, error = *k->error;
+	int status, error;
 	if (!k->pid || waitpid(k->pid, &status, WNOHANG | WUNTRACED) <= 0)
 		return;
 	if (WIFSTOPPED(status)) {

@@ -55,7 +55,8 @@ static int take_kept(const struct store_of_command *s, int slot, struct set *set
 	return rights_send(slot, NULL, 0, "", 1) == -1 ? -1 : 0;
 }
 
-static _Noreturn void become_command(const struct options *o, const struct store_of_command *s, int slot, const char *address)
+static _Noreturn void become_command(const struct options *o, const struct store_of_command *s, int slot,
+                                     const char *address)
 {
 	struct launch l;
 	struct delivery d = {.peer.uid = NOBODY};
@@ -72,7 +73,8 @@ static _Noreturn void become_command(const struct options *o, const struct store
 	exit(become(&l, &d, NULL, o->no_pid));
 }
 
-pid_t begin_command(const struct options *o, const struct store_of_command *s, int slot, const char *address, bool first)
+pid_t begin_command(const struct options *o, const struct store_of_command *s, int slot, const char *address,
+                    bool first)
 {
 	bool sent = slot != -1 && s->count;
 	if (sent && send_kept(s, slot) == -1)

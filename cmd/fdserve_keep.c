@@ -125,7 +125,9 @@ static void start(struct keeper *k)
 	k->again = false;
 	if (g) {
 		g->notify = notify_open(address);
-		g->pid = g->notify == -1 ? -1 : begin_command(k->o, &k->store, k->jobs.slots ? k->jobs.slot : -1, address, !k->was_ready);
+		g->pid = -1;
+		if (g->notify != -1)
+			g->pid = begin_command(k->o, &k->store, k->jobs.slots ? k->jobs.slot : -1, address, !k->was_ready);
 	}
 	if (!g || g->pid == -1) {
 		warn("%s", k->name);

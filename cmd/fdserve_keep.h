@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC
  *
- * fdserve -L -k's parts: fdserve_keep.c runs COMMAND and its successors, fdserve_begin.c starts each, fdserve_notify.c hears
- * what they report and keeps what they store. */
+ * fdserve -L -k's parts: fdserve_keep.c runs COMMAND and its successors, fdserve_begin.c starts each, fdserve_notify.c
+ * hears what they report and keeps what they store. */
 #ifndef FDSERVE_KEEP_H
 #define FDSERVE_KEEP_H
 
@@ -36,17 +36,18 @@ struct store_of_command {
 enum { NOTIFY_ROOM = 20 };
 int notify_open(char address[NOTIFY_ROOM]);
 
-/* Obey what came to SOCK, which the process PID has got, from its uid, from ours or from root; say once, in *TOLD, that others
- * send too. Returns whether READY=1 was there. */
+/* Obey what came to SOCK, the NOTIFY_SOCKET of the process PID, from its uid, ours or root. Say once that another uid
+ * sends, too; *TOLD notes that. Returns whether READY=1 came. */
 bool notify_hear(struct store_of_command *s, int sock, pid_t pid, bool *told);
 
 /* Fill P with what is kept, which waits for hang-ups; drop what hung up. */
 void kept_poll(const struct store_of_command *s, struct pollfd *p);
 void kept_look(struct store_of_command *s, const struct pollfd *p);
 
-/* Start a process that becomes COMMAND, with NOTIFY_SOCKET's value ADDRESS, the listening sockets, which lie below SLOT, and what
- * is kept; the FIRST one has /dev/null where -R is 0, 1 or 2. SLOT -1: it has a copy of our table. Returns its pid, or -1 and
- * errno. */
-pid_t begin_command(const struct options *o, const struct store_of_command *s, int slot, const char *address, bool first);
+/* Start a process that becomes COMMAND, with NOTIFY_SOCKET's value ADDRESS, the listening sockets, which lie below SLOT,
+ * and what is kept; the FIRST one has /dev/null where -R is 0, 1 or 2. SLOT -1: it has a copy of our table. Returns its
+ * pid, or -1 and errno. */
+pid_t begin_command(const struct options *o, const struct store_of_command *s, int slot, const char *address,
+                    bool first);
 
 #endif

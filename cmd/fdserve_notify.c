@@ -32,7 +32,8 @@ int notify_open(char address[NOTIFY_ROOM])
 	int on = 1, sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	/* Kernel: bound so, it gets an abstract name that nobody has, five hexadecimal digits (unix(7)). */
 	if (sock != -1 && setsockopt(sock, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0 &&
-	    bind(sock, (struct sockaddr *)&a, sizeof a.sun_family) == 0 && getsockname(sock, (struct sockaddr *)&a, &len) == 0) {
+	    bind(sock, (struct sockaddr *)&a, sizeof a.sun_family) == 0 &&
+	    getsockname(sock, (struct sockaddr *)&a, &len) == 0) {
 		size_t named = len - offsetof(struct sockaddr_un, sun_path) - 1;
 		snprintf(address, NOTIFY_ROOM, "@%.*s", (int)named, a.sun_path + 1);
 		return sock;
@@ -107,8 +108,8 @@ static void drop(struct store_of_command *s, size_t i)
 	memmove(s->kept + i, s->kept + i + 1, (--s->count - i) * sizeof *s->kept);
 }
 
-/* Obey the message TEXT from UID; what is kept of SET becomes -1 there. BARRIER=1 wants its descriptor closed, as all are that are
- * not kept. Returns whether COMMAND is ready. */
+/* Obey the message TEXT from UID; what is kept of SET becomes -1 there. BARRIER=1 needs nothing: its descriptor is
+ * closed, as all are that are not kept. Returns whether COMMAND is ready. */
 static bool obey(struct store_of_command *s, char *text, struct set *set, uid_t uid)
 {
 	bool ready = false, store = false, drops = false;

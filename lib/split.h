@@ -6,8 +6,8 @@
 
 #include <sys/types.h>
 
-/* As fork(2), but the process shares our table, and sends us SIG, or 0 for none, when it ends. errno EINVAL: the kernel has no such
- * processes (qemu's user emulation). */
+/* As fork(2), but the process shares our table, and sends us SIG, or 0 for none, when it ends. errno EINVAL: the kernel
+ * has no such processes (qemu's user emulation). */
 pid_t split(unsigned long sig);
 
 /* As fork(2), but the process has the numbers below END only: what lies above cannot hold it up, since it is neither
