@@ -39,7 +39,6 @@ struct keeper {
 	pid_t parent;
 	struct command command; /* with the client's words */
 	int *error;
-	int slot, feed;         /* numbers below those of what the client sends */
 	struct launch launch;
 	pid_t pid;              /* COMMAND's, 0 before */
 	int last;               /* fdexec ends it by this: TERM, and then KILL */
@@ -188,17 +187,14 @@ static void begin(struct keeper *k, const struct record *r)
 		refuse(k, why);
 	int tty = r->tty ? take_terminal(k, set) : -1;
 	struct delivery d = {.set = *set, .peer = k->wire.peer};
-	bool shares = launch_shares();
-	if (launch_open(&k->launch, &k->command, shares ? k->slot : -1, k->feed) == -1 || launch_delivery(&k->launch, &d, NULL) == -1)
+	if (launch_open(&k->launch, &k->command, -1, -1) == -1 || launch_delivery(&k->launch, &d, NULL) == -1)
 		refuse(k, strerror(errno));
 	launch_lead(&k->launch, dir, tty);
 	launch_acknowledge(&k->launch, k->wire.sock, 1);
 	k->pid = launch_start(&k->launch, k->error);
 	if (k->pid == -1)
 		refuse(k, strerror(errno));
-	/* As the process does: whoever is first. Later it has executed COMMAND, and nobody may (EACCES). */
-	setpgid(k->pid, k->pid);
-	for (size_t i = 0; k->launch.forks && i < k->launch.count; i++)
+	for (size_t i = 0; i < k->launch.count; i++)
 		if (k->launch.fds[i] != k->wire.sock)
 			close(k->launch.fds[i]);
 	set_forget(set);
@@ -300,11 +296,7 @@ static void begin_to_keep(struct keeper *k)
 	prctl(PR_SET_PDEATHSIG, SIGHUP);
 	if (getppid() != k->parent)
 		_exit(FAILED);
-	/* Above what COMMAND inherits; the number of fdexec's socket is no longer its socket's, and not free either. */
-	k->slot = fcntl(k->wire.sock, F_DUPFD_CLOEXEC, k->wire.sock);
-	k->feed = fcntl(k->wire.sock, F_DUPFD_CLOEXEC, k->wire.sock);
-	if (k->feed == -1 || dup3(k->sigfd, k->o->at.fd, O_CLOEXEC) == -1)
-		_exit(FAILED);
+	close(k->o->at.fd);
 	k->wire.form = FORM_RECORD;
 }
 

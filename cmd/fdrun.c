@@ -220,13 +220,12 @@ static void act_on(struct run *r, const struct record *record)
 static struct record await_word(struct run *r, enum record_word word, const char *without, int64_t deadline)
 {
 	struct record record;
-	if (!hear(r, &record, without, sooner(deadline_in(HINT_MS), deadline))) {
-		if (time_left(deadline))
-			note(&r->cli, "%s: waiting for a place", r->at.arg);
-		if (!hear(r, &record, without, deadline)) {
-			warnx("%s: timed out: COMMAND has not begun in time", r->at.arg);
-			leave(r, 0, TIMED_OUT);
-		}
+	bool loud = r->cli.loud > 0, heard = loud && hear(r, &record, without, sooner(deadline_in(HINT_MS), deadline));
+	if (loud && !heard && time_left(deadline))
+		note(&r->cli, "%s: waiting for a place", r->at.arg);
+	if (!heard && !hear(r, &record, without, deadline)) {
+		warnx("%s: timed out: COMMAND has not begun in time", r->at.arg);
+		leave(r, 0, TIMED_OUT);
 	}
 	if (record.word != word) /* it may have ended already */
 		act_on(r, &record);

@@ -255,7 +255,8 @@ pid_t launch_start(struct launch *l, int *error)
 		if (l->forks)
 			l->slot = -1;
 	}
-	if (l->forks && (pid = fork()) == 0)
+	/* Who has it lead a group serves nobody else meanwhile. */
+	if (l->forks && (pid = l->leads ? vfork() : fork()) == 0)
 		run(l);
 	int failed = errno;
 	if (l->copy != -1)

@@ -60,7 +60,7 @@ int launch_delivery(struct launch *l, const struct delivery *d, const int *where
 /* Have the process acknowledge the set ID on SOCK before anything else. Call launch_start next. */
 void launch_acknowledge(struct launch *l, int sock, uint64_t id);
 
-/* Have the process lead a group of its own, work in DIR, unless -1, and stand in the foreground of the terminal that is the
+/* Have the process, which launch_start then waits for until it has executed COMMAND, lead a group of its own, work in DIR, unless -1, and stand in the foreground of the terminal that is the
  * set's descriptor TTY, unless -1; before launch_acknowledge. If that fails, it acknowledges nothing, and *ERROR is negative. */
 void launch_lead(struct launch *l, int dir, int tty);
 

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 static const char prefix[] = "fdkit/1 ";
-enum { PREFIX = sizeof prefix - 1 };
+enum { PREFIX = sizeof prefix - 1, FEW = 500 }; /* bytes of most lines */
 
 static const char *const words[] = {
 	[RECORD_SET] = "set", [RECORD_TAKEN] = "taken", [RECORD_REFUSED] = "refused",
@@ -114,11 +114,19 @@ ssize_t record_format(char *line, size_t size, const struct record *r)
 	return -1;
 }
 
-int record_send(int sock, const struct record *r, const int *fd, int64_t deadline)
+/* In a frame of its own: it takes a page of the stack. */
+__attribute__((noinline)) static int send_long(int sock, const struct record *r, const int *fd, int64_t deadline)
 {
 	char line[RECORD_MAX];
 	ssize_t len = record_format(line, sizeof line, r);
 	return len == -1 ? -1 : rights_send_all(sock, fd, fd ? r->fds : 0, line, (size_t)len, deadline);
+}
+
+int record_send(int sock, const struct record *r, const int *fd, int64_t deadline)
+{
+	char line[FEW];
+	ssize_t len = record_format(line, sizeof line, r);
+	return len == -1 ? send_long(sock, r, fd, deadline) : rights_send_all(sock, fd, fd ? r->fds : 0, line, (size_t)len, deadline);
 }
 
 /* ---- reading ---- */
@@ -219,8 +227,6 @@ static bool parse_line(struct record *r, char *line)
 
 int records_add(struct records *in, const char *data, size_t len, struct set *fds)
 {
-	if (!in->data && !(in->data = malloc(RECORDS_ROOM)))
-		return -1;
 	if (in->start) {
 		memmove(in->data, in->data + in->start, in->end - in->start);
 		in->end -= in->start;
@@ -230,6 +236,14 @@ int records_add(struct records *in, const char *data, size_t len, struct set *fd
 	if (in->end + len > RECORDS_ROOM || in->fds.count > FDS_PER_MESSAGE) {
 		errno = EPROTO;
 		return -1;
+	}
+	if (in->end + len > in->room) {
+		size_t room = in->end + len > FEW ? RECORDS_ROOM : FEW;
+		char *grown = realloc(in->data, room);
+		if (!grown)
+			return -1;
+		in->data = grown;
+		in->room = room;
 	}
 	memcpy(in->data + in->end, data, len);
 	in->end += len;

@@ -53,7 +53,7 @@ struct record {
 /* What has come on a stream and is not read yet. All zero is empty. */
 struct records {
 	char *data;
-	size_t start, end;
+	size_t start, end, room;
 	struct set fds;
 };
 
