@@ -224,14 +224,14 @@ static void tell(struct keeper *k, const struct record *r)
 /* COMMAND's leader has stopped, or ended: then so do we. */
 static void reap(struct keeper *k)
 {
-	int status, error;
+	int status;
 	if (!k->pid || waitpid(k->pid, &status, WNOHANG | WUNTRACED) <= 0)
 		return;
 	if (WIFSTOPPED(status)) {
 		tell(k, &(struct record){.word = RECORD_STOPPED, .id = 1, .n = (size_t)WSTOPSIG(status)});
 		return;
 	}
-	error = *k->error;
+	int error = *k->error;
 	*k->error = error == ECANCELED ? 0 : error; /* the client wants nothing any more */
 	if (error < 0)
 		refuse(k, strerror(-error));

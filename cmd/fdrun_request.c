@@ -22,10 +22,9 @@ const char *request_variables(struct request *r, char *arg)
 		if (end == arg || isdigit((unsigned char)*arg) || *end != (one ? '=' : *end == ',' ? ',' : '\0'))
 			return "not NAME,... or one NAME=VALUE";
 		char **grown = realloc(r->name, (r->names + 1) * sizeof *grown);
-		if (!grown || !(grown[r->names] = strndup(arg, (size_t)(end - arg))) || (one && putenv(arg)))
+		r->name = grown ? grown : r->name;
+		if (!grown || !(grown[r->names++] = strndup(arg, (size_t)(end - arg))) || (one && putenv(arg)))
 			return "out of memory";
-		r->name = grown;
-		r->names++;
 		if (one || !*end)
 			return NULL;
 	}

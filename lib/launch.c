@@ -235,6 +235,13 @@ void launch_acknowledge(struct launch *l, int sock, uint64_t id)
 
 /* ---- the process ---- */
 
+/* As vfork(2). */
+static pid_t start_and_wait(struct launch *l)
+{
+	_Alignas(64) char stack[STACK];
+	return clone(run, stack + STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, l);
+}
+
 pid_t launch_start(struct launch *l, int *error)
 {
 	pid_t pid = -1;
@@ -256,7 +263,9 @@ pid_t launch_start(struct launch *l, int *error)
 			l->slot = -1;
 	}
 	/* Who has it lead a group serves nobody else meanwhile. */
-	if (l->forks && (pid = l->leads ? vfork() : fork()) == 0)
+	if (l->forks && l->leads)
+		pid = start_and_wait(l);
+	else if (l->forks && (pid = fork()) == 0)
 		run(l);
 	int failed = errno;
 	if (l->copy != -1)
