@@ -3,6 +3,7 @@
 """A server for fdrun that has Python warm: run_server.py SOCKET [MODULE...] imports the modules once. `fdrun SOCKET SCRIPT
 [ARG...]` then runs the script in a process forked from this one, in the caller's directory, with his variables."""
 import fcntl
+import gc
 import importlib
 import os
 import runpy
@@ -65,8 +66,13 @@ def serve(conn):
         fcntl.ioctl(next(fd for fd in fds if os.isatty(fd)), termios.TIOCSCTTY, 0)
     child = os.fork()
     if child == 0:
-        run(conn, fields, fds)
-        sys.exit()
+        status = 0
+        try:
+            run(conn, fields, fds)
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1 if end.code else 0
+        sys.stdout.flush()
+        os._exit(status)  # what was imported need not be taken down
     for fd in fds:
         os.close(fd)
     keep(conn, child)
@@ -74,6 +80,7 @@ def serve(conn):
 
 for module in sys.argv[2:]:
     importlib.import_module(module)
+gc.freeze()  # its pages stay shared
 listener = socket.create_server(sys.argv[1], family=socket.AF_UNIX)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 while True:
