@@ -65,6 +65,7 @@ state() { [[ $(cat "/proc/$1/stat") == *") "[$2]" "* ]]; }
 		wrong "takes no variable $name (" fdrun -E "$name=x" s true
 	done
 	[ "$(fdrun -E PATHS=x s sh -c 'echo $PATHS')" = x ]
+	[ "$(fdrun -E PATH_THAT_IS_NOT_SET s | grep -c PATH_THAT)" -eq 0 ]
 }
 
 @test "COMMAND's environment is fdexec's, with what it knows of the client" {
@@ -116,6 +117,22 @@ state() { [[ $(cat "/proc/$1/stat") == *") "[$2]" "* ]]; }
 	fdrun s sh -c 'ls /proc/$$/fd' >found
 	sh -c 'ls /proc/$$/fd' >expected 3>&-
 	diff expected found
+}
+
+@test "fdexec with few descriptors runs COMMAND all the same" {
+	spawn sh -c 'ulimit -n 40; exec fdexec -q --args --cwd s env'
+	await_socket s
+	for n in 1 2 3; do
+		exits $n fdrun s sh -c "exit $n"
+	done
+}
+
+@test "COMMAND runs in the network namespace of fdexec" {
+	need_root
+	unshare -n true 2>/dev/null || skip "may not unshare"
+	spawn unshare -n fdexec -q --args s env
+	await_socket s
+	[ "$(fdrun s readlink /proc/self/ns/net)" != "$(readlink /proc/self/ns/net)" ]
 }
 
 @test "COMMAND leads its group, in a session of its own, whose leader is its parent" {
