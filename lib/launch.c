@@ -177,6 +177,7 @@ static int begin(struct launch *l, const int *fd, size_t count, size_t bytes)
 	l->single = count == 1;
 	l->forks = l->slot == -1;
 	l->copy = -1;
+	l->forked = 0;
 	l->leads = false;
 	l->ack_len = 0;
 	return 0;
@@ -262,11 +263,12 @@ pid_t launch_start(struct launch *l, int *error)
 		if (l->forks)
 			l->slot = -1;
 	}
-	/* Who has it lead a group serves nobody else meanwhile. */
-	if (l->forks && l->leads)
+	/* What the process reads must not be in memory that it shares with us: the next process may have that. */
+	struct launch copy = *l;
+	if (l->forks && l->leads) /* a keeper, which starts nothing else */
 		pid = start_and_wait(l);
 	else if (l->forks && (pid = fork()) == 0)
-		run(l);
+		run(&copy);
 	int failed = errno;
 	if (l->copy != -1)
 		close(l->copy);
