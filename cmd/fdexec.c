@@ -176,7 +176,9 @@ static int run(struct worker *w, struct delivery *d)
 {
 	int sock, *error;
 	const struct options *o = w->o;
-	record_send(d->set.fd[0], &(struct record){.word = RECORD_TAKES, .args = o->args, .cwd = o->cwd, .env = o->vars}, NULL, AT_ONCE);
+	if (d != &w->waiting) /* it was told before the first try */
+		record_send(d->set.fd[0], &(struct record){.word = RECORD_TAKES, .args = o->args, .cwd = o->cwd, .env = o->vars}, NULL,
+		            AT_ONCE);
 	pid_t parent = getpid(), pid = jobs_fork(&w->jobs, &o->command, d, &sock, &error);
 	if (pid == 0)
 		keep(o, sock, &d->peer, w->sigfd, parent, error);
@@ -323,7 +325,7 @@ static void open_worker(struct worker *w)
 		exit(say_not_listening(o->at.arg, "-c connects"));
 	}
 	w->in.share = share_of_uid();
-	w->in.runs = true;
+	w->in.runs = !o->connect;
 }
 
 int main(int argc, char *argv[])

@@ -288,8 +288,8 @@ static void begin_to_keep(struct keeper *k)
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	/* Not as fdexec was started: a shell's & has INT ignored. */
-	for (size_t i = 0; i < SIGNALS_PASSED; i++)
-		signal(signals_all[i], SIG_DFL);
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
+		signal(sig, SIG_DFL);
 	k->command.child_ignored = false;
 	unsetenv("NOTIFY_SOCKET");
 	setsid();

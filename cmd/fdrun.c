@@ -227,6 +227,8 @@ static struct record await_word(struct run *r, enum record_word word, const char
 		warnx("%s: timed out: COMMAND has not begun in time", r->at.arg);
 		leave(r, 0, TIMED_OUT);
 	}
+	if (record.word == RECORD_STOPPED) /* what has not begun cannot stop */
+		not_ours(r);
 	if (record.word != word) /* it may have ended already */
 		act_on(r, &record);
 	return record;
@@ -239,7 +241,7 @@ static void check_sent(struct run *r, int result)
 		leave(r, 0, say_failed(r->at.arg));
 }
 
-/* Connect, and have COMMAND begin. Until it is asked for, signals do to us what they do to any process. */
+/* Connect, and have COMMAND begin. Until it has, signals do to us what they do to any process: it gets HUP then. */
 static void begin(struct run *r, int64_t deadline)
 {
 	int64_t wait = r->cli.wait == NEVER ? 0 : deadline_in(r->cli.wait);
@@ -249,11 +251,11 @@ static void begin(struct run *r, int64_t deadline)
 	r->wire.sock = r->at.fd;
 	check_sent(r, record_send(r->at.fd, &(struct record){.word = RECORD_RUN}, NULL, deadline));
 	bool cwd = await_word(r, RECORD_TAKES, "without an answer", deadline).cwd;
+	check_sent(r, request_send(&r->request, r->at.fd, cwd, deadline));
+	await_word(r, RECORD_TAKEN, "without beginning COMMAND", deadline);
 	r->sigfd = signals_open_these(signals_all, r->pty ? SIGNALS_ALL : SIGNALS_PASSED);
 	if (r->sigfd == -1)
 		fail(r->at.arg);
-	check_sent(r, request_send(&r->request, r->at.fd, cwd, deadline));
-	await_word(r, RECORD_TAKEN, "without beginning COMMAND", deadline);
 	note(&r->cli, "%s: COMMAND has begun", r->at.arg);
 }
 

@@ -168,6 +168,6 @@ void kept_poll(const struct store_of_command *s, struct pollfd *p)
 void kept_look(struct store_of_command *s, const struct pollfd *p)
 {
 	for (size_t i = s->count; i-- > 0;)
-		if (p[i].revents & POLLHUP)
+		if (p[i].revents & (POLLHUP | POLLERR)) /* either is reported until the socket is closed */
 			drop(s, i);
 }

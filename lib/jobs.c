@@ -41,13 +41,16 @@ int jobs_reserve(struct jobs *j, struct closer *closer)
 	 * numbers up to their last 64, take a quarter of our descriptors at most. */
 	j->slot = highest_open() + 1;
 	int end = (j->slot + 2 * (int)slots + 63) / 64 * 64, fd = -1;
-	if ((rlim_t)end <= limit.rlim_cur / 4 && launch_shares())
+	bool shares = (rlim_t)end <= limit.rlim_cur / 4 && launch_shares();
+	if (!shares)
+		end = (rlim_t)j->slot <= limit.rlim_cur / 4 ? j->slot : 0;
+	if (end)
 		fd = open("/", O_PATH | O_CLOEXEC); /* which is copied and closed faster than others */
 	while (fd != -1 && fd < end)
 		fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (fd != -1)
 		close(fd);
-	j->slots = fd == -1 ? 0 : slots;
+	j->slots = shares && fd != -1 ? slots : 0;
 	j->closer = closer;
 	j->launch = shared((j->slots + 1) * sizeof *j->launch);
 	return j->launch ? 0 : -1;

@@ -12,6 +12,7 @@
 
 enum {
 	STUCK_MS = 2000,        /* so long a terminal may take nothing of what COMMAND wrote last */
+	FINISH_MS = 3000,       /* and so long processes that COMMAND has left may go on writing */
 	LOOK_MS = 200,          /* in the background */
 };
 
@@ -116,8 +117,9 @@ bool terminal_copy(struct terminal *t, const struct pollfd p[TERMINAL_POLLS])
 void terminal_finish(struct terminal *t)
 {
 	struct pollfd p = {.fd = t->master, .events = POLLIN};
+	int64_t until = deadline_in(FINISH_MS);
 	do
-		while (!empty(&t->shown) && await(t->out, POLLOUT, deadline_in(STUCK_MS)) != -1)
+		while (!empty(&t->shown) && await(t->out, POLLOUT, sooner(until, deadline_in(STUCK_MS))) != -1)
 			drain(&t->shown, t->out);
-	while (empty(&t->shown) && poll(&p, 1, 0) == 1 && fill(&t->shown, t->master));
+	while (empty(&t->shown) && time_left(until) && poll(&p, 1, 0) == 1 && fill(&t->shown, t->master));
 }
