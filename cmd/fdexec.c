@@ -176,9 +176,9 @@ static int run(struct worker *w, struct delivery *d)
 {
 	int sock, *error;
 	const struct options *o = w->o;
-	if (d != &w->waiting) /* it was told before the first try */
-		record_send(d->set.fd[0], &(struct record){.word = RECORD_TAKES, .args = o->args, .cwd = o->cwd, .env = o->vars}, NULL,
-		            AT_ONCE);
+	const struct record takes = {.word = RECORD_TAKES, .args = o->args, .cwd = o->cwd, .env = o->vars};
+	if (d != &w->waiting) /* once */
+		record_send(d->set.fd[0], &takes, NULL, AT_ONCE);
 	pid_t parent = getpid(), pid = jobs_fork(&w->jobs, &o->command, d, &sock, &error);
 	if (pid == 0)
 		keep(o, sock, &d->peer, w->sigfd, parent, error);

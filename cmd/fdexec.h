@@ -24,8 +24,8 @@ struct options {
 /* Is LIST one for --accept-env? Returns NULL or the reason. */
 const char *vars_parse(const char *list);
 
-/* In a process of its own: run COMMAND for the client PEER on SOCK, as it asks and O allows, and tell it how COMMAND ends.
- * SIGFD reads TERM, HUP and CHLD; fdexec has PARENT; *ERROR is why COMMAND did not begin, errno's value or 0. */
+/* In a process of its own: run COMMAND for the client PEER on SOCK, as it asks and O allows, and tell it how COMMAND
+ * ends. SIGFD reads TERM, HUP and CHLD; fdexec has PARENT; *ERROR is why COMMAND did not begin, errno's value or 0. */
 _Noreturn void keep(const struct options *o, int sock, const struct peer *peer, int sigfd, pid_t parent, int *error);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* The keeper of a COMMAND that fdrun waits for: its parent, the leader of its session, and alone at this end of the
- * connection. So COMMAND's group is not orphaned, and can be stopped; and nothing that the client does delays others. */
+ * connection. So COMMAND's group is not orphaned, and can be stopped; and nothing that the client does delays others.
+ * */
 #include "fdexec.h"
 
 #include "launch.h"
@@ -97,7 +98,8 @@ static bool accepts(const char *list, const char *var)
 	return false;
 }
 
-/* What is in FD, which can change no more: then reading it does not wait. NULL and the reason in *WHY if it cannot be used. */
+/* What is in FD, which can change no more: then reading it does not wait. NULL and the reason in *WHY if it cannot be
+ * used. */
 static char *contents(int fd, size_t *size, const char **why)
 {
 	const int sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;

@@ -82,8 +82,8 @@ static bool replaced(const struct run *r, int fd)
 	return r->pty && fd <= 2 && isatty(fd);
 }
 
-/* --pty: a pseudo-terminal in place of those of 0, 1 and 2 that are terminals. We keep its slave open, so that COMMAND may
- * close and open it again. */
+/* --pty: a pseudo-terminal in place of those of 0, 1 and 2 that are terminals. We keep its slave open, so that COMMAND
+ * may close and open it again. */
 static void make_pty(struct run *r)
 {
 	struct set *fds = &r->request.fds;
@@ -102,8 +102,8 @@ static void make_pty(struct run *r)
 
 /* ---- the server ---- */
 
-/* Give the terminal back, and end: by SIGNAL, without a core, or else with STATUS. What the server has sent last may block
- * whoever closes it. */
+/* Give the terminal back, and end: by SIGNAL, without a core, or else with STATUS. What the server has sent last may
+ * block whoever closes it. */
 static _Noreturn void leave(struct run *r, int signal, int status)
 {
 	int queued = 0;
@@ -125,8 +125,8 @@ static _Noreturn void not_ours(struct run *r)
 	leave(r, 0, FAILED);
 }
 
-/* The next record, waiting until DEADLINE; false then. A refusal ends us, and so does the end of the connection, WITHOUT
- * what was due. */
+/* The next record, waiting until DEADLINE; false then. A refusal ends us, and so does the end of the connection,
+ * WITHOUT what was due. */
 static bool hear(struct run *r, struct record *record, const char *without, int64_t deadline)
 {
 	enum wire_event event = wire_next(&r->wire, record);
@@ -148,8 +148,8 @@ static bool hear(struct run *r, struct record *record, const char *without, int6
 
 /* ---- while COMMAND runs ---- */
 
-/* Let go of what was sent, so that pipes end and break as COMMAND has it. Messages need standard error, but a reader may
- * wait for the end of a pipe or a connection. */
+/* Let go of what was sent, so that pipes end and break as COMMAND has it. Messages need standard error, but a reader
+ * may wait for the end of a pipe or a connection. */
 static void let_go(const struct run *r)
 {
 	struct stat st;
@@ -171,13 +171,14 @@ static void pass_on(struct run *r, int sig)
 		i++;
 	if (i == SIGNALS_PASSED)
 		leave(r, sig, 0);
-	/* The pseudo-terminal passes WINCH on by itself. A server that lets hundreds of signals pile up gets no more. */
+	/* The pseudo-terminal passes WINCH on by itself. A server that lets hundreds of signals pile up gets no more.
+	 * */
 	if (!r->pty || sig != SIGWINCH)
 		record_send(r->at.fd, &(struct record){.word = RECORD_SIGNAL, .id = 1, .n = (size_t)sig}, NULL, AT_ONCE);
 }
 
-/* SIG has stopped COMMAND: so stop, for our shell's job control. At a terminal use the same signal. Kernel: TSTP, TTIN and
- * TTOU stop no process of an orphaned group (setpgid(2)), which no shell could continue; then COMMAND goes on. */
+/* SIG has stopped COMMAND: so stop, for our shell's job control. At a terminal use the same signal. Kernel: TSTP, TTIN
+ * and TTOU stop no process of an orphaned group (setpgid(2)), which no shell could continue; then COMMAND goes on. */
 static void stop(struct run *r, int sig)
 {
 	sigset_t set;

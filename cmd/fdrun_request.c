@@ -30,8 +30,8 @@ const char *request_variables(struct request *r, char *arg)
 	}
 }
 
-/* The words and variables, each ended by a NUL, in a file that can change no more: its reader never waits, and reads what it has
- * checked. -1 and errno if that fails. */
+/* The words and variables, each ended by a NUL, in a file that can change no more: its reader never waits, and reads
+ * what it has checked. -1 and errno if that fails. */
 static int words_file(const struct request *r)
 {
 	int fd = memfd_create("fdrun", MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -91,12 +91,13 @@ int command_append(struct command *c, char **word, size_t count)
 	size_t words = 0;
 	while (c->argv[words])
 		words++;
-	char **argv = calloc(2 * (words + count) + 3, sizeof *argv), **script = argv + words + count + 1;
+	char **argv = calloc(2 * (words + count) + 3, sizeof *argv), **script;
 	if (!argv)
 		return -1;
 	memcpy(argv, c->argv, words * sizeof *argv);
 	for (size_t i = 0; i < count; i++)
 		argv[words + i] = word[i];
+	script = argv + words + count + 1;
 	script[0] = shell;
 	script[1] = c->path;
 	memcpy(script + 2, argv + 1, (words + count - 1) * sizeof *argv);

@@ -18,8 +18,8 @@ struct env {
 	size_t room, used;
 };
 
-/* Does VAR, NAME=VALUE or the beginning of a NAME, say where programs or their parts are, or belong to a family that fdkit
- * sets? No client may choose it. */
+/* Does VAR, NAME=VALUE or the beginning of a NAME, say where programs or their parts are, or belong to a family that
+ * fdkit sets? No client may choose it. */
 bool env_reserved(const char *var);
 
 /* The caller's environment without the families of variables that fdkit sets. errno ENOMEM. */

@@ -37,8 +37,8 @@ int jobs_reserve(struct jobs *j, struct closer *closer)
 	size_t slots = j->limit < SLOTS_MOST ? j->limit : SLOTS_MOST;
 	if (slots > limit.rlim_cur / 16)
 		slots = (size_t)limit.rlim_cur / 16;
-	/* Kernel: a process that leaves a table copies 64 numbers at a time (sane_fdtable_size, fs/file.c). The slots, and all other
-	 * numbers up to their last 64, take a quarter of our descriptors at most. */
+	/* Kernel: a process that leaves a table copies 64 numbers at a time (sane_fdtable_size, fs/file.c). The slots,
+	 * and all other numbers up to their last 64, take a quarter of our descriptors at most. */
 	j->slot = highest_open() + 1;
 	int end = (j->slot + 2 * (int)slots + 63) / 64 * 64, fd = -1;
 	bool shares = (rlim_t)end <= limit.rlim_cur / 4 && launch_shares();
@@ -88,8 +88,8 @@ size_t jobs_of(const struct jobs *j, uid_t uid)
 	return count;
 }
 
-/* One that no process uses; the last one, which has no slot, is always free. NULL if there is no place. A failure, until it has a
- * process. */
+/* One that no process uses; the last one, which has no slot, is always free. NULL if there is no place. A failure,
+ * until it has a process. */
 static struct launch *launch_for(struct jobs *j, const struct command *c)
 {
 	size_t i = 0;

@@ -41,22 +41,22 @@ struct jobs {
 /* errno ENOMEM. The jobs last as long as the tool. */
 int jobs_open(struct jobs *j, size_t limit);
 
-/* For jobs_start, once all is open that the tool opens, and before strangers' descriptors come: keep numbers for slots, and fill
- * whatever is free below them. CLOSER gets what cannot be closed without waiting. errno ENOMEM. */
+/* For jobs_start, once all is open that the tool opens, and before strangers' descriptors come: keep numbers for slots,
+ * and fill whatever is free below them. CLOSER gets what cannot be closed without waiting. errno ENOMEM. */
 int jobs_reserve(struct jobs *j, struct closer *closer);
 
 /* How many run for UID. */
 size_t jobs_of(const struct jobs *j, uid_t uid);
 
 /* Run C with the descriptors of D in a new process: its places, its environment without NOTIFY_SOCKET, its place among
- * the jobs; after jobs_reserve. The descriptors are the process's from here on, and D has none; or the process has a copy,
- * and D has them still, to be closed. If D wants an answer, the process acknowledges by itself. On NULL there was no process or
- * no memory, D is as it was, and it is worth another try. jobs_reap returns whether COMMAND began: ECANCELED, the peer does
- * not want it any more, or has it still. */
+ * the jobs; after jobs_reserve. The descriptors are the process's from here on, and D has none; or the process has a
+ * copy, and D has them still, to be closed. If D wants an answer, the process acknowledges by itself. On NULL there was
+ * no process or no memory, D is as it was, and it is worth another try. jobs_reap returns whether COMMAND began:
+ * ECANCELED, the peer does not want it any more, or has it still. */
 struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery *d);
 
-/* The same, but the process is a copy of ours that goes on here, as fork(2): it has only those descriptors that were open at
- * jobs_reserve, and D's only one, the number of which is in *SOCK; and *ERROR is its job's. */
+/* The same, but the process is a copy of ours that goes on here, as fork(2): it has only those descriptors that were
+ * open at jobs_reserve, and D's only one, the number of which is in *SOCK; and *ERROR is its job's. */
 pid_t jobs_fork(struct jobs *j, const struct command *c, struct delivery *d, int *sock, int **error);
 
 /* Reap a child that has ended, a job or not: what it was (a pid alone if no job) and its wait(2)

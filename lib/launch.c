@@ -26,6 +26,7 @@
 #include "record.h"
 #include "rights.h"
 #include "set.h"
+#include "split.h"
 #include "wire.h"
 
 #include <fcntl.h>
@@ -288,8 +289,7 @@ pid_t launch_fork(struct launch *l, int *sock, int *error)
 	l->received = false;
 	l->closed = 0;
 	l->busy = 1;
-	/* Kernel: without CLONE_VM this is fork(2), but for the table. */
-	pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+	pid = split(SIGCHLD);
 	if (pid > 0)
 		l->forked = pid;
 	if (pid == 0) {
@@ -303,7 +303,10 @@ pid_t launch_fork(struct launch *l, int *sock, int *error)
 		return pid;
 	l->busy = 0;
 	l->received = true;
-	return -1;
+	l->forks = errno == EINVAL || errno == ENOSYS || errno == EPERM;
+	if (l->forks)
+		l->slot = -1;
+	return l->forks ? fork() : -1;
 }
 
 void launch_recover(struct launch *l, struct closer *closer)

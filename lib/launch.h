@@ -47,35 +47,38 @@ struct launch {
 bool launch_shares(void);
 
 /* COMMAND's environment is ours, less what fdkit sets. SLOT and FEED, unless -1, are open descriptors, which the
- * launch's sockets replace; at SLOT and below no stranger's descriptor may lie. On -1 (ENOMEM, EMFILE) nothing has changed. A launch
- * lasts as long as the tool. */
+ * launch's sockets replace; at SLOT and below no stranger's descriptor may lie. On -1 (ENOMEM, EMFILE) nothing has
+ * changed. A launch lasts as long as the tool. */
 int launch_open(struct launch *l, const struct command *c, int slot, int feed);
 
 /* Forget what was set before, and set the placements FROM to TO, of which the first is told to COMMAND. errno ENOMEM. */
 int launch_set(struct launch *l, const int *from, const int *to, size_t count);
 
-/* The same for a delivery, with its environment: at WHERE or, if that is NULL, where command_places puts it. errno ENOMEM. */
+/* The same for a delivery, with its environment: at WHERE or, if that is NULL, where command_places puts it. errno
+ * ENOMEM. */
 int launch_delivery(struct launch *l, const struct delivery *d, const int *where);
 
 /* Have the process acknowledge the set ID on SOCK before anything else. Call launch_start next. */
 void launch_acknowledge(struct launch *l, int sock, uint64_t id);
 
-/* Have the process, which launch_start then waits for until it has executed COMMAND, lead a group of its own, work in DIR, unless -1, and stand in the foreground of the terminal that is the
- * set's descriptor TTY, unless -1; before launch_acknowledge. If that fails, it acknowledges nothing, and *ERROR is negative. */
+/* Have the process, which launch_start then waits for until it has executed COMMAND, lead a group of its own, work in
+ * DIR, unless -1, and stand in the foreground of the terminal that is the set's descriptor TTY, unless -1; before
+ * launch_acknowledge. If that fails, it acknowledges nothing, and *ERROR is negative. */
 void launch_lead(struct launch *l, int dir, int tty);
 
-/* Start the process, which the caller reaps. The set's numbers are the process's from here on, which closes
- * them; or, where it .forks, the caller's, who may close them. *ERROR, in memory that a fork shares, holds after the process was
+/* Start the process, which the caller reaps. The set's numbers are the process's from here on, which closes them; or,
+ * where it .forks, the caller's, who may close them. *ERROR, in memory that a fork shares, holds after the process was
  * reaped why COMMAND did not begin, errno's value or 0; the process exits with exec_status. ECANCELED: it could not
  * acknowledge. On -1 (errno as clone(2)) there is no process, and the set is the caller's. */
 pid_t launch_start(struct launch *l, int *error);
 
-/* fork(2), but the new process has only those of our descriptors that lie below its slot, and *SOCK, which is closed here; its
- * number there is returned in *SOCK. L must lie in memory that a fork shares. Where L .forks, the process has a copy of all, and
- * *SOCK stays open. *ERROR as above, if the process ends at once. */
+/* fork(2), but the new process has only those of our descriptors that lie below its slot, and *SOCK, which is closed
+ * here; its number there is returned in *SOCK. L must lie in memory that a fork shares. Where L .forks, the process has
+ * a copy of all, and *SOCK stays open. *ERROR as above, if the process ends at once. */
 pid_t launch_fork(struct launch *l, int *sock, int *error);
 
-/* After the process was reaped: close what it has left of its set, since it was killed, or had no memory. CLOSER gets it. */
+/* After the process was reaped: close what it has left of its set, since it was killed, or had no memory. CLOSER gets
+ * it. */
 void launch_recover(struct launch *l, struct closer *closer);
 
 /* Become COMMAND. Returns only on failure, errno's value. */

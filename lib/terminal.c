@@ -98,7 +98,8 @@ int64_t terminal_poll(struct terminal *t, struct pollfd p[TERMINAL_POLLS])
 	p[1] = (struct pollfd){.fd = empty(&t->typed) ? -1 : t->master, .events = POLLOUT};
 	p[2] = (struct pollfd){.fd = empty(&t->shown) ? t->master : -1, .events = POLLIN};
 	p[3] = (struct pollfd){.fd = empty(&t->shown) ? -1 : t->out, .events = POLLOUT};
-	/* Nothing tells a process that it has come into the foreground: a shell sends CONT only to one that was stopped. */
+	/* Nothing tells a process that it has come into the foreground: a shell sends CONT only to one that was
+	 * stopped. */
 	return t->raw ? NEVER : deadline_in(LOOK_MS);
 }
 

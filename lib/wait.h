@@ -46,11 +46,13 @@ bool out_of_resources(int error);
  * which a shell ignores for what it starts with &. */
 int signals_open(bool service);
 
-/* The signals that fdrun passes on to COMMAND, and after them the others that end a process which does not catch them. */
+/* The signals that fdrun passes on to COMMAND, and after them the others that end a process which does not catch them.
+ * */
 enum { SIGNALS_PASSED = 9, SIGNALS_ALL = 19 };
 extern const int signals_all[SIGNALS_ALL];
 
-/* Block COUNT signals SIG, but those that were ignored when the process started, and return a descriptor as signals_open. */
+/* Block COUNT signals SIG, but those that were ignored when the process started, and return a descriptor as
+ * signals_open. */
 int signals_open_these(const int *sig, size_t count);
 
 /* Close SIGFD, unless it is -1, and unblock every signal. */
