@@ -36,7 +36,7 @@ endif
 COMPILE  = $(CC) $(STD) $(WARN) $(WERROR) -Ilib -Icmd $(CPPFLAGS) $(STATIC_CFLAGS) $(CFLAGS) $(SANFLAGS)
 LINK     = $(CC) $(CFLAGS) $(SANFLAGS) $(STATIC_LDFLAGS) $(LDFLAGS)
 
-TOOLS = fdsend fdrecv fdserve fdexec fdhold fdrun
+TOOLS = fdsend fdrecv fdserve fdexec fdhold fdrun fdrelay
 PAGES = $(TOOLS:=.1) fdkit.7 fdkit-protocol.7 fdkit-cookbook.7
 LIB   = $(BUILD)/libfdkit.a
 OBJ   = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=cmd/%.c),$(wildcard lib/*.c cmd/*.c)))

@@ -1,25 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /* Descriptors by name: what fdhold holds. */
 #include "fdhold_store.h"
-#include "address.h"
 #include "door.h"
-#include "fd.h"
-#include "parse.h"
+#include "kind.h"
 #include "peer.h"
-#include "socket.h"
 #include "wait.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,66 +34,14 @@ struct entry *store_find(const struct store *s, const char *name)
 	return i < s->count && strcmp(s->entry[i]->name, name) == 0 ? s->entry[i] : NULL;
 }
 
-/* ---- what a descriptor is ----
- *
- * The server of a FUSE file answers when it likes, and so does whoever holds the lock of an Internet socket, by
- * sending from memory that such a file backs. Kernel: statx(2) with AT_STATX_DONT_SYNC asks no server
- * (fuse_update_get_attr), getsockopt(2) of SOL_SOCKET and poll(2) take no lock (sk_getsockopt, tcp_poll),
- * getsockname(2) does (inet_getname), but for Unix sockets no lasting one. */
-
-/* FD's type, in the bits of st_mode; 0 if that cannot be told. */
-static mode_t type_of(int fd)
-{
-	/* linux/stat.h, which musl does not come with: struct statx, STATX_TYPE, AT_STATX_DONT_SYNC */
-	struct {
-		uint32_t mask, block;
-		uint64_t attributes;
-		uint32_t links, uid, gid;
-		uint16_t mode, rest[113];
-	} st;
-	_Static_assert(sizeof st == 256, "struct statx");
-	return syscall(SYS_statx, fd, "", AT_EMPTY_PATH | 0x4000, 1U, &st) == -1 ? 0 : st.mode & S_IFMT;
-}
-
-/* Kernel: a stream socket that is not connected yet, and one whose both directions are closed, show a hang-up. */
-static bool hung_up(int fd)
-{
-	struct pollfd p = {.fd = fd};
-	return poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
-}
-
-static void describe_socket(struct entry *e, int domain)
-{
-	static const char *const words[][3] = {{"unix-listener", "unix-connection", "unix-socket"},
-	                                       {"tcp-listener", "tcp-connection", "tcp-socket"}};
-	bool local = domain == AF_UNIX, inet = domain == AF_INET || domain == AF_INET6;
-	int protocol = fd_option(e->fd, SO_PROTOCOL), type = fd_option(e->fd, SO_TYPE);
-	const struct listener l = {.at = {.fd = e->fd, .kind = END_FD, .type = SOCK_STREAM}};
-	char name[4200];
-	if (local || (inet && protocol == IPPROTO_TCP)) {
-		bool listens = fd_option(e->fd, SO_ACCEPTCONN) == 1;
-		bool connected = !listens && type != SOCK_DGRAM && !hung_up(e->fd);
-		e->link = connected ? LINK_CONNECTED : LINK_NONE;
-		e->kind = words[!local][listens ? 0 : connected ? 1 : 2];
-	} else {
-		e->kind = inet && protocol == IPPROTO_UDP ? "udp-socket" : domain == AF_NETLINK ? "netlink-socket" : "socket";
-	}
-	if ((local || (inet && uid_trusted(e->who.uid))) && listener_name(&l, name, sizeof name) == 0) {
-		printable(name, strlen(name));
-		e->address = strdup(name);
-	}
-}
-
 static void describe(struct entry *e)
 {
-	int domain = fd_option(e->fd, SO_DOMAIN);
-	if (domain != -1) {
-		describe_socket(e, domain);
-		return;
-	}
-	mode_t type = type_of(e->fd);
-	e->kind = S_ISREG(type) ? "file" : S_ISFIFO(type) ? "pipe" : S_ISDIR(type) ? "directory" :
-	          !S_ISCHR(type) ? "other" : isatty(e->fd) ? "terminal" : "device";
+	char address[300];
+	bool connected;
+	e->kind = kind_of(e->fd, &connected);
+	e->link = connected ? LINK_CONNECTED : LINK_NONE;
+	if (kind_address(e->fd, uid_trusted(e->who.uid), address, sizeof address) == 0)
+		e->address = strdup(address);
 }
 
 /* ---- the store ---- */

@@ -22,7 +22,7 @@ enum { TIMED_OUT = 124, FAILED = 125 };
 #define MODE_UNSET ((mode_t)-1)
 
 /* The commands, one bit each; those that can listen at SOCKET; and all, those to come included. */
-enum { FDSEND = 1, FDRECV = 2, FDSERVE = 4, FDEXEC = 8, FDHOLD = 16, LISTENERS = 31, FDRUN = 32, EVERY_COMMAND = 255 };
+enum { FDSEND = 1, FDRECV = 2, FDSERVE = 4, FDEXEC = 8, FDHOLD = 16, LISTENERS = 31, FDRUN = 32, FDRELAY = 64, EVERY_COMMAND = 255 };
 
 /* The code of an option is its letter or, if it has none, one of these. */
 enum {

@@ -8,7 +8,7 @@ bats_require_minimum_version 1.5.0
 # shadow the one that the peers are tested against.
 PATH=$PATH:/usr/sbin:/sbin:$BATS_TEST_DIRNAME/peers
 export PYTHON=/usr/bin/python3 PYTHONDONTWRITEBYTECODE=1
-TOOLS=(fdsend fdrecv fdserve fdexec fdhold fdrun)
+TOOLS=(fdsend fdrecv fdserve fdexec fdhold fdrun fdrelay)
 PIDS=()
 
 setup() {
