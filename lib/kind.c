@@ -116,7 +116,7 @@ void kind_describe(int fd, bool trusted, char *text, size_t size)
 			if (len > strlen(MEMFD) + end && strcmp(name + len - end, DELETED) == 0)
 				name[len - end] = '\0';
 		}
-		printable(name, len);
+		printable(name, strlen(name));
 	}
 	snprintf(text, size, "%s%s%s%s", kind, *shown ? " " : "", shown, length);
 }

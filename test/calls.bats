@@ -4,7 +4,7 @@
 load helper
 
 # A good call of each tool, without options.
-declare -gA good=([fdsend]=s [fdrecv]='s true' [fdserve]='unix:s -- true' [fdexec]='s true' [fdhold]='s web=unix:u' [fdrun]=s)
+declare -gA good=([fdsend]=s [fdrecv]='s true' [fdserve]='unix:s -- true' [fdexec]='s true' [fdhold]='s web=unix:u' [fdrun]=s [fdrelay]=s)
 
 # By the word that --help shows after an option: what is no such value. The empty string is none either.
 declare -gA no_value=(

@@ -9,10 +9,12 @@
  *   floor spawn HOW ADDRESS COMMAND...  a process per connection; HOW is vfork or clone
  *   floor pass ADDRESS SOCKET           accepts, and sends each connection to SOCKET
  *   floor work HOW SOCKET [COMMAND...]  takes connections; COMMAND for each, or "ok" at once
- *   floor copy                          standard input to standard output, pipes both */
+ *   floor copy                          standard input to standard output, pipes both
+ *   floor relay FD                      messages with their descriptors between sockets 0 and FD, both ways */
 #include <err.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -112,6 +114,48 @@ static int hold(void)
 	return 0;
 }
 
+/* One message from one socket to another, waiting as long as it takes. Returns 0 at end of file. */
+static ssize_t carry(int from, int to)
+{
+	static char data[1 << 17];
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(253 * sizeof(int))];
+	} c;
+	struct iovec iov = {data, sizeof data};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c.room};
+	ssize_t n = recvmsg(from, &msg, MSG_CMSG_CLOEXEC), sent = 0, more;
+	int fd[253];
+	size_t count = 0;
+	if (msg.msg_controllen) {
+		count = (c.header.cmsg_len - CMSG_LEN(0)) / sizeof *fd;
+		memcpy(fd, CMSG_DATA(&c.header), count * sizeof *fd);
+	}
+	for (; sent < n; sent += more) {
+		iov = (struct iovec){data + sent, (size_t)(n - sent)};
+		if ((more = sendmsg(to, &msg, MSG_NOSIGNAL)) < 0)
+			err(1, "sendmsg");
+		msg.msg_controllen = 0;
+	}
+	while (count)
+		close(fd[--count]);
+	return n;
+}
+
+static int relay(int to)
+{
+	struct pollfd p[] = {{0, POLLIN, 0}, {to, POLLIN, 0}};
+	while (p[0].fd != -1 || p[1].fd != -1) {
+		poll(p, 2, -1);
+		for (int i = 0; i < 2; i++)
+			if (p[i].revents && carry(p[i].fd, i ? 0 : to) <= 0) {
+				shutdown(i ? 0 : to, SHUT_WR);
+				p[i].fd = -1;
+			}
+	}
+	return 0;
+}
+
 int main(int argc, char *argv[])
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -123,6 +167,8 @@ int main(int argc, char *argv[])
 			;
 		return 0;
 	}
+	if (argc > 2 && strcmp(what, "relay") == 0)
+		return relay(atoi(argv[2]));
 	if (argc > 2 && strcmp(what, "send") == 0) {
 		send_fd(open_at(argv[2], false), 0);
 		return 0;
