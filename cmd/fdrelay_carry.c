@@ -21,7 +21,6 @@
 
 enum {
 	ROOM = 1 << 17,         /* bytes of a message, at first; of a stream, at most */
-	TURN = 8,               /* messages of one direction before the other has its turn */
 	PAUSE_MS = 10, PAUSE_MOST_MS = 100, /* while too many descriptors are on their way: at first, and at most */
 	SETTLE_MS = 1000,       /* how long closing may take when many are to be closed */
 	GO_ON = -1,             /* no exit status yet */
@@ -232,17 +231,10 @@ static int give(struct relay *r, struct way *w)
 /* Go on with W, whose source is ready for EVENTS. */
 static int go(struct relay *r, struct way *w, short events)
 {
-	int status = GO_ON;
-	for (int i = 0; i < TURN && status == GO_ON; i++) {
-		if (w->state == READING)
-			status = take(r, w, events);
-		if (status != GO_ON || w->state != WRITING)
-			break;
+	int status = w->state == READING ? take(r, w, events) : GO_ON;
+	if (status == GO_ON && w->state == WRITING)
 		status = give(r, w);
-		if (w->state != READING || packets(r))
-			break;
-	}
-	if (r->closing > share_of_uid()) {
+	if (r->closing && r->closing > share_of_uid()) {
 		closer_settle(&r->closer, SETTLE_MS);
 		r->closing = 0;
 	}

@@ -105,6 +105,10 @@ runs_as_it_stands() {
 	runs_as_it_stands "$ROOT/man/fdrun.1.scd"
 }
 
+@test "fdrelay(1): the examples run as they stand" {
+	runs_as_it_stands "$ROOT/man/fdrelay.1.scd"
+}
+
 @test "fdkit(7): the examples run as they stand" {
 	runs_as_it_stands "$ROOT/man/fdkit.7.scd"
 }

@@ -8,7 +8,8 @@
  *                                       SOCKET -: first the sender, then the receiver, through a store
  *   load run N FDS COMMAND...           N times, one after the other, with as many descriptors
  *   load write MIB                      to standard output, in blocks of 128 KiB
- *   load read                           the same from standard input, to its end */
+ *   load read                           the same from standard input, to its end
+ *   load trips MS FDS FD                messages of a byte from socket 0 to socket FD and back, with FDS (0, 1) descriptors */
 #include <arpa/inet.h>
 #include <err.h>
 #include <fcntl.h>
@@ -249,12 +250,46 @@ static int blocks(bool writes, size_t mib)
 	return 0;
 }
 
+/* ---- messages ---- */
+
+static void pass(int from, int to, bool fds)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} c = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))}};
+	char byte = 0;
+	int fd = 1;
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = fds ? sizeof c.room : 0};
+	memcpy(CMSG_DATA(&c.header), &fd, sizeof fd);
+	if (sendmsg(from, &msg, 0) != 1 || recvmsg(to, &msg, 0) != 1 || !msg.msg_controllen != !fds)
+		err(1, "lost");
+	memcpy(&fd, CMSG_DATA(&c.header), sizeof fd);
+	if (fds)
+		close(fd);
+}
+
+static int trips(size_t ms, bool fds, int far)
+{
+	size_t n = 0;
+	double begin = now(), end = begin + (double)ms * 1e3;
+	for (; now() < end; n++) {
+		pass(0, far, fds);
+		pass(far, 0, fds);
+	}
+	printf("us=%.2f\n", (now() - begin) / (double)n);
+	return 0;
+}
+
 int main(int argc, char *argv[])
 {
 	if (argc > 1 && (strcmp(argv[1], "write") == 0 || strcmp(argv[1], "read") == 0))
 		return blocks(*argv[1] == 'w', argc > 2 ? number(argv[2]) : 0);
 	if (argc > 4 && strcmp(argv[1], "conn") == 0)
 		return connections(number(argv[2]), number(argv[3]), argv[4]);
+	if (argc > 4 && strcmp(argv[1], "trips") == 0)
+		return trips(number(argv[2]), number(argv[3]), (int)number(argv[4]));
 	if (argc > 4 && strcmp(argv[1], "run") == 0)
 		return run(number(argv[2]), (int)number(argv[3]), argv + 4);
 	if (argc > 6 && strcmp(argv[1], "once") == 0)

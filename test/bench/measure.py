@@ -27,8 +27,8 @@ def which(name):
 
 def output(argv, **more):
     """Run ARGV, which prints name=value words: {name: value}."""
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, timeout=60, **more)
+    done = subprocess.run(argv, **{"stdin": subprocess.DEVNULL, **more}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=60)
     if done.returncode:
         raise Skip(f"FAILED: {os.path.basename(argv[0])}: {(done.stderr.strip() or done.stdout.strip())[-200:]}")
     return {key: float(value) for key, value in (word.split("=") for word in done.stdout.split())}
