@@ -145,9 +145,9 @@ DEPS = gcc libc6-dev make scdoc bats
 DEPS_LINT = clang clang-tidy cppcheck mandoc shellcheck
 DEPS_FUZZ = clang libclang-rt-dev
 DEPS_BUILDS = musl-tools gcc-multilib qemu-user binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross
-DEPS_TEST = bsdextrautils busybox curl git gunicorn haproxy iproute2 jq libio-fdpass-perl lighttpd lsof memcached \
+DEPS_TEST = bsdextrautils busybox curl dbus-daemon git gunicorn haproxy iproute2 jq libio-fdpass-perl lighttpd lsof memcached \
 	netbase netcat-openbsd nginx nodejs openssh-client openssh-server perl postgresql procps python3 redis-server ruby strace telnet \
-	socat util-linux valgrind
+	socat tmux util-linux valgrind
 deps:
 	@sh test/deps.sh $(DEPS) $(DEPS_LINT) $(DEPS_FUZZ) $(DEPS_TEST) -- $(DEPS_BUILDS)
 

@@ -79,7 +79,7 @@ struct look {
 
 /* Kernel: a peek installs no descriptor where there is no room for control data (MSG_CTRUNC). It goes on up to that
  * message after COUNT parts are full, so that with none it only asks for descriptors (unix_stream_read_generic). */
-static struct look peek(int sock, struct iovec *part, size_t count)
+static struct look peek(int sock, struct iovec *part, unsigned short count)
 {
 	struct msghdr msg = {.msg_iov = part, .msg_iovlen = count};
 	struct look look;

@@ -16,7 +16,10 @@ checks() {
 	for check; do
 		wait "${pids[n]}" || failed=1
 		n=$((n + 1))
-		grep -qx ok "$n.out" || { echo "$check:" && tail -n 5 "$n.err" && failed=1; } >&2
+		grep -qx ok "$n.out" && continue
+		failed=1
+		echo "$check:" >&2
+		tail -n 5 "$n.err" >&2
 	done
 	[ "$failed" -eq 0 ]
 }
@@ -163,19 +166,20 @@ carries_nothing() {
 	unset TMUX
 	spawn tmux -f /dev/null -S b -D
 	await_socket b
-	tmux -S b new-session -d -s shown cat
+	: >drawn
+	tmux -S b new-session -d -s shown 'tail -f drawn' # reads no end of input, which script(1) sends
 	relayed b f
 	as_bytes b g
 	spawn script -qfec 'tmux -S f attach' through
 	eventually sh -c 'tmux -S b list-clients | grep -q shown'
-	tmux -S b send-keys -t shown 'typed here' Enter
-	eventually grep -q 'typed here' through
+	echo 'on my terminal' >>drawn
+	eventually grep -q 'on my terminal' through
 	tmux -S b detach-client -s shown
 	ended "$pid" 0
 	spawn script -qfec 'timeout 5 tmux -S g attach' bytes
 	ended "$pid"
 	[ "$status" -ne 0 ]
-	run ! grep -q 'typed here' bytes
+	run ! grep -q 'on my terminal' bytes
 	tmux -S b kill-server
 }
 
