@@ -16,10 +16,11 @@ checks() {
 	for check; do
 		wait "${pids[n]}" || failed=1
 		n=$((n + 1))
-		grep -qx ok "$n.out" && continue
-		failed=1
-		echo "$check:" >&2
-		tail -n 5 "$n.err" >&2
+		if ! grep -qx ok "$n.out"; then
+			failed=1
+			echo "$check:"
+			tail -n 5 "$n.err"
+		fi >&2
 	done
 	[ "$failed" -eq 0 ]
 }
