@@ -29,7 +29,7 @@ def field(code, kind, value):
 class Client:
     def __init__(self, path):
         self.sock, self.data, self.fds = peer.connect(path), b"", []
-        self.sock.settimeout(10)
+        self.sock.settimeout(5)
         self.serial = 0
         uid = str(os.getuid()).encode().hex()
         for line, answer in (f"\0AUTH EXTERNAL {uid}", b"OK"), ("NEGOTIATE_UNIX_FD", b"AGREE_UNIX_FD"):
