@@ -245,7 +245,8 @@ int records_add(struct records *in, const char *data, size_t len, struct set *fd
 		in->data = grown;
 		in->room = room;
 	}
-	memcpy(in->data + in->end, data, len);
+	if (len)
+		memcpy(in->data + in->end, data, len);
 	in->end += len;
 	return set_move(&in->fds, fds, fds->count);
 }

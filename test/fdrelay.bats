@@ -86,6 +86,7 @@ as_bytes() {
 	mkfifo out
 	exits 124 with.py pair 0 9 fdrelay -t 0.2 'exec:cat >out' 2>err
 	one_line err 'fdrelay: exec:cat >out: timed out'
+	timeout 5 cat out               # its shell waits for a reader
 	for option in -t -w; do
 		exits 124 with.py pair 0 9 fdrelay -w 20 $option 0.2 nobody 2>err
 		one_line err 'fdrelay: nobody: timed out (nobody listens there)'

@@ -131,8 +131,8 @@ state() { [[ $(cat "/proc/$1/stat") == *") "[$2]" "* ]]; }
 	need_root
 	unshare -n true 2>/dev/null || skip "may not unshare"
 	spawn unshare -n fdexec -q --args s env
-	await_socket s
-	[ "$(fdrun s readlink /proc/self/ns/net)" != "$(readlink /proc/self/ns/net)" ]
+	eventually test -S s
+	[ "$(fdrun -w 5 s readlink /proc/self/ns/net)" != "$(readlink /proc/self/ns/net)" ]
 }
 
 @test "COMMAND leads its group, in a session of its own, whose leader is its parent" {
