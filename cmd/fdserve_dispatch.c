@@ -66,11 +66,13 @@ enum { CROWDED_MS = 20, SLOTS_MOST = 1 << 20 };
 
 static int make_room(struct dispatch *d)
 {
+	if (d->workers < d->room)
+		return 0;
 	size_t room = d->room ? 2 * d->room : 4;
-	struct worker **grown = d->workers < d->room ? d->worker : realloc(d->worker, room * sizeof(void *));
+	struct worker **grown = realloc(d->worker, room * sizeof(void *));
 	if (!grown)
 		return -1;
-	d->room = d->workers < d->room ? d->room : room;
+	d->room = room;
 	d->worker = grown;
 	return 0;
 }

@@ -26,7 +26,7 @@ struct store_of_command {
 	struct kept {
 		int fd;
 		uid_t uid;      /* who sent it */
-		bool polled;    /* dropped when its peer hangs up */
+		bool polled;    /* a socket, dropped when its peer hangs up */
 		char *name;
 	} kept[KEPT_MOST];
 };

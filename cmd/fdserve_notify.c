@@ -95,6 +95,8 @@ static bool keep(struct store_of_command *s, int fd, const char *name, const str
 	}
 	s->kept[s->count] = *like;
 	s->kept[s->count].fd = fd;
+	/* Polling a FUSE file asks its server: so only sockets are polled. */
+	s->kept[s->count].polled = like->polled && fd_option(fd, SO_TYPE) != -1;
 	s->kept[s->count++].name = copy;
 	note(s->cli, "%s: keeping a descriptor named %s, %zu in all", s->name, name, s->count);
 	return true;
@@ -158,11 +160,10 @@ bool notify_hear(struct store_of_command *s, int sock, pid_t pid, bool *told)
 	return ready;
 }
 
-/* Polling a FUSE file asks its server: so only sockets are polled. */
 void kept_poll(const struct store_of_command *s, struct pollfd *p)
 {
 	for (size_t i = 0; i < s->count; i++)
-		p[i] = (struct pollfd){.fd = s->kept[i].polled && fd_option(s->kept[i].fd, SO_TYPE) != -1 ? s->kept[i].fd : -1};
+		p[i] = (struct pollfd){.fd = s->kept[i].polled ? s->kept[i].fd : -1};
 }
 
 void kept_look(struct store_of_command *s, const struct pollfd *p)

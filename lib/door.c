@@ -60,6 +60,11 @@ void door_open(struct door *d, const struct endpoint *at, const struct allow *al
 	*d = (struct door){.fd = at->fd, .inherited = at->kind == END_FD, .flags = SOCK_NONBLOCK, .allow = allow, .closer = closer};
 }
 
+void door_rest(struct door *d)
+{
+	d->resting = deadline_in(REST_MS);
+}
+
 bool door_rests(struct door *d)
 {
 	if (d->resting && !time_left(d->resting))
@@ -128,7 +133,7 @@ int door_accept(struct door *d, struct peer *peer)
 			return -1;
 		}
 		if (sock == -1 && out_of_resources(errno))
-			d->resting = deadline_in(REST_MS);
+			door_rest(d);
 		if (sock == -1 && (d->resting || errno == EAGAIN))
 			return -1;
 		if (sock == -1) /* any other error is the one connection's, which is gone */

@@ -36,7 +36,10 @@ struct door {
 /* AT is open and listens. */
 void door_open(struct door *d, const struct endpoint *at, const struct allow *allow, struct closer *closer);
 
-/* Is nothing to be accepted just now? */
+/* Accept nothing for 100 ms: descriptors or memory are lacking. */
+void door_rest(struct door *d);
+
+/* Does it rest? */
 bool door_rests(struct door *d);
 
 /* Accept without waiting. PEER is who it is, where that is asked. The connection is the caller's. On -1 errno is

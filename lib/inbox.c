@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 enum {
-	REST_MS = 100,
 	SETTLE_MS = 100,        /* for descriptors of a datagram that is not taken */
 	UNFINISHED_MS = 10000,  /* for the rest of a set: it may hold the very end whose closing we wait for */
 	LATE_MOST = 64,         /* rounds after the deadline: a peer that keeps sending cannot postpone it */
@@ -81,7 +80,7 @@ static enum inbox_event admit(struct inbox *in, struct delivery *d)
 		return errno == ESHUTDOWN ? INBOX_GONE : errno == EACCES ? INBOX_REFUSED : INBOX_NOTHING;
 	struct connection *c = connection_add(&in->connections, sock, true, d->peer);
 	if (!c) {
-		in->door.resting = deadline_in(REST_MS);
+		door_rest(&in->door);
 		closer_hang_up(in->closer, sock, d->peer.uid);
 		return INBOX_NOTHING;
 	}

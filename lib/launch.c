@@ -237,6 +237,25 @@ void launch_acknowledge(struct launch *l, int sock, uint64_t id)
 
 /* ---- the process ---- */
 
+/* A process that shares our table uses L from here on, before it is made. */
+static void lend(struct launch *l)
+{
+	l->received = false;
+	l->closed = 0;
+	l->busy = 1;
+}
+
+/* There is no such process; errno says why. Where the kernel makes none at all: from now on by fork; the sockets stay
+ * open. */
+static void take_back(struct launch *l)
+{
+	l->busy = 0;
+	l->received = true;
+	l->forks = errno == EINVAL || errno == ENOSYS || errno == EPERM;
+	if (l->forks)
+		l->slot = -1;
+}
+
 /* As vfork(2). */
 static pid_t start_and_wait(struct launch *l)
 {
@@ -250,21 +269,14 @@ pid_t launch_start(struct launch *l, int *error)
 	l->error = error;
 	*error = 0;
 	if (!l->forks) {
-		l->received = false;
-		l->closed = 0;
-		l->busy = 1;
+		lend(l);
 		/* Kernel: CLONE_CHILD_CLEARTID sets .busy to 0 when the process has executed COMMAND or ended. */
 		pid = clone(run, l->stack + STACK, CLONE_VM | CLONE_FILES | CLONE_CHILD_CLEARTID | SIGCHLD, l, NULL, NULL, &l->busy);
 		if (pid != -1)
 			return pid;
-		l->busy = 0;
-		l->received = true;
-		/* From now on by fork; the sockets stay open. */
-		l->forks = errno == EINVAL || errno == ENOSYS || errno == EPERM;
-		if (l->forks)
-			l->slot = -1;
+		take_back(l);
 	}
-	/* What the process reads must not be in memory that it shares with us: the next process may have that. */
+	/* The process reads a copy that it does not share with us: the next process may have this one. */
 	struct launch copy = *l;
 	if (l->forks && l->leads) /* a keeper, which starts nothing else */
 		pid = start_and_wait(l);
@@ -286,9 +298,7 @@ pid_t launch_fork(struct launch *l, int *sock, int *error)
 		return -1;
 	if (l->forks)
 		return fork();
-	l->received = false;
-	l->closed = 0;
-	l->busy = 1;
+	lend(l);
 	pid = split(SIGCHLD);
 	if (pid > 0)
 		l->forked = pid;
@@ -301,11 +311,7 @@ pid_t launch_fork(struct launch *l, int *sock, int *error)
 	}
 	if (pid != -1)
 		return pid;
-	l->busy = 0;
-	l->received = true;
-	l->forks = errno == EINVAL || errno == ENOSYS || errno == EPERM;
-	if (l->forks)
-		l->slot = -1;
+	take_back(l);
 	return l->forks ? fork() : -1;
 }
 

@@ -23,6 +23,14 @@ static bool foreground(int terminal)
 	return group == getpgrp() || (group == -1 && errno == ENOTTY);
 }
 
+/* Give the terminal TO the window's size of FROM; for a master, the kernel sends WINCH to the other side's group. */
+static void resize(int from, int to)
+{
+	struct winsize size;
+	if (ioctl(from, TIOCGWINSZ, &size) == 0)
+		ioctl(to, TIOCSWINSZ, &size);
+}
+
 int terminal_master(int like, int *slave)
 {
 	struct termios modes;
@@ -34,22 +42,15 @@ int terminal_master(int like, int *slave)
 	/* In the background its modes are the shell's. */
 	if (foreground(like) && tcgetattr(like, &modes) == 0)
 		tcsetattr(*slave, TCSANOW, &modes);
-	terminal_resize(like, master);
+	resize(like, master);
 	return master;
-}
-
-void terminal_resize(int from, int to)
-{
-	struct winsize size;
-	if (ioctl(from, TIOCGWINSZ, &size) == 0)
-		ioctl(to, TIOCSWINSZ, &size);
 }
 
 void terminal_take(struct terminal *t)
 {
 	if (!foreground(t->in))
 		return;
-	terminal_resize(t->in, t->master);
+	resize(t->in, t->master);
 	if (t->raw || tcgetattr(t->in, &t->before) == -1)
 		return;
 	struct termios modes = t->before;

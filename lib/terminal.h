@@ -28,9 +28,6 @@ struct terminal {
  * both it and *SLAVE are the caller's. */
 int terminal_master(int like, int *slave);
 
-/* Give the terminal TO the window's size of FROM; for a master, the kernel sends WINCH to the other side's group. */
-void terminal_resize(int from, int to);
-
 /* If we are in the foreground: into raw mode, unless it is; pass on the window's size. */
 void terminal_take(struct terminal *t);
 

@@ -10,6 +10,13 @@ keep() {
 	keeper=$pid
 }
 
+# keep_start [LINE]: keep a service that the script start begins, which the test may write anew: LINE, or as it is.
+keep_start() {
+	echo "${1:-exec \"\$@\"}" >start
+	keep --ready-after 1h 127.0.0.1:0 -- sh start service.py
+	ready 1
+}
+
 # ask WORD...: one line to whoever serves, and the answer.
 ask() { echo "$*" | talk "$(bound addr | sed 's/^[a-z]*=//')"; }
 
@@ -122,9 +129,7 @@ starts() { [ "$(wc -l <starts)" -ge "$1" ]; }
 }
 
 @test "a COMMAND that says READY=1 and ends at once has not replaced the former" {
-	echo 'exec "$@"' >start
-	keep --ready-after 1h 127.0.0.1:0 -- sh start service.py
-	ready 1
+	keep_start
 	former=$served
 	echo "until [ -e go ]; do sleep 0.02; done; notify.py \$NOTIFY_SOCKET READY=1; exit 3" >start
 	kill -HUP "$keeper"
@@ -147,9 +152,7 @@ starts() { [ "$(wc -l <starts)" -ge "$1" ]; }
 }
 
 @test "COMMAND that ends by itself is started again, after pauses that grow and are short again once it was ready" {
-	echo 'date +%s%N >>starts; exec "$@"' >start
-	keep --ready-after 1h 127.0.0.1:0 -- sh start service.py
-	ready 1
+	keep_start 'date +%s%N >>starts; exec "$@"'
 	echo 'date +%s%N >>starts; exit 3' >start
 	ask exit 4
 	eventually starts 5
@@ -170,9 +173,7 @@ starts() { [ "$(wc -l <starts)" -ge "$1" ]; }
 }
 
 @test "HUP during a pause starts COMMAND at once" {
-	echo 'exec "$@"' >start
-	keep --ready-after 1h 127.0.0.1:0 -- sh start service.py
-	ready 1
+	keep_start
 	echo 'echo >>starts; exit 3' >start
 	ask exit 4
 	eventually starts 5             # the next pause is 3.2 s
@@ -203,9 +204,7 @@ starts() { [ "$(wc -l <starts)" -ge "$1" ]; }
 }
 
 @test "a former that dies before the next is ready is started again only if the next fails" {
-	echo 'exec "$@"' >start
-	keep --ready-after 1h 127.0.0.1:0 -- sh start service.py
-	ready 1
+	keep_start
 	echo 'until [ -e go ]; do sleep 0.02; done; exit 6' >start
 	kill -HUP "$keeper"
 	eventually said 2 'started, pid'
@@ -477,9 +476,7 @@ starts() { [ "$(wc -l <starts)" -ge "$1" ]; }
 
 @test "a failed HUP is READY=1 again; a COMMAND that ends by itself, nothing" {
 	manager
-	echo 'exec "$@"' >start
-	keep --ready-after 1h 127.0.0.1:0 -- sh start service.py
-	ready 1
+	keep_start
 	ask exit 2
 	ready 2
 	echo 'exit 1' >start
