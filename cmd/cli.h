@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * What the commands do alike before their work begins, and about COMMAND. Failures end the process. */
+ * Steps that the commands share before their work begins, and about COMMAND. Failures end the process. */
 #ifndef CLI_H
 #define CLI_H
 

@@ -171,14 +171,19 @@ static void reap(struct worker *w)
 	}
 }
 
-/* Start a keeper for the client whose connection D has; the client answers while the process is made. */
+/* Tell the client that asks to run COMMAND, whose connection D has, what it may choose. It answers while its keeper is
+ * made. */
+static void tell_takes(const struct options *o, const struct delivery *d)
+{
+	const struct record takes = {.word = RECORD_TAKES, .args = o->args, .cwd = o->cwd, .env = o->vars};
+	record_send(d->set.fd[0], &takes, NULL, AT_ONCE);
+}
+
+/* Start a keeper for that client. */
 static int run(struct worker *w, struct delivery *d)
 {
 	int sock, *error;
 	const struct options *o = w->o;
-	const struct record takes = {.word = RECORD_TAKES, .args = o->args, .cwd = o->cwd, .env = o->vars};
-	if (d != &w->waiting) /* once */
-		record_send(d->set.fd[0], &takes, NULL, AT_ONCE);
 	pid_t parent = getpid(), pid = jobs_fork(&w->jobs, &o->command, d, &sock, &error);
 	if (pid == 0)
 		keep(o, sock, &d->peer, w->sigfd, parent, error);
@@ -270,6 +275,8 @@ static int work(struct worker *w)
 		int sig = event == INBOX_BESIDES ? signals_next(w->sigfd) : 0;
 		if (ends(sig))
 			return sig;
+		if (event == INBOX_RUN)
+			tell_takes(w->o, &d);
 		if (sig == SIGCHLD)
 			reap(w);
 		else if (sig == SIGUSR1)

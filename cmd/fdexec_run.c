@@ -98,7 +98,7 @@ static bool accepts(const char *list, const char *var)
 	return false;
 }
 
-/* What is in FD, which can change no more: then reading it does not wait. NULL and the reason in *WHY if it cannot be
+/* The content of FD, which must be sealed: then reading it does not wait. NULL and the reason in *WHY if it cannot be
  * used. */
 static char *contents(int fd, size_t *size, const char **why)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What fdhold holds from its start: sockets that it opens, and descriptors that it inherits. */
+/* The descriptors that fdhold holds from its start: sockets that it opens, and descriptors that it inherits. */
 #include "fdhold.h"
 #include "address.h"
 #include "messages.h"

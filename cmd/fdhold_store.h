@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What is held under one name. */
+/* A descriptor that is held under a name. */
 struct entry {
 	char *name;
 	int fd;

@@ -85,7 +85,7 @@ int main(int argc, char *argv[])
 	if (sigfd == -1)
 		fail(at.arg);
 	int status = carry(&r, sigfd, deadline);
-	/* What is held, or left in a queue, may block the process that closes it. */
+	/* A descriptor that is held, or left in a queue, may block the process that closes it. */
 	door_close(&at, &r.closer);
 	closer_end(&r.closer, status || r.passed);
 	if (status > 128)

@@ -102,8 +102,8 @@ static void make_pty(struct run *r)
 
 /* ---- the server ---- */
 
-/* Give the terminal back, and end: by SIGNAL, without a core, or else with STATUS. What the server has sent last may
- * block whoever closes it. */
+/* Give the terminal back, and end: by SIGNAL, without a core, or else with STATUS. A descriptor that the
+ * server sent last may block the process that closes it. */
 static _Noreturn void leave(struct run *r, int signal, int status)
 {
 	int queued = 0;

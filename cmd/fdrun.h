@@ -13,7 +13,7 @@ struct request {
 	struct set fds;         /* its descriptors, ours */
 	char **word, **name;    /* WORDS after COMMAND's own; NAMES of variables, which are sent if they are set */
 	size_t words, names;
-	bool tty;               /* the first pseudo-terminal of FDS is to control it */
+	bool tty;               /* the first pseudo-terminal of FDS becomes its controlling terminal */
 };
 
 /* Add the variables of -E: NAME,... or NAME=VALUE, which changes our environment. Returns NULL or the reason. */

@@ -36,7 +36,8 @@ struct worker {
 		GONE,
 		OVER,           /* gone, and nothing of it is unread */
 	} state;
-	enum { STRANGE, PROVED, TAKES } trust; /* PROVED: it has said how much it takes, or got something; TAKES: has acknowledged something */
+	/* PROVED: it has said how much it takes, or got something; TAKES: it has acknowledged something. */
+	enum { STRANGE, PROVED, TAKES } trust;
 	bool full;              /* its socket is: wait for POLLOUT */
 	bool silenced;          /* by us: what it has not acknowledged may still be in its queue */
 	bool reported;          /* that it does not answer */
@@ -275,7 +276,7 @@ static void add_slots(struct worker *w, size_t n)
 	w->slots = n < SLOTS_MOST && w->slots < SLOTS_MOST - n ? w->slots + n : SLOTS_MOST;
 }
 
-/* What worker W says of a set. Of what it has taken not every id is known here, but the count. */
+/* Worker W answers for a set. Of the sets that it has taken, we know the count, but not every id. */
 static void answered(struct dispatch *d, struct worker *w, const struct record *r)
 {
 	struct ticket *t = table_find(&d->tickets, r->id);
@@ -347,7 +348,7 @@ static int64_t overdue_from(const struct dispatch *d, const struct worker *w)
 	return oldest && d->patience != NEVER ? oldest->sent + d->patience : NEVER;
 }
 
-/* End worker I. What it has not acknowledged is handed on; what it has is its own matter. */
+/* End worker I. Sets that it has not acknowledged go to other workers. */
 static void worker_end(struct dispatch *d, size_t i)
 {
 	struct worker *w = d->worker[i];

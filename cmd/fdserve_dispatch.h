@@ -50,14 +50,14 @@ size_t dispatch_slots(const struct dispatch *d);
  * -1 (ENOMEM) both are still the caller's. */
 int dispatch_give(struct dispatch *d, int connection, struct share *source);
 
-/* What to poll: fills one pollfd for each worker. */
+/* Fill one pollfd for each worker. */
 void dispatch_poll(const struct dispatch *d, struct pollfd *p);
 
 /* Read what workers say, notice those that are gone or keep silent for too long, and hand on what
  * comes back from them. P as dispatch_poll filled it, and poll(2) answered. */
 void dispatch_run(struct dispatch *d, const struct pollfd *p);
 
-/* When dispatch_run is to be called though no descriptor says so. */
+/* When to call dispatch_run though no descriptor is ready. */
 int64_t dispatch_deadline(const struct dispatch *d);
 
 /* Did a worker that was greeted never say how much it takes, for as long as its patience? Told once. */

@@ -21,7 +21,7 @@
 
 enum { LOOK_MS = 1, LOOK_MOST_MS = 50 };
 
-/* What is announced when each port has a listener. */
+/* The announcement, which waits until each port has a listener. */
 struct leases {
 	struct options *o;
 	char *text;             /* the addresses, from then on; NULL before */

@@ -194,7 +194,7 @@ static int closed(struct transfer *t)
 		      "speaks the record form)", s->at.arg, FDS_PER_MESSAGE);
 		return FAILED;
 	}
-	/* What looked like the beginning of a record is a reply. */
+	/* It looked like the beginning of a record, but is a reply. */
 	bool written = !t->in.data || reply(t->in.data + t->in.start, t->in.end - t->in.start) == UNFINISHED;
 	return written ? taken(t) : FAILED;
 }

@@ -53,8 +53,8 @@ void connection_charge(struct connection *c);
 /* Forget C. If its end of file was READ, nothing more can be in its queue. */
 void connection_drop(struct connections *all, struct connection *c, bool read);
 
-/* What to poll for POLLIN, -1 for nothing; and then one that has something for us, or NULL: each in turn, so that a busy one
- * delays no other for long. */
+/* The descriptor to poll for POLLIN, or -1; and then a connection that has something for us, or NULL: each in turn, so
+ * that a busy one delays no other for long. */
 int connections_fd(const struct connections *all);
 struct connection *connections_ready(const struct connections *all);
 

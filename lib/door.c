@@ -20,8 +20,8 @@
 
 enum {
 	REST_MS = 100,
-	FLOOD_MS = 10000,       /* a uid's refusals are told of once in this time */
-	ACCEPTS_MOST = 64,      /* at a time, of those that get nothing: a flood is to cost others little */
+	FLOOD_MS = 10000,       /* report the refusals of a uid once in this time */
+	ACCEPTS_MOST = 64,      /* refused at a time, so that a flood costs others little */
 };
 
 size_t share_of_uid(void)
@@ -154,7 +154,7 @@ void door_close(struct endpoint *at, struct closer *closer)
 {
 	struct pollfd p = {.fd = at->fd, .events = POLLIN};
 	int sock = at->kind == END_FD ? -1 : at->fd;
-	/* What is in the queue of a listening socket is closed with it. */
+	/* Closing a listening socket closes the connections in its queue. */
 	if (sock != -1 && (at->listens ? poll(&p, 1, 0) != 0 : at->type != SOCK_DGRAM)) {
 		at->fd = -1;
 		endpoint_close(at);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * Who comes in, and how much each uid has. */
+ * Accepting connections, and limiting the share of each uid or address. */
 #ifndef DOOR_H
 #define DOOR_H
 
@@ -30,7 +30,7 @@ struct door {
 	struct refusal {
 		uid_t uid;
 		int64_t until;
-	} refused[16];                  /* told of, and not again for a while */
+	} refused[16];                  /* reported, and not again for a while */
 };
 
 /* AT is open and listens. */
@@ -43,14 +43,14 @@ void door_rest(struct door *d);
 bool door_rests(struct door *d);
 
 /* Accept without waiting. PEER is who it is, where that is asked. The connection is the caller's. On -1 errno is
- * EACCES: PEER was refused, which is to be told of (once in ten seconds for a uid); ESHUTDOWN: the socket accepts no more
+ * EACCES: PEER was refused; report it (once in ten seconds for a uid); ESHUTDOWN: the socket accepts no more
  * (once: D->fd is -1 from here on); EAGAIN: none there; ECONNABORTED: look again, there may be more. */
 int door_accept(struct door *d, struct peer *peer);
 
 /* As endpoint_close, without waiting for what may be in AT's queue. */
 void door_close(struct endpoint *at, struct closer *closer);
 
-/* UID is refused: is that to be told of? Once in ten seconds; while 16 uids are refused, no other's is. */
+/* Is the refusal of UID to report? True once in ten seconds; never for a 17th uid while 16 are refused. */
 bool door_tells(struct door *d, uid_t uid);
 
 /* Where a connection comes from: a uid, or an address without its port. */
@@ -60,10 +60,10 @@ struct source {
 
 struct source source_of_uid(uid_t uid);
 
-/* Of a TCP connection. What others do with it cannot hold this up. */
+/* Of a TCP connection. No other process can hold this up. */
 struct source source_of_address(int sock);
 
-/* What one source has of ours. */
+/* The connections, descriptors and bytes that one source has here. */
 struct share {
 	struct share *next;
 	struct source source;

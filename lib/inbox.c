@@ -306,7 +306,7 @@ static enum inbox_event read_one(struct inbox *in, struct connection *c, struct 
 	return handle(in, c, came, &r, d);
 }
 
-/* What was read of C before. */
+/* Handle the next record of C that was read before. */
 static enum inbox_event read_on(struct inbox *in, struct connection *c, struct delivery *d)
 {
 	struct record r;

@@ -43,8 +43,8 @@ enum inbox_event {
 	INBOX_HELLO,     /* .peer is a dispatcher, on .connection: inbox_offer it something */
 	INBOX_BESIDES,   /* the descriptor to watch besides is readable */
 	INBOX_TIMEOUT,   /* DEADLINE came */
-	INBOX_REFUSED,   /* .peer was not allowed and is closed; told of once in a flood of them */
-	INBOX_EXCESS,    /* .peer was closed since its uid has its share; told of once in a flood of them */
+	INBOX_REFUSED,   /* .peer was not allowed and is closed; reported once in a flood */
+	INBOX_EXCESS,    /* .peer was closed since its uid is over its quota; reported once in a flood */
 	INBOX_EMPTY,     /* .peer closed without a descriptor */
 	INBOX_SHORT,     /* .peer closed before it had sent `gather` descriptors */
 	INBOX_ENDED,     /* a connection that had delivered was closed */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * What a stranger's descriptor is, in words, looked at only in ways that never wait. */
+ * The kind of a stranger's descriptor, in words. No call here waits for the descriptor. */
 #ifndef KIND_H
 #define KIND_H
 

@@ -59,7 +59,7 @@ static int leave_table(struct launch *l)
 	long n = 0;
 	for (; n >= 0 && sent < l->count; sent += (size_t)n)
 		n = rights_put(l->feed, l->fds + sent, l->count - sent);
-	/* Too many descriptors are on their way: take all of the table. What is left of the set there closes launch_recover. */
+	/* Too many descriptors are on their way: take all of the table. launch_recover closes the rest of the set there. */
 	if (n < 0)
 		return (int)-kernel(SYS_unshare, CLONE_FILES, 0, 0, 0, 0);
 	while (l->closed < l->count)

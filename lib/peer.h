@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC
  *
- * Who is on the other side, whether we deal with them, and which user to become. */
+ * The credentials of the other side, the rules of -a, and the user of -u. */
 #ifndef PEER_H
 #define PEER_H
 

@@ -40,7 +40,7 @@ bool is_record(const char *data, size_t len)
 
 /* ---- writing ---- */
 
-/* What may stand in a field as it is; the rest is written as %XX. */
+/* Can C stand in a field as it is? Other bytes are written as %XX. */
 static bool plain(char c)
 {
 	return c > ' ' && c <= '~' && c != '%';

@@ -18,7 +18,7 @@ enum {
 	SET_TEXT_MAX = 8192,            /* bytes of text that a set may have */
 };
 
-/* One line. What it points to is the caller's when writing, the stream's when reading. */
+/* One line. Its pointers are the caller's when writing, the stream's when reading. */
 struct record {
 	enum record_word {
 		RECORD_SET,      /* descriptors: fds, names, text, more, id */
@@ -50,7 +50,7 @@ struct record {
 	const char *why;
 };
 
-/* What has come on a stream and is not read yet. All zero is empty. */
+/* The part of a stream that was received and not parsed yet. All zero is empty. */
 struct records {
 	char *data;
 	size_t start, end, room;

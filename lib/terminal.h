@@ -36,7 +36,7 @@ void terminal_give_back(struct terminal *t);
 
 enum { TERMINAL_POLLS = 4 };
 
-/* What to poll, and until when. In the foreground this takes the terminal. */
+/* Fill in what to poll; returns until when. In the foreground this takes the terminal. */
 int64_t terminal_poll(struct terminal *t, struct pollfd p[TERMINAL_POLLS]);
 
 /* Copy what poll(2) found. What is typed is read in raw mode only. False: the other side has hung up. */

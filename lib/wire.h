@@ -13,7 +13,7 @@
 
 struct closer;
 
-/* A message: a set of descriptors, or a request, and its sender. Whoever receives one owns it. */
+/* A message: a set of descriptors, or a request, and its sender. The receiver owns it. */
 struct delivery {
 	struct set set;                 /* a request: the names asked for, without descriptors */
 	char *text;                     /* the bytes that came with the first descriptors, LEN of them */
