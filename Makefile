@@ -85,7 +85,7 @@ $(BUILD)/peers/%: $(BUILD)/test/peers/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/fuzz/fuzz-%: test/fuzz/%.c test/fuzz/fuzz.c $(wildcard lib/*.c cmd/fdserve_dispatch.c lib/*.h cmd/*.h) test/fuzz/fuzz.h Makefile
+$(BUILD)/fuzz/fuzz-%: test/fuzz/%.c test/fuzz/fuzz.c $(wildcard lib/*.c cmd/fdserve_dispatch.c cmd/fdserve_choice.c lib/*.h cmd/*.h) test/fuzz/fuzz.h Makefile
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(STD) $(WARN) -Ilib -Icmd -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 		$(FUZZ_WRAP) -o $@ $(filter %.c,$^)

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /* fdexec: run a command for every message with descriptors. */
 #include "fdexec.h"
+#include "channel.h"
 #include "closer.h"
-#include "copy.h"
 #include "door.h"
 #include "events.h"
 #include "inbox.h"
 #include "jobs.h"
-#include "launch.h"
 #include "messages.h"
 #include "parse.h"
 #include "peer.h"
@@ -17,15 +16,12 @@
 
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -70,41 +66,6 @@ static struct options parse_options(int argc, char *argv[])
 	return o;
 }
 
-/* -S: run COMMAND on one end of a socketpair, and copy between the other end and the standard streams. */
-static int run_on_pair(const struct options *o)
-{
-	struct launch l;
-	struct jobs jobs;
-	int pair[2], side, status;
-	if (copy_possible(0, 1, &side) == -1)
-		fail_copy(side, NULL);
-	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (null == -1 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == -1)
-		err(FAILED, "-S %ld", o->pair);
-	/* We copy standard input; COMMAND must not read from it too. */
-	const int from[] = {pair[1], null}, to[] = {(int)o->pair, 0};
-	if (launch_open(&l, &o->command, -1, -1) == -1 || launch_set(&l, from, to, o->pair ? 2 : 1) == -1 || jobs_open(&jobs, 1) == -1)
-		err(FAILED, "-S %ld", o->pair);
-	pid_t pid = launch_start(&l, &jobs.job->error);
-	if (pid == -1)
-		err(FAILED, "%s", o->command.argv[0]);
-	close(null);
-	close(pair[1]);
-	signal(SIGPIPE, SIG_IGN);
-	int copied = copy_both(pair[0], 0, 1, &side), error = errno;
-	if (copied == -1 && !jobs.job->error) {
-		errno = error;
-		fail_copy(side, o->command.argv[0]);
-	}
-	while (waitpid(pid, &status, 0) == -1)
-		if (errno != EINTR)
-			err(FAILED, "%s", o->command.argv[0]);
-	if (jobs.job->error)
-		warnx("%s: %s", o->command.argv[0], strerror(jobs.job->error));
-	note(&o->cli, "%s: pid %ld ended with status %d", o->command.argv[0], (long)pid, exit_status(status));
-	return exit_status(status);
-}
-
 /* The state of the loop. */
 struct worker {
 	struct options *o;
@@ -132,8 +93,8 @@ static void offer(struct worker *w, const struct delivery *d)
 {
 	size_t others = 0, places = places_of(w, d->peer.uid);
 	for (size_t i = 0; i < w->jobs.used; i++)
-		others += w->jobs.job[i].pid && !inbox_is_channel(&w->in, w->jobs.job[i].connection);
-	inbox_offer(&w->in, d->connection, w->jobs.limit - others, places < SLOTS_MOST ? places : SLOTS_MOST);
+		others += w->jobs.job[i].pid && !is_channel(&w->in, w->jobs.job[i].connection);
+	channel_offer(&w->in, d->connection, w->jobs.limit - others, places < SLOTS_MOST ? places : SLOTS_MOST);
 }
 
 /* A job has ended, and its place is free. If it could not send taken, its sender still has the connection, and has
@@ -153,10 +114,10 @@ static void job_ended(struct worker *w, const struct job *job, int status)
 	}
 	if (job->uid == w->in.paused)
 		w->in.paused = NOBODY;
-	if (inbox_is_channel(&w->in, job->connection))
+	if (is_channel(&w->in, job->connection))
 		inbox_answer(&w->in, job->connection, RECORD_DONE, job->id, NULL);
 	else
-		inbox_offer_one(&w->in);
+		channel_offer_one(&w->in);
 }
 
 static void reap(struct worker *w)

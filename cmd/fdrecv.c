@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* fdrecv: receive descriptors, and execute a command with them or copy their data. */
 #include "cli.h"
+#include "channel.h"
 #include "closer.h"
 #include "command.h"
 #include "copy.h"
@@ -175,7 +176,7 @@ static void handle(struct options *o, struct inbox *in, enum inbox_event event, 
 		leave(o, connected, 128 + sig);
 	switch (event) {
 	case INBOX_BESIDES: break;
-	case INBOX_HELLO: inbox_offer(in, d->connection, 1, 1); break;
+	case INBOX_HELLO: channel_offer(in, d->connection, 1, 1); break;
 	case INBOX_REFUSED: say_refused(&o->cli, o->at.arg, &d->peer); break;
 	case INBOX_TIMEOUT:
 		if (time_left(deadline)) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* fdserve's parts: fdserve.c has the command line, the loop and connections, fdserve_workers.c those that
- * take the connections, fdserve_listeners.c -L, fdserve_lease.c --lease. */
+/* fdserve's parts: fdserve.c has the command line, and opens what the loop in fdserve_serve.c needs; fdserve_workers.c has
+ * those that take the connections, fdserve_listeners.c -L, fdserve_keep.c -k, fdserve_lease.c --lease. */
 #ifndef FDSERVE_H
 #define FDSERVE_H
 
@@ -57,6 +57,24 @@ struct server {
 	int64_t end_by;         /* --drain, then */
 	size_t lost;            /* connections that were closed in the queues */
 };
+
+/* ---- fdserve_serve.c ---- */
+
+/* Does a COMMAND of its own take each connection? */
+bool runs_command(const struct server *s);
+
+/* Can no connection come any more, or no worker? */
+bool is_over(const struct server *s);
+
+/* Serve until a signal, which is returned; 0 where no worker came in time, or nothing can come any more. */
+int serve(struct server *s);
+
+/* End: hand accepted connections to workers while there are any, and let commands finish; a second signal or --drain
+ * ends all that. */
+void finish(struct server *s);
+
+/* Report the end by SIG, and connections that nobody took. */
+void tell_end(const struct server *s, int sig);
 
 /* ---- fdserve_workers.c ---- */
 

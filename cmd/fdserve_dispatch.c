@@ -11,6 +11,7 @@
  * shows only when every process's copy of the other end is closed (unix_stream_read_generic,
  * unix_release_sock). shutdown(SHUT_RD) and the peer's send exclude each other by the socket's lock
  * (unix_shutdown, unix_stream_sendmsg), so the cases cannot overlap when we end the channel. */
+#include "fdserve_choice.h"
 #include "fdserve_dispatch.h"
 #include "closer.h"
 #include "door.h"
@@ -27,41 +28,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-struct worker {
-	struct wire wire;
-	struct share *share;    /* its uid's */
-	enum {
-		WORKS,
-		BROKEN,         /* nothing can be sent to it, but it may still say something */
-		GONE,
-		OVER,           /* gone, and nothing of it is unread */
-	} state;
-	/* PROVED: it has said how much it takes, or got something; TAKES: it has acknowledged something. */
-	enum { STRANGE, PROVED, TAKES } trust;
-	bool full;              /* its socket is: wait for POLLOUT */
-	bool silenced;          /* by us: what it has not acknowledged may still be in its queue */
-	bool reported;          /* that it does not answer */
-	int64_t crowded;        /* until then too many descriptors are in flight; no event tells */
-	int64_t greeted;
-	size_t slots;           /* sets that it takes more; plain form: always 1 */
-	size_t runs;            /* sets that it has taken, and not said to be done */
-	struct queue unanswered; /* tickets that it has not acknowledged, in the order in which they were sent */
-	struct queue running;   /* tickets that it has, and that are kept */
-};
-
-/* A connection. */
-struct ticket {
-	struct link link;       /* in .waiting, or its worker's .unanswered or .running */
-	uint64_t id;
-	int fd;                 /* our copy; -1 once acknowledged, unless doubled */
-	bool doubled;           /* a worker that it was taken back from has another copy in its queue */
-	bool returned;          /* by a worker */
-	struct worker *worker;  /* NULL: none has it */
-	int64_t sent;
-	struct share *source;   /* where it comes from, if that is counted */
-};
-
-enum { CROWDED_MS = 20, SLOTS_MOST = 1 << 20 };
+enum { CROWDED_MS = 20 };
 
 /* ---- workers ---- */
 
@@ -112,26 +79,6 @@ bool dispatch_hopeful(const struct dispatch *d)
 	return false;
 }
 
-static bool can_take(const struct worker *w)
-{
-	return w->slots && !w->full && w->state == WORKS && (!w->crowded || !time_left(w->crowded));
-}
-
-size_t dispatch_slots(const struct dispatch *d)
-{
-	size_t slots = 0;
-	for (size_t i = 0; i < d->workers && slots < SLOTS_MOST; i++)
-		if (can_take(d->worker[i]))
-			slots += d->worker[i]->slots;
-	return slots < SLOTS_MOST ? slots : SLOTS_MOST;
-}
-
-size_t dispatch_room(const struct dispatch *d)
-{
-	size_t slots = dispatch_slots(d);
-	return slots > d->waiting.count ? slots - d->waiting.count : 0;
-}
-
 /* ---- tickets ---- */
 
 /* Close our copy, which may be the last one. A process that had another may have set SO_LINGER: W's, where not NULL, and that of
@@ -151,33 +98,6 @@ static void ticket_end(struct dispatch *d, struct ticket *t, const struct worker
 	queue_leave(&t->link);
 	table_remove(&d->tickets, t->id);
 	free(t);
-}
-
-/* Is A rather than B the one for T? One that has acknowledged something comes first where another worker has given T
- * back; then a uid that owes less; then uids in turn: so promises alone keep nothing from others. Of one uid's
- * workers the one with the most free slots. */
-static bool better(const struct ticket *t, const struct worker *a, const struct worker *b)
-{
-	if (t->returned && (a->trust == TAKES) != (b->trust == TAKES))
-		return a->trust == TAKES;
-	if (a->share->owed != b->share->owed)
-		return a->share->owed < b->share->owed;
-	return a->share != b->share ? a->share->turn < b->share->turn : a->slots > b->slots;
-}
-
-/* The best worker for T; among equals, each in turn. */
-static struct worker *best_for(struct dispatch *d, const struct ticket *t)
-{
-	struct worker *best = NULL;
-	size_t first = d->turn;
-	for (size_t k = 0; k < d->workers; k++) {
-		size_t i = (first + k) % d->workers;
-		if (!can_take(d->worker[i]) || (best && !better(t, d->worker[i], best)))
-			continue;
-		best = d->worker[i];
-		d->turn = i + 1;
-	}
-	return best;
 }
 
 /* Send T's connection to W. */

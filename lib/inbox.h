@@ -40,7 +40,7 @@ enum inbox_event {
 	INBOX_DELIVERY,  /* .set, .text, .len, .peer */
 	INBOX_REQUEST,   /* .request, .set, .peer */
 	INBOX_RUN,       /* .peer asks to run a command: its connection, no more ours, is the only descriptor of .set */
-	INBOX_HELLO,     /* .peer is a dispatcher, on .connection: inbox_offer it something */
+	INBOX_HELLO,     /* .peer is a dispatcher, on .connection: channel_offer it something */
 	INBOX_BESIDES,   /* the descriptor to watch besides is readable */
 	INBOX_TIMEOUT,   /* DEADLINE came */
 	INBOX_REFUSED,   /* .peer was not allowed and is closed; reported once in a flood */
@@ -69,16 +69,6 @@ bool inbox_has(const struct inbox *in, uint64_t connection);
  * answers pile up loses its connection. -1 if it could not be told: the connection is gone, or the peer reads no more
  * (whoever hands connections over has then taken the set back, and may give it to another). */
 int inbox_answer(struct inbox *in, uint64_t connection, enum record_word word, uint64_t id, const char *why);
-
-/* Is it there, and a dispatcher's? */
-bool inbox_is_channel(const struct inbox *in, uint64_t connection);
-
-/* Tell the dispatcher on CONNECTION that it may send SLOTS sets more, of which it will never be
- * promised more than MOST (the same each time). */
-void inbox_offer(struct inbox *in, uint64_t connection, size_t slots, size_t most);
-
-/* Offer one to some dispatcher that was promised less than its most. */
-void inbox_offer_one(struct inbox *in);
 
 /* Close CONNECTION. */
 void inbox_drop(struct inbox *in, uint64_t connection);

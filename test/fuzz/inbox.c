@@ -2,6 +2,7 @@
 /* The receiver's side: peers that send records, plain messages, rubbish or nothing, in any order. Whatever others
  * do, what an honest peer sent is delivered, once. */
 #include "fuzz.h"
+#include "channel.h"
 #include "closer.h"
 #include "env.h"
 #include "inbox.h"
@@ -211,7 +212,7 @@ static enum inbox_event next(struct world *w, bool hold)
 static void answer(struct world *w, unsigned how)
 {
 	uint64_t connection = w->last.connection;
-	bool there = inbox_has(&w->in, connection), channel = inbox_is_channel(&w->in, connection);
+	bool there = inbox_has(&w->in, connection), channel = is_channel(&w->in, connection);
 	must(there || !channel, "a channel is there");
 	if (how % 8 == 0)
 		inbox_drop(&w->in, connection);
@@ -220,9 +221,9 @@ static void answer(struct world *w, unsigned how)
 	else if (how % 8 == 4)
 		inbox_answer(&w->in, connection, RECORD_REFUSED, w->last.id, "why not");
 	else if (how % 8 == 5)
-		inbox_offer(&w->in, connection, how, 2 * how);
+		channel_offer(&w->in, connection, how, 2 * how);
 	else
-		inbox_offer_one(&w->in);
+		channel_offer_one(&w->in);
 	/* A datagram socket is everybody's: it does not go with one that cannot be answered. */
 	bool ends = how % 8 == 0 || w->at.type != SOCK_DGRAM;
 	w->troubled = w->troubled || (ends && (how % 8 > 5 || (there && !inbox_has(&w->in, connection))));
