@@ -139,14 +139,11 @@ void child_start(struct child *c, const struct command *command, const struct li
 
 int child_signal(struct child *c, int sigfd, int kept)
 {
-	struct signalfd_siginfo info;
-	if (read(sigfd, &info, sizeof info) != (ssize_t)sizeof info)
-		return 0;
-	int sig = (int)info.ssi_signo;
-	if (!c->pid || sig == SIGCHLD || sig == kept)
+	bool terminal;
+	int sig = signals_next_from(sigfd, &terminal);
+	if (!sig || !c->pid || sig == SIGCHLD || sig == kept)
 		return sig;
-	/* Kernel: what the terminal sends, it sends to the foreground process group (isig, drivers/tty/n_tty.c). */
-	if (info.ssi_code != SI_KERNEL || getpgid(c->pid) != getpgrp())
+	if (!terminal || getpgid(c->pid) != getpgrp())
 		kill(c->pid, sig);
 	if ((sig == SIGINT || sig == SIGTERM) && c->drain != NEVER && c->due == NEVER) {
 		c->due = deadline_in(c->drain);

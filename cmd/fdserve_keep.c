@@ -29,11 +29,11 @@ enum {
 /* A COMMAND that runs. */
 struct generation {
 	struct generation *rest;
-	enum { STARTING, SERVING, LEAVING } state; /* not ready yet; ready; it got TERM */
+	enum { STARTING, SERVING, INTERRUPTED, LEAVING } state; /* not ready yet; ready; the terminal's INT; it got TERM */
 	pid_t pid;
 	int notify;             /* its NOTIFY_SOCKET */
 	bool told;              /* that strangers send to it */
-	int64_t due;            /* STARTING: from then on it is ready; LEAVING: then it gets KILL */
+	int64_t due;            /* STARTING: from then on it is ready; INTERRUPTED: then it gets TERM; LEAVING: KILL */
 };
 
 struct keeper {
@@ -225,7 +225,14 @@ static void reap(struct keeper *k)
 
 /* ---- signals, and the loop ---- */
 
-static void stop(struct keeper *k, int sig)
+static void interrupted(struct keeper *k, struct generation *g)
+{
+	g->state = INTERRUPTED;
+	g->due = deadline_in(k->o->cli.drain);
+	note(&k->o->cli, "%s: pid %ld got INT", k->name, (long)g->pid);
+}
+
+static void stop(struct keeper *k, int sig, bool terminal)
 {
 	const struct generation *last = find(k, SERVING) ? find(k, SERVING) : find(k, STARTING);
 	size_t count = 0;
@@ -235,8 +242,8 @@ static void stop(struct keeper *k, int sig)
 	k->last = last ? last->pid : 0;
 	ready_notify("STOPPING=1");
 	for (struct generation *g = k->all; g; g = g->rest, count++)
-		if (g->state != LEAVING)
-			leave(k, g);
+		if (g->state < INTERRUPTED)
+			(terminal && getpgid(g->pid) == getpgrp() ? interrupted : leave)(k, g);
 	say_waiting(&k->o->cli, k->name, count);
 }
 
@@ -245,13 +252,15 @@ static void tell_figures(const struct keeper *k)
 	const struct generation *g = find(k, SERVING);
 	size_t leaving = 0;
 	for (const struct generation *each = k->all; each; each = each->rest)
-		leaving += each->state == LEAVING;
+		leaving += each->state >= INTERRUPTED;
 	warnx("%s: serving %ld, started %lu, failed %lu, ending %zu, kept %zu", k->name, g ? (long)g->pid : 0L, k->started,
 	      k->failed, leaving, k->store.count);
 }
 
-static void obey(struct keeper *k, int sig)
+static void obey(struct keeper *k)
 {
+	bool terminal;
+	int sig = signals_next_from(k->sigfd, &terminal);
 	if (sig == SIGCHLD) {
 		reap(k);
 	} else if (sig == SIGUSR1) {
@@ -261,7 +270,7 @@ static void obey(struct keeper *k, int sig)
 		if (!find(k, STARTING))
 			start(k);
 	} else if ((sig == SIGTERM || sig == SIGINT) && !k->stopping) {
-		stop(k, sig);
+		stop(k, sig, terminal);
 	} else if (sig == SIGTERM || sig == SIGINT) {
 		for (const struct generation *g = k->all; g; g = g->rest)
 			kill(g->pid, SIGKILL);
@@ -280,6 +289,8 @@ static int64_t on_time(struct keeper *k)
 			g->due = NEVER; /* one that has ended already will be reaped */
 			if (g->state == STARTING)
 				get_ready(k, g);
+			else if (g->state == INTERRUPTED)
+				leave(k, g);
 			else if (kill(g->pid, SIGKILL) == 0)
 				say(&k->o->cli, "%s: pid %ld got KILL", k->name, (long)g->pid);
 		}
@@ -311,7 +322,7 @@ static void keep_once(struct keeper *k)
 			if (p[n++].revents)
 				hear(k, g);
 		if (p[0].revents)
-			obey(k, signals_next(k->sigfd));
+			obey(k);
 	}
 	free(p);
 }

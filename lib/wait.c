@@ -124,10 +124,18 @@ void signals_close(int sigfd)
 
 int signals_next(int sigfd)
 {
-	struct signalfd_siginfo info;
+	bool terminal;
+	return signals_next_from(sigfd, &terminal);
+}
+
+int signals_next_from(int sigfd, bool *terminal)
+{
+	struct signalfd_siginfo info = {0};
 	ssize_t n;
 	do
 		n = read(sigfd, &info, sizeof info);
 	while (n == -1 && errno == EINTR);
+	/* Kernel: the terminal's signals go to the foreground process group (isig, drivers/tty/n_tty.c). */
+	*terminal = info.ssi_code == SI_KERNEL;
 	return n == (ssize_t)sizeof info ? (int)info.ssi_signo : 0;
 }

@@ -58,7 +58,8 @@ int signals_open_these(const int *sig, size_t count);
 /* Close SIGFD, unless it is -1, and unblock every signal. */
 void signals_close(int sigfd);
 
-/* The next pending signal; 0 when there is none. */
+/* The next pending signal; 0 when there is none. *TERMINAL: the terminal has sent it, to the whole foreground group. */
 int signals_next(int sigfd);
+int signals_next_from(int sigfd, bool *terminal);
 
 #endif

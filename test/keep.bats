@@ -281,6 +281,19 @@ starts() { [ "$(wc -l <starts)" -ge "$1" ]; }
 	ended "$keeper"
 }
 
+# A COMMAND that says which of INT and TERM it gets, and ends by itself with 6 when fdserve waits for it.
+told='trap "echo INT" INT; trap "echo TERM; exit 4" TERM; echo ready; until grep -q "waiting for" err; do sleep 0.01; done; sleep 0.05; exit 6'
+
+@test "^C: what the terminal has sent INT gets no TERM, unless --drain says so; in another process group it gets TERM" {
+	for command in 'sh -c "$1"' 'setsid sh -c "$1"' '--drain sh -c "$2"'; do
+		drain=
+		[[ $command != --drain* ]] || drain='--drain 50ms'
+		run timeout 20 interrupt.py sh -c "exec fdserve -L -k -v $drain unix:s -- ${command#--drain} 2>err" - "$told" "${told/ err/ none}" 3>&-
+		echo "$status $(tr -s '\n^C' ' ' <<<"$output")" >>got
+	done
+	printf '%s \n' '6 ready INT' '4 ready TERM' '4 ready INT TERM' | diff - got
+}
+
 @test "--drain: KILL comes TIME after each TERM" {
 	keep --drain 100ms 127.0.0.1:0 -- service.py
 	ready 1
