@@ -620,6 +620,93 @@ has_count() { [ "$(open_fds "$1" | wc -w)" -eq "$2" ]; }
 	[ "$(ask who)" = "$served" ]
 }
 
+# held: open a connection that $served has accepted, at the descriptor $client.
+held() {
+	local before port
+	before=$(open_fds "$served" | wc -w)
+	port=$(bound addr | sed 's/.*://')
+	exec {client}<>"/dev/tcp/127.0.0.1/$port"
+	eventually has_count "$served" $((before + 1))
+}
+
+@test "KILL of the former while it finishes costs its connections, and nothing else" {
+	keep 127.0.0.1:0 -- service.py
+	ready 1
+	former=$served
+	held
+	hup 2
+	kill -9 "$former"
+	eventually said 1 "pid $former ended with status 137"
+	run ! read -r -t 10 <&"$client"
+	[ "$status" -eq 1 ]             # not a timeout
+	[ "$(ask who)" = "$served" ]
+	[ "$(figures)" = 'started 2, failed 0, ending 0, kept 0' ]
+}
+
+@test "KILL of the next while the former finishes: one more is started, and who is not accepted yet waits for it" {
+	touch go
+	keep --ready-after 1h 127.0.0.1:0 -- service.py --until go
+	ready 1
+	former=$served
+	held
+	hup 2
+	rm go
+	kill -9 "$served"
+	eventually said 1 "pid $served ended with status 137"
+	eventually said 3 'started, pid'
+	answer=$(ask who & touch go; wait)
+	ready 3
+	[ "$answer" = "$served" ]
+	echo who >&"$client"
+	read -r -t 10 answer <&"$client"
+	[ "$answer" = "$former" ]
+	eventually said 1 "pid $former ended with status 0"
+}
+
+# answers PID: it is the one who answers now.
+answers() { [ "$(ask who)" = "$1" ]; }
+
+@test "KILL of fdserve before the next is ready: both serve, nobody is refused, and each ends by a TERM from elsewhere" {
+	touch go
+	keep --ready-after 1h 127.0.0.1:0 -- service.py --until go
+	ready 1
+	rm go
+	kill -HUP "$keeper"
+	eventually said 2 'started, pid'
+	next=$(sed -n 's/.*started, pid //p' err | tail -n 1)
+	kill -9 "$keeper"
+	ended "$keeper" 137
+	PIDS+=("$served" "$next")
+	answers "$served"
+	held                            # it has its hands full
+	touch go
+	answers "$next"
+	wrong "$(cat addr)" fdserve -L -k "$(cat addr)" -- service.py
+	kill "$served"
+	echo who >&"$client"
+	read -r -t 10 answer <&"$client"
+	[ "$answer" = "$served" ]
+	eventually gone "$served"
+	answers "$next"
+}
+
+@test "KILL of fdserve while the former finishes: it ends by itself, and the next serves" {
+	keep 127.0.0.1:0 -- service.py
+	ready 1
+	former=$served
+	held
+	hup 2
+	kill -9 "$keeper"
+	ended "$keeper" 137
+	PIDS+=("$former" "$served")
+	answers "$served"
+	echo who >&"$client"
+	read -r -t 10 answer <&"$client"
+	[ "$answer" = "$former" ]
+	eventually gone "$former"
+	answers "$served"
+}
+
 @test "KILL of fdserve leaves COMMAND serving; the next fdserve finds the address taken until that ends" {
 	keep unix:u -- service.py
 	ready 1

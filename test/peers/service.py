@@ -36,12 +36,14 @@ for number, name in enumerate(names, 3):
 ends = []
 hold = None
 manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-manager.connect(os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
 
 
 def notify(text, descriptors=()):
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-    manager.sendmsg([text.encode()], rights)
+    try:
+        manager.sendmsg([text.encode()], rights, 0, os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
+    except ConnectionRefusedError:      # fdserve was killed
+        pass
 
 
 def store(name, text):
