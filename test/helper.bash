@@ -244,3 +244,27 @@ value() { sed -n "s/^$1=//p" "$2"; }
 
 # lines FILE N: FILE has N lines; for eventually.
 lines() { [ "$(wc -l <"$1")" -eq "$2" ]; }
+
+# need PROGRAM PACKAGE: it is there.
+need() { command -v "$1" >/dev/null || skip "no $1 (Debian: $2)"; }
+
+# under_load PORT [PREFIX...]: eight clients of an HTTP server, begun by PREFIX; the files good and bad have what comes of it.
+under_load() {
+	: >good; : >bad
+	spawn "${@:2}" load.py "127.0.0.1:$1" 8 >good 2>bad
+	load=$pid
+	eventually grown 20
+}
+
+# grown N: the load has had N answers; more N: wait for N more.
+grown() { [ "$(wc -l <good)" -ge "$1" ]; }
+more() { eventually grown $(($(wc -l <good) + $1)); }
+
+# load_ended: end it; it has made $requests, and $failures of them failed.
+load_ended() {
+	kill "$load"
+	ended "$load" 0
+	failures=$(wc -l <bad)
+	# shellcheck disable=SC2034  # the tests use it
+	requests=$(($(wc -l <good) + failures))
+}

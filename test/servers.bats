@@ -4,9 +4,6 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helper
 
-# need PROGRAM PACKAGE: it is there.
-need() { command -v "$1" >/dev/null || skip "no $1 (Debian: $2)"; }
-
 # Each server answers every request with its generation, $1, and is started in $PWD by
 #   start_NAME GENERATION PORT [PREFIX...]
 # through PREFIX, which becomes its arguments with the socket at 3; without, it listens at PORT itself.
@@ -83,32 +80,11 @@ start_lighttpd() {
 # answers_as GENERATION PORT: that one answers now.
 answers_as() { [ "$(curl -s -m 20 "http://127.0.0.1:$2/")" = "$1" ] || [ "$(curl -s -m 20 "http://127.0.0.1:$2/" | tr -d ' \n')" = "$1" ]; }
 
-# grown N: the load has had N answers.
-grown() { [ "$(wc -l <good)" -ge "$1" ]; }
-
-# under_load PORT: start it.
-under_load() {
-	: >good; : >bad
-	spawn load.py "127.0.0.1:$1" 8 >good 2>bad
-	load=$pid
-	eventually grown 20
-}
-
-# more N: wait for N more answers.
-more() { eventually grown $(($(wc -l <good) + $1)); }
-
 # stop NAME PID: end it gracefully.
 declare -gA graceful=([nginx]=QUIT [gunicorn]=TERM [haproxy]=USR1 [node]=TERM [lighttpd]=INT)
 stop() {
 	kill -"${graceful[$1]}" "$2"
 	ended "$2"
-}
-
-load_ended() {
-	kill "$load"
-	ended "$load" 0
-	failures=$(wc -l <bad)
-	requests=$(($(wc -l <good) + failures))
 }
 
 # restarts NAME [OPTION...]: the server NAME on a socket held by fdhold OPTION..., restarted three times,

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: ISC
-"""For gunicorn: answers with $GENERATION."""
+"""For gunicorn: answers with $GENERATION, after $DELAY seconds if that is set."""
 import os
+import time
 
 
 def app(environ, start_response):
+    time.sleep(float(os.environ.get("DELAY", 0)))
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [os.environ["GENERATION"].encode() + b"\n"]
