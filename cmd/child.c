@@ -25,12 +25,12 @@
 
 /* ---- variables ---- */
 
-/* NAME_END, or END if NAME is NULL, which the caller frees. */
+/* NAME_END, or END if NAME is NULL, which the caller frees; NULL without memory. */
 static char *variable(const char *name, const char *end)
 {
 	char *var;
 	if (asprintf(&var, "%s%s%s", name ? name : "", name ? "_" : "", end) == -1)
-		err(FAILED, "%s", end);
+		return NULL;
 	for (char *c = var; *c; c++)
 		if (!isascii((unsigned char)*c) || !isalnum((unsigned char)*c))
 			*c = '_';
@@ -42,10 +42,14 @@ void child_check_names(const struct listening *l)
 	char *const *name = l->set.name;
 	for (size_t i = 0; i < l->count; i++) {
 		char *var = variable(name[i], "HOST");
+		if (!var)
+			err(FAILED, "%s", l->listener[i].arg);
 		if (name[i] && (isdigit((unsigned char)*var) || env_family(var)))
 			errx(FAILED, "%s: makes no variable for COMMAND (%s)", name[i], var);
 		for (size_t k = 0; k < i; k++) {
 			char *other = variable(name[k], "HOST");
+			if (!other)
+				err(FAILED, "%s", l->listener[k].arg);
 			if (name[i] && name[k] && strcmp(var, other) == 0)
 				errx(FAILED, "%s: makes the same variable for COMMAND as %s (%s)", name[i], name[k], var);
 			free(other);
@@ -55,35 +59,33 @@ void child_check_names(const struct listening *l)
 }
 
 /* Set it in our own environment, which COMMAND's is made from. */
-static void set_variable(const char *name, const char *end, const char *value)
+static bool set_variable(const char *name, const char *end, const char *value)
 {
-	char *var = variable(name, end);
-	if (setenv(var, value, 1) == -1)
-		err(FAILED, "%s", var);
+	char *var = value ? variable(name, end) : NULL;
+	bool done = var && setenv(var, value, 1) == 0;
 	free(var);
+	return done;
 }
 
-/* BEFORE and the path from the root, since COMMAND may change its directory; which the caller frees. */
+/* BEFORE and the path from the root, since COMMAND may change its directory; which the caller frees. Or NULL. */
 static char *absolute(const char *before, const char *path)
 {
 	char here[PATH_MAX] = "", *text;
 	bool relative = *path != '/' && *path != '@' && getcwd(here, sizeof here);
-	if (asprintf(&text, "%s%s%s%s", before, here, relative ? "/" : "", path) == -1)
-		err(FAILED, "%s", path);
-	return text;
+	return asprintf(&text, "%s%s%s%s", before, here, relative ? "/" : "", path) == -1 ? NULL : text;
 }
 
 /* The address as listener_name has it; for a wildcard, the loopback address, since it is for clients. */
-static void set_address(const char *name, const struct listener *l)
+static bool set_address(const char *name, const struct listener *l)
 {
 	char text[4200], *host = text;
 	if (listener_name(l, text, sizeof text) == -1)
-		return;
+		return errno == EAFNOSUPPORT;
 	if (strncmp(text, "unix:", 5) == 0) {
 		char *path = absolute("", text + 5);
-		set_variable(name, "PATH", path);
+		bool done = set_variable(name, "PATH", path);
 		free(path);
-		return;
+		return done;
 	}
 	if (strncmp(text, "udp:", 4) == 0)
 		host += 4;
@@ -94,8 +96,8 @@ static void set_address(const char *name, const struct listener *l)
 		port[-2] = '\0';
 	}
 	bool any = strcmp(host, "*") == 0 || strcmp(host, "0.0.0.0") == 0;
-	set_variable(name, "HOST", any ? "127.0.0.1" : strcmp(host, "::") == 0 ? "::1" : host);
-	set_variable(name, "PORT", port);
+	return set_variable(name, "HOST", any ? "127.0.0.1" : strcmp(host, "::") == 0 ? "::1" : host) &&
+	       set_variable(name, "PORT", port);
 }
 
 /* ---- its process ---- */
@@ -114,27 +116,30 @@ int child_signals_open(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-void child_start(struct child *c, const struct command *command, const struct listening *l, bool first, const char *socket,
+bool child_start(struct child *c, const struct command *command, const struct listening *l, bool first, const char *socket,
                  int64_t drain)
 {
 	struct launch launch;
 	struct jobs jobs;
 	const int none = -1;
+	char *path = socket ? absolute("FDKIT_SOCKET=", socket) : NULL;
+	bool done = path || !socket;
 	*c = (struct child){.command = command, .drain = drain, .due = NEVER};
-	for (size_t i = 0; i < l->count; i++) {
-		if (first && i == 0)
-			set_address(NULL, &l->listener[i]);
-		if (l->set.name[i])
-			set_address(l->set.name[i], &l->listener[i]);
+	if (first)
+		done = done && set_address(NULL, l->listener);
+	for (size_t i = 0; i < l->count; i++)
+		done = done && (!l->set.name[i] || set_address(l->set.name[i], &l->listener[i]));
+	if (done && launch_open(&launch, command, -1, -1) == 0 && launch_set(&launch, &none, &none, 0) == 0 &&
+	    jobs_open(&jobs, 1) == 0) {
+		if (path)
+			env_add(&launch.env, path);
+		c->error = &jobs.job->error;
+		c->pid = launch_start(&launch, c->error);
+		if (c->pid != -1)
+			return true;
 	}
-	if (launch_open(&launch, command, -1, -1) == -1 || launch_set(&launch, &none, &none, 0) == -1 || jobs_open(&jobs, 1) == -1)
-		err(FAILED, "%s", command->argv[0]);
-	if (socket)
-		env_add(&launch.env, absolute("FDKIT_SOCKET=", socket));
-	c->error = &jobs.job->error;
-	c->pid = launch_start(&launch, c->error);
-	if (c->pid == -1)
-		err(FAILED, "%s", command->argv[0]);
+	warn("%s", command->argv[0]);
+	return false;
 }
 
 int child_signal(struct child *c, int sigfd, int kept)
@@ -159,13 +164,15 @@ bool child_ended(struct child *c, pid_t pid, int status)
 	c->pid = 0;
 	c->due = NEVER;
 	c->status = status;
+	if (*c->error)
+		warnx("%s: %s", c->command->argv[0], strerror(*c->error));
 	return true;
 }
 
 void child_reap(struct child *c)
 {
-	int status;
-	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+	int status = 0;
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0 || (pid == -1 && errno == EINTR);)
 		child_ended(c, pid, status);
 }
 
@@ -187,8 +194,6 @@ void child_fail(struct child *c)
 void child_exit(const struct child *c)
 {
 	const struct rlimit none = {0};
-	if (*c->error)
-		warnx("%s: %s", c->command->argv[0], strerror(*c->error));
 	if (c->failed)
 		exit(FAILED);
 	if (!WIFSIGNALED(c->status))

@@ -32,15 +32,15 @@ int child_signals_open(void);
 
 /* Start COMMAND, which finds in its environment NAME_HOST and NAME_PORT, or NAME_PATH, of each named address in L, which is
  * open; those of the FIRST one without a name as well; and FDKIT_SOCKET, if SOCKET is not NULL. DRAIN is that of --drain,
- * or NEVER. Exits on failure. */
-void child_start(struct child *c, const struct command *command, const struct listening *l, bool first, const char *socket,
+ * or NEVER. Returns false on failure, which is reported; what is open is the caller's to close. */
+bool child_start(struct child *c, const struct command *command, const struct listening *l, bool first, const char *socket,
                  int64_t drain);
 
 /* Handle a signal from SIGFD: send it to COMMAND, unless the terminal has; INT and TERM begin --drain. KEPT, the tool's
  * own, is not sent. Returns the signal; 0 if there is none. */
 int child_signal(struct child *c, int sigfd, int kept);
 
-/* If PID is COMMAND's, note that it has ended. Returns whether it was. */
+/* If PID is COMMAND's, note that it has ended, and report why it did not begin. Returns whether it was. */
 bool child_ended(struct child *c, pid_t pid, int status);
 
 /* Reap all children that have ended, which may be COMMAND. */

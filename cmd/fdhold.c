@@ -257,8 +257,11 @@ static void open_holder(struct holder *h, int adopted)
 		exit(status);
 	}
 	be_ready(&o->cli, !runs_command(h));
-	if (runs_command(h))
-		command_begin(h);
+	if (runs_command(h) && !command_begin(h)) {
+		listening_close(&o->addresses);
+		endpoint_close(&o->at);
+		exit(FAILED);
+	}
 }
 
 static void tell_end(const struct holder *h, int sig)

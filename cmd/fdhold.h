@@ -62,8 +62,8 @@ int ask(struct options *o);
 /* Parse what may follow SOCKET from ARGV[FIRST] on: addresses, and COMMAND after --. Returns where the addresses end. */
 int command_parse(struct options *o, int argc, char *argv[], int first);
 
-/* Start COMMAND. */
-void command_begin(struct holder *h);
+/* Start COMMAND. Returns false on failure, which is reported. */
+bool command_begin(struct holder *h);
 
 /* ---- fdhold_own.c ---- */
 

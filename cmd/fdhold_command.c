@@ -19,9 +19,9 @@ int command_parse(struct options *o, int argc, char *argv[], int first)
 	return end;
 }
 
-void command_begin(struct holder *h)
+bool command_begin(struct holder *h)
 {
 	const struct endpoint *at = &h->o->at;
 	bool named = at->kind == END_PATH || at->kind == END_ABSTRACT;
-	child_start(&h->child, &h->o->command, &h->o->addresses, false, named ? at->arg : NULL, h->o->cli.drain);
+	return child_start(&h->child, &h->o->command, &h->o->addresses, false, named ? at->arg : NULL, h->o->cli.drain);
 }

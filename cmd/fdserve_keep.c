@@ -303,6 +303,8 @@ static int64_t on_time(struct keeper *k)
 static void keep_once(struct keeper *k)
 {
 	int64_t until = on_time(k);
+	if (k->stopping && !k->all)     /* the first could not be started */
+		return;
 	size_t n = 1, count = 1 + k->store.count;
 	for (const struct generation *g = k->all; g; g = g->rest)
 		count++;
@@ -332,15 +334,19 @@ int keep_command(struct options *o)
 	struct keeper k = {.o = o, .name = o->command.argv[0], .start = AT_ONCE, .pause = PAUSE_MS};
 	struct cli *c = &o->cli;
 	k.sigfd = signals_open(true);
-	if (k.sigfd == -1)
-		fail(k.name);
+	if (k.sigfd == -1 || jobs_open(&k.jobs, 1) == -1 || jobs_reserve(&k.jobs, &k.closer) == -1) {
+		warn("%s", k.name);
+		listening_close(&o->addresses);
+		return FAILED;
+	}
 	int status = listening_announce(&o->addresses, c, k.sigfd, NEVER);
 	if (status)
 		return status;
-	if (user_become(&c->user) == -1)
-		err(FAILED, "-u");
-	if (jobs_open(&k.jobs, 1) == -1 || jobs_reserve(&k.jobs, &k.closer) == -1)
-		fail(k.name);
+	if (user_become(&c->user) == -1) {
+		warn("-u");
+		listening_close(&o->addresses);
+		return FAILED;
+	}
 	k.store = (struct store_of_command){.cli = c, .name = k.name, .closer = &k.closer, .most = KEPT_MOST};
 	/* COMMAND has room for them, and so have we, beside what else is open. */
 	while (k.store.most && (!command_fits(&o->command, o->addresses.count + k.store.most) ||

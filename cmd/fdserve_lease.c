@@ -97,7 +97,8 @@ void lease_ports(struct options *o)
 	s.watch = tells ? lease_watch() : -1;
 	if (user_become(&o->cli.user) == -1)
 		err(FAILED, "-u");
-	child_start(&child, &o->command, &o->addresses, true, NULL, o->cli.drain);
+	if (!child_start(&child, &o->command, &o->addresses, true, NULL, o->cli.drain))
+		exit(FAILED);
 	note(&o->cli, "%s: pid %ld has the ports", o->command.argv[0], (long)child.pid);
 	while (child.pid) {
 		struct pollfd p = {.fd = sigfd, .events = POLLIN};

@@ -7,6 +7,7 @@
 #include "peer.h"
 #include "rights.h"
 #include "set.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +24,7 @@ enum {
 	TEXT_MOST = 4096,       /* bytes in a message, as systemd takes them */
 	MESSAGES_MOST = 1024,   /* at a time, more than a queue holds: others have their turn */
 	NAME_MOST = 255,
+	NO_MEMORY_MS = 100,     /* for a message, which poll(2) shows all the same */
 };
 
 int notify_open(char address[NOTIFY_ROOM])
@@ -142,8 +144,11 @@ bool notify_hear(struct store_of_command *s, int sock, pid_t pid, bool *told)
 		struct set set = {0};
 		struct peer from = {.uid = NOBODY};
 		ssize_t len = rights_receive(sock, &set, text, sizeof text, &from);
-		if (len == -1 && errno != EMFILE)
+		if (len == -1 && errno != EMFILE) {
+			if (out_of_resources(errno))
+				nap(NO_MEMORY_MS, NEVER);
 			break;
+		}
 		if (len == -1) {
 			say(s->cli, "%s: closed descriptors that it wanted kept: %s", s->name, strerror(errno));
 		} else if (counts(from.uid, pid) && len <= TEXT_MOST) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "lease.h"
 #include "address.h"
+#include "fd.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -166,10 +167,8 @@ static int reserve(const struct listener *l, const union address *a)
 	struct stat st;
 	int on = 1, fd = bound_socket(l, &a->any, size_of(a), 0);
 	/* Bound plainly, so that nobody else has it; servers bind over it from here on, if they set the same. */
-	if (fd != -1) {
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-		return fd;
-	}
+	if (fd != -1)
+		return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 ? fd : fd_drop(fd);
 	/* Connections of an earlier server, in TIME_WAIT, are no reason; another lease is one. */
 	if (errno != EADDRINUSE || !names_of(a).local_port || (fd = bound_socket(l, &a->any, size_of(a), 1)) == -1)
 		return -1;

@@ -287,11 +287,11 @@ SCENARIOS = {}
 class Scenario:
     """TOOL and its standing PEERS are command lines, or functions that start them; AFTER is a peer that comes when the tool is
     there, CLIENT one that is waited for, again and again to a service. A tool that does one thing and ends with 0 must make
-    PROOF true. The tool makes, and removes, files whose names begin with a word of OWNS. Its lines may name OBJECTS, too."""
+    PROOF true. A service whose end is COMMAND's own ENDS with it. The tool makes, and removes, files whose names begin with a word of OWNS. Its lines may name OBJECTS, too."""
 
-    def __init__(self, name, tool, *peers, after=None, client=None, proof=Box.printed, service=False, owns="", objects=()):
+    def __init__(self, name, tool, *peers, after=None, client=None, proof=Box.printed, service=False, ends=False, owns="", objects=()):
         self.name, self.client, self.proof = name, client, proof
-        self.service, self.owns, self.objects = service, owns.split(), objects
+        self.service, self.ends, self.owns, self.objects = service, ends, owns.split(), objects
         self.tool, self.peers, self.after = tool, peers, after
         SCENARIOS[name] = self
 
@@ -318,8 +318,9 @@ def gives(words):
 
 def tcp(b):
     """A client of fdserve, whose address -A tells."""
-    until(lambda: b.read("addr") or not b.alive(), LIMIT)
-    host, _, port = b.read("addr").strip().rpartition(":")
+    read = []
+    until(lambda: read.append(b.read("addr").strip()) or read[-1] or not b.alive(), LIMIT)
+    host, _, port = read[-1].rpartition(":")
     if not port:
         return "none" if b.alive() else "lost"
     try:
@@ -330,6 +331,16 @@ def tcp(b):
     except TimeoutError:
         return "none"
     return "none" if got is None else "ok" if got == LINE else "lost"
+
+
+def replaced(b):
+    """A client, and then a HUP, which is over when the next COMMAND has begun, or a line says why not."""
+    answer = tcp(b)
+    if answer == "ok":
+        before = b.read("starts"), len(news(b))
+        os.kill(b.t.pid, signal.SIGHUP)
+        until(lambda: (b.read("starts"), len(news(b))) != before or not b.alive(), b.limit)
+    return answer
 
 
 def long_path(b):
@@ -397,6 +408,9 @@ def gives_socket(b):
 LONG = "d" * 100
 IS_FILE = "/bin/sh -c 'test -f /dev/stdin && echo pears'"  # the offset of what a service gives is everybody's
 COUNT = "/bin/sh -c 'echo $LISTEN_FDS'"
+LEAVES = "exec >&- 2>&-; trap \"\" TERM; exec sleep 60'"    # and runs on
+KEPT = r"""/bin/sh -c 'trap "kill \$!; exit 0" TERM; fdserve -q fd:3 -- /bin/echo pears &
+	notify.py $NOTIFY_SOCKET "READY=1\nFDSTORE=1" notes; echo >>starts; wait'"""
 RECEIVE = "fdrecv -R {R} "
 SERVE = "fdserve --ack-timeout 2s -A addr "
 WORKER = "fdexec -q -R {R} w /bin/echo pears"
@@ -432,8 +446,11 @@ Scenario("fdhold-drop", "fdhold --drop a s", store, proof=lambda b: True)
 Scenario("fdhold", "fdhold -A addr s web=127.0.0.1:0", client=keeps, service=True, owns="s addr")
 Scenario("fdhold-adopts", lambda b: b.tool("fdhold s", env={"LISTEN_FDS": "1", "LISTEN_FDNAMES": "old"}, with_3=True),
          client=takes("-f old=0 s " + IS_FILE), service=True, owns="s", objects=("old", "fd3"))
+Scenario("fdhold-command", "fdhold -A addr s web=127.0.0.1:0 -- /bin/sh -c 'trap \"exit 0\" TERM; while sleep 0.02; do :; done'",
+         client=keeps, service=True, ends=True, owns="s addr")
 Scenario("fdexec", "fdexec -i s /bin/cat", client=gives("s"), service=True, owns="s")
 Scenario("fdexec-names", "fdexec -i s /bin/cat", client=gives("s a=0"), service=True, owns="s")
+Scenario("fdexec-drain", "fdexec --drain 100ms -i s /bin/sh -c '/bin/cat; " + LEAVES, client=gives("s"), service=True, owns="s")
 Scenario("fdexec-S", "fdexec -S 3 /bin/sh -c 'exec /bin/cat <&3 >&3'")
 Scenario("fdexec-serve", "fdexec s /bin/echo pears", after=SERVE + "-q 127.0.0.1:0 s", client=tcp, service=True, owns="s")
 Scenario("fdexec-c", "fdexec -c s /bin/echo pears", SERVE + "-q -R {R} -l 127.0.0.1:0 s", client=tcp, service=True)
@@ -443,6 +460,11 @@ Scenario("fdserve-l", SERVE + "-l 127.0.0.1:0 w", after="fdexec -q -c w /bin/ech
 Scenario("fdserve-command", "fdserve -C 9 -A addr 127.0.0.1:0 -- /bin/echo pears", client=tcp, service=True, owns="addr")
 Scenario("fdserve-L-command", "fdserve -L -A addr 127.0.0.1:0 -- /bin/sh -c 'echo $LISTEN_FDS $FDKIT_FDS'",
          proof=lambda b: b.read("out.tool") == "1 3\n" and b.read("addr"))
+Scenario("fdserve-L-k", "fdserve -L -k -A addr 127.0.0.1:0 -- " + KEPT, client=replaced, service=True, ends=True, owns="addr")
+Scenario("fdserve-lease", "fdserve --lease -A addr 127.0.0.1:0 -- /bin/sh -c 'exec fdserve -q $HOST:$PORT -- /bin/echo pears'",
+         client=tcp, service=True, ends=True, owns="addr")
+Scenario("fdserve-drain", "fdserve --drain 100ms -A addr 127.0.0.1:0 -- /bin/sh -c 'echo pears; exec <&-; " + LEAVES,
+         client=tcp, service=True, owns="addr")
 Scenario("fdserve-L-socket", "fdserve -L -A addr 127.0.0.1:0 s", RECEIVE + "s " + COUNT, proof=lambda b: b.read("out.1") == "1\n")
 Scenario("fdserve-L-l", "fdserve -L -l 127.0.0.1:0 s", client=takes("s " + COUNT, "1\n"), service=True, owns="s")
 
@@ -463,7 +485,7 @@ def said(b):
 
 
 def news(b):
-    return [line for line in said(b) if not re.search("ended by SIG|waiting for", line)]
+    return [line for line in said(b) if not re.search("ended by SIG|waiting for|sent (TERM|KILL) to", line)]
 
 
 def judge_end(b, status):
@@ -513,6 +535,8 @@ def run_service(b):
     while len(answers) < (3 if b.inject else 2) + 2 * (last != "ok") and b.alive() and last != "none":
         last = b.scenario.client(b)
         answers.append(last)
+    if last == "lost": # since the tool is about to end?
+        until(lambda: not b.alive(), 0.5)
     if not b.alive():
         return judge_end(b, b.status(b.t))
     status = stop(b)
@@ -692,7 +716,7 @@ def allowed(fault, waited, child):
         return {"fine"}
     words, service = {"fine", "said"}, fault.scenario.service
     lasts = fault.when == "always" or child # each process has its first call again
-    if not (service and waited): # nothing ends a service that has begun
+    if not (service and waited) or fault.scenario.ends: # nothing else ends a service that has begun
         words.add("127" if fault.kind == "execve" and fault.errno == "ENOENT" else "126")
         words |= set() if fault.kind in ("execve", "dup") else {"125"}
     if service:
