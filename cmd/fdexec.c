@@ -140,22 +140,34 @@ static void tell_takes(const struct options *o, const struct delivery *d)
 	record_send(d->set.fd[0], &takes, NULL, AT_ONCE);
 }
 
-/* Start a keeper for that client. */
-static int run(struct worker *w, struct delivery *d)
+/* Start a keeper for that client. Returns its process, or -1. */
+static pid_t run(struct worker *w, struct delivery *d)
 {
 	int sock, *error;
 	const struct options *o = w->o;
 	pid_t parent = getpid(), pid = jobs_fork(&w->jobs, &o->command, d, &sock, &error);
 	if (pid == 0)
 		keep(o, sock, &d->peer, w->sigfd, parent, error);
-	return pid == -1 ? -1 : 0;
+	return pid;
+}
+
+/* Start a process for D, and write into TEXT what was passed to it. Returns it, or -1. */
+static pid_t begin(struct worker *w, struct delivery *d, char text[SHOWN_MOST])
+{
+	strcpy(text, "a client that waits");
+	if (d->request == RECORD_RUN)
+		return run(w, d);
+	show_set(&w->o->cli, &d->set, d->peer.uid, text);
+	const struct job *job = jobs_start(&w->jobs, &w->o->command, d);
+	return job ? job->pid : -1;
 }
 
 /* Start COMMAND for D, and free D. Returns false if processes or memory are lacking now. */
 static bool start(struct worker *w, struct delivery *d)
 {
 	const struct options *o = w->o;
-	bool runs = d->request == RECORD_RUN;
+	char text[SHOWN_MOST];
+	pid_t pid;
 	if (d->id && !inbox_has(&w->in, d->connection)) {
 		say(&o->cli, "%s: a connection was taken back", o->at.arg);
 	} else if (!command_fits(&o->command, d->set.count)) {
@@ -163,13 +175,13 @@ static bool start(struct worker *w, struct delivery *d)
 		too_many(&o->command, d->set.count, why, sizeof why);
 		say(&o->cli, "%s: uid %lu: %s", o->at.arg, (unsigned long)d->peer.uid, why);
 		inbox_answer(&w->in, d->connection, RECORD_REFUSED, d->id, why);
-	} else if (runs ? run(w, d) == -1 : !jobs_start(&w->jobs, &o->command, d)) {
+	} else if ((pid = begin(w, d, text)) == -1) {
 		if (w->jobs.failures == 1)
 			warn("%s", o->command.argv[0]);
 		return false;
 	} else {
-		note(&o->cli, "%s: started for uid %lu, pid %ld", o->command.argv[0], (unsigned long)d->peer.uid,
-		     (long)d->peer.pid);
+		note(&o->cli, "%s: pid %ld started for pid %ld, uid %lu: %s", o->command.argv[0], (long)pid, (long)d->peer.pid,
+		     (unsigned long)d->peer.uid, text);
 		size_t places = places_of(w, d->peer.uid);
 		if (places < w->jobs.limit && jobs_of(&w->jobs, d->peer.uid) >= places)
 			w->in.paused = d->peer.uid;

@@ -109,12 +109,14 @@ static const char *put_set(struct holder *h, struct delivery *d)
 static void take(struct holder *h, struct delivery *d)
 {
 	size_t count = d->set.count;
+	char text[SHOWN_MOST];
+	show_set(&h->o->cli, &d->set, d->peer.uid, text);
 	const char *why = put_set(h, d);
 	if (why)
 		say(&h->o->cli, "%s: refused %zu descriptors of uid %lu: %s", h->o->at.arg, count,
 		    (unsigned long)d->peer.uid, why);
 	else
-		note(&h->o->cli, "%s: uid %lu put %zu", h->o->at.arg, (unsigned long)d->peer.uid, count);
+		note(&h->o->cli, "%s: uid %lu put %s", h->o->at.arg, (unsigned long)d->peer.uid, text);
 	/* The plain form has no other answer than this and the end of the connection. */
 	if (d->id || why)
 		inbox_answer(&h->in, d->connection, why ? RECORD_REFUSED : RECORD_TAKEN, d->id, why);
@@ -137,7 +139,8 @@ static void drop_named(struct holder *h, const struct delivery *d)
 		else
 			drop(h, e);
 	}
-	note(&h->o->cli, "%s: uid %lu dropped: %s", h->o->at.arg, (unsigned long)d->peer.uid, why ? why : "done");
+	note(&h->o->cli, "%s: uid %lu dropped %s: %s", h->o->at.arg, (unsigned long)d->peer.uid,
+	     d->set.count && d->set.name[0] ? d->set.name[0] : "nothing", why ? why : "done");
 	inbox_answer(&h->in, d->connection, why ? RECORD_REFUSED : RECORD_TAKEN, d->id, why);
 }
 

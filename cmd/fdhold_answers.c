@@ -87,6 +87,7 @@ static int give_some(const struct holder *h, struct reader *r)
 		return -1;
 	if (record_send(r->sock, &(struct record){.word = RECORD_SET, .fds = n, .more = e, .names = names}, fd, AT_ONCE) == -1)
 		return -1;
+	note(&h->o->cli, "%s: uid %lu got %s", h->o->at.arg, (unsigned long)r->uid, names);
 	r->given += n;
 	r->unread += n;
 	r->next += n;
@@ -155,8 +156,6 @@ static bool send_rest(struct holder *h, struct reader *r)
 		any = true;
 	if (result == -1 && (!is_full(errno) || !time_left(r->until)))
 		give_up(h, r);
-	else if (set && !r->owed)
-		note(&h->o->cli, "%s: uid %lu got %zu", h->o->at.arg, (unsigned long)r->uid, r->given);
 	if (!r->owed)
 		set_forget(&r->wanted);
 	return any;

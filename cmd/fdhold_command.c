@@ -2,6 +2,7 @@
 /* fdhold SOCKET NAME=ADDRESS... -- COMMAND: hold as long as COMMAND runs. */
 #include "fdhold.h"
 #include "child.h"
+#include "messages.h"
 
 #include <err.h>
 #include <string.h>
@@ -23,5 +24,8 @@ bool command_begin(struct holder *h)
 {
 	const struct endpoint *at = &h->o->at;
 	bool named = at->kind == END_PATH || at->kind == END_ABSTRACT;
-	return child_start(&h->child, &h->o->command, &h->o->addresses, false, named ? at->arg : NULL, h->o->cli.drain);
+	if (!child_start(&h->child, &h->o->command, &h->o->addresses, false, named ? at->arg : NULL, h->o->cli.drain))
+		return false;
+	note(&h->o->cli, "%s: pid %ld started", h->o->command.argv[0], (long)h->child.pid);
+	return true;
 }

@@ -209,8 +209,9 @@ static struct delivery receive(struct options *o, struct inbox *in, int64_t dead
 		if (event == INBOX_TIMEOUT || event == INBOX_HELLO)
 			hint = NEVER;
 	}
-	note(&o->cli, "%s: %zu descriptor%s from pid %ld, uid %lu", o->at.arg, d.set.count, plural(d.set.count),
-	     (long)d.peer.pid, (unsigned long)d.peer.uid);
+	char text[SHOWN_MOST];
+	note(&o->cli, "%s: from pid %ld, uid %lu: %s", o->at.arg, (long)d.peer.pid, (unsigned long)d.peer.uid,
+	     show_set(&o->cli, &d.set, d.peer.uid, text));
 	return d;
 }
 

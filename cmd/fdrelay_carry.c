@@ -3,7 +3,6 @@
 #include "fdrelay_carry.h"
 #include "door.h"
 #include "fd.h"
-#include "kind.h"
 #include "messages.h"
 #include "options.h"
 #include "peer.h"
@@ -143,18 +142,10 @@ static bool at_end(const struct relay *r, const struct side *from, short events)
 /* Report what W holds. */
 static void trace(const struct relay *r, const struct way *w)
 {
-	char text[8192] = "", one[4200];
-	size_t used = 0, i = 0;
-	if (!w->set.count || r->cli->loud <= 0)
-		return;
-	for (; i < w->set.count; i++) {
-		kind_describe(w->set.fd[i], uid_trusted(w->from->uid), one, sizeof one);
-		if (used + strlen(one) + sizeof ", ..." > sizeof text)
-			break;
-		used += (size_t)sprintf(text + used, "%s%s", i ? ", " : "", one);
-	}
-	note(r->cli, "%s: %c %zu byte%s, %zu descriptor%s: %s%s", r->object, w->arrow, w->len, plural(w->len), w->set.count,
-	     plural(w->set.count), text, i < w->set.count ? ", ..." : "");
+	char text[SHOWN_MOST];
+	if (w->set.count)
+		note(r->cli, "%s: %c %zu byte%s, %s", r->object, w->arrow, w->len, plural(w->len),
+		     show_set(r->cli, &w->set, w->from->uid, text));
 }
 
 /* Take the next message from the source of W, for which poll(2) saw EVENTS. */

@@ -253,6 +253,7 @@ static void begin(struct run *r, int64_t deadline)
 	check_sent(r, record_send(r->at.fd, &(struct record){.word = RECORD_RUN}, NULL, deadline));
 	bool cwd = await_word(r, RECORD_TAKES, "without an answer", deadline).cwd;
 	check_sent(r, request_send(&r->request, r->at.fd, cwd, deadline));
+	note_sent(&r->cli, r->at.arg, &r->request.fds, r->at.fd);
 	await_word(r, RECORD_TAKEN, "without beginning COMMAND", deadline);
 	r->sigfd = signals_open_these(signals_all, r->pty ? SIGNALS_ALL : SIGNALS_PASSED);
 	if (r->sigfd == -1)

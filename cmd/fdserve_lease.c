@@ -99,7 +99,8 @@ void lease_ports(struct options *o)
 		err(FAILED, "-u");
 	if (!child_start(&child, &o->command, &o->addresses, true, NULL, o->cli.drain))
 		exit(FAILED);
-	note(&o->cli, "%s: pid %ld has the ports", o->command.argv[0], (long)child.pid);
+	long pid = child.pid;
+	note(&o->cli, "%s: pid %ld has the ports", o->command.argv[0], pid);
 	while (child.pid) {
 		struct pollfd p = {.fd = sigfd, .events = POLLIN};
 		look(&s, &child);
@@ -107,7 +108,7 @@ void lease_ports(struct options *o)
 			child_reap(&child);
 		child_drain(&child);
 	}
-	note(&o->cli, "%s: ended with status %d", o->command.argv[0], exit_status(child.status));
+	note(&o->cli, "%s: pid %ld ended with status %d", o->command.argv[0], pid, exit_status(child.status));
 	listening_close(&o->addresses);
 	child_exit(&child);
 }

@@ -13,13 +13,17 @@
 
 #include <err.h>
 #include <errno.h>
+#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+enum { CLIENT_SHOWN = NI_MAXHOST + NI_MAXSERV };
 
 /* ---- connections ---- */
 
@@ -61,11 +65,32 @@ static void close_client(struct server *s, int sock, uid_t from)
 		closer_close(&s->closer, sock, from);
 }
 
+/* If -v is given, write into TEXT who is at the other end of SOCK: the address, or the process. Returns TEXT. */
+static const char *show_client(const struct server *s, int sock, char text[CLIENT_SHOWN])
+{
+	struct sockaddr_storage a;
+	socklen_t size = sizeof a;
+	char host[NI_MAXHOST], port[NI_MAXSERV];
+	const char *name = host, mapped[] = "::ffff:";
+	struct peer peer;
+	strcpy(text, "a client that has gone");
+	if (s->o->cli.loud <= 0 || getpeername(sock, (struct sockaddr *)&a, &size) == -1)
+		return text;
+	if (a.ss_family == AF_UNIX && peer_of(sock, &peer) == 0)
+		snprintf(text, CLIENT_SHOWN, "pid %ld, uid %lu", (long)peer.pid, (unsigned long)peer.uid);
+	else if (getnameinfo((struct sockaddr *)&a, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+		name += strncmp(host, mapped, strlen(mapped)) == 0 ? strlen(mapped) : 0;
+		snprintf(text, CLIENT_SHOWN, strchr(name, ':') ? "[%s]:%s" : "%s:%s", name, port);
+	}
+	return text;
+}
+
 /* Start COMMAND on the held connection. */
 static void start_command(struct server *s)
 {
-	char *no_name = NULL;
+	char *no_name = NULL, client[CLIENT_SHOWN];
 	struct delivery d = {.set = {.fd = &s->held, .name = &no_name, .count = 1}, .peer = {.uid = NOBODY}};
+	show_client(s, s->held, client);
 	struct job *job = jobs_start(&s->jobs, &s->o->command, &d);
 	if (!job) {
 		if (s->jobs.failures == 1)
@@ -77,8 +102,10 @@ static void start_command(struct server *s)
 		warnx("%s: closed a connection that it could not be started for", s->o->command.argv[0]);
 		end_source(s, s->held_source);
 	}
-	if (job)
+	if (job) {
+		note(&s->o->cli, "%s: pid %ld started for %s", s->o->command.argv[0], (long)job->pid, client);
 		job->source = s->held_source;
+	}
 	if (d.set.count)
 		close_client(s, s->held, s->held_from);
 	s->held = -1;
@@ -97,6 +124,7 @@ static bool accept_one(struct server *s, size_t i)
 {
 	const struct listener *l = &s->o->addresses.listener[i];
 	struct peer peer;
+	char client[CLIENT_SHOWN];
 	int sock = door_accept(&s->doors[i], &peer);
 	if (sock == -1) {
 		s->resting = s->doors[i].resting;
@@ -106,6 +134,8 @@ static bool accept_one(struct server *s, size_t i)
 	s->accepted++;
 	uid_t from = l->local ? peer.uid : NOBODY;
 	struct share *source;
+	if (!runs_command(s))
+		note(&s->o->cli, "%s: connection from %s", l->arg, show_client(s, sock, client));
 	if (!count_source(s, l, sock, from, &source)) {
 		close_client(s, sock, from);
 	} else if (runs_command(s)) {

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 #include "messages.h"
+#include "kind.h"
 #include "options.h"
 #include "peer.h"
+#include "set.h"
 #include "socket.h"
 #include "wait.h"
 
 #include <err.h>
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -51,6 +54,36 @@ void note(const struct cli *c, const char *format, ...)
 	if (c->loud > 0)
 		vwarnx(format, ap);
 	va_end(ap);
+}
+
+const char *show_set(const struct cli *c, const struct set *set, uid_t from, char text[SHOWN_MOST])
+{
+	char kind[PATH_MAX + 100], one[sizeof kind + 256];
+	size_t used = 0;
+	text[0] = '\0';
+	for (size_t i = 0; c->loud > 0 && i < set->count; i++) {
+		const char *name = set->name[i];
+		kind_describe(set->fd[i], uid_trusted(from), kind, sizeof kind);
+		snprintf(one, sizeof one, "%s%s%s", name ? name : "", name ? " " : "", kind);
+		if (!i)
+			used = (size_t)sprintf(text, "%zu descriptor%s: ", set->count, plural(set->count));
+		bool fits = used + strlen(one) + sizeof ", ..." <= SHOWN_MOST;
+		used += (size_t)sprintf(text + used, "%s%s", i ? ", " : "", fits ? one : "...");
+		if (!fits)
+			break;
+	}
+	return text;
+}
+
+void note_sent(const struct cli *c, const char *object, const struct set *set, int sock)
+{
+	char text[SHOWN_MOST];
+	struct peer to;
+	show_set(c, set, geteuid(), text);
+	if (peer_of(sock, &to) == 0 && to.uid != NOBODY)
+		note(c, "%s: sent to pid %ld, uid %lu: %s", object, (long)to.pid, (unsigned long)to.uid, text);
+	else
+		note(c, "%s: sent %s", object, text);
 }
 
 /* Report OBJECT, the reason from errno, and HINT. */

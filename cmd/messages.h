@@ -13,6 +13,7 @@
 struct cli;
 struct endpoint;
 struct peer;
+struct set;
 
 /* The text for ERROR, a value of errno; fdkit's own where that is clearer. */
 const char *reason(int error);
@@ -25,6 +26,14 @@ void say(const struct cli *c, const char *format, ...) __attribute__((format(pri
 
 /* Report an event if -v is given. */
 void note(const struct cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* If -v is given, write into TEXT how many descriptors SET has, and the name and the kind of each, as many as it has room
+ * for. FROM: the uid that passed them. No call here waits for a descriptor. Returns TEXT. */
+enum { SHOWN_MOST = 8192 };
+const char *show_set(const struct cli *c, const struct set *set, uid_t from, char text[SHOWN_MOST]);
+
+/* If -v is given, report that SET, our own, was sent over SOCK, and to whom. */
+void note_sent(const struct cli *c, const char *object, const struct set *set, int sock);
 
 /* Report OBJECT and the reason from errno. */
 int say_failed(const char *object);

@@ -127,7 +127,7 @@ static int send_rest(struct transfer *t)
 			return not_sent(t);
 		t->sent += (size_t)n;
 	}
-	note(s->cli, "%s: sent %zu", s->at.arg, s->set.count);
+	note_sent(s->cli, s->at.arg, &s->set, t->sock);
 	if (s->no_wait || s->at.type == SOCK_DGRAM)
 		return 0;
 	if (!t->shared)

@@ -205,3 +205,57 @@ refuses() {
 	wrong -L fdserve --nonblock unix:s -- true
 	wrong -L fdserve --no-pid unix:s -- true
 }
+
+@test "-v names each descriptor that is passed, with its kind and target, and who is at the other end" {
+	local uid file
+	uid=$(id -u)
+	file="file $PWD/notes.txt 9 bytes"
+	echo 'buy milk' >notes.txt
+	spawn fdrecv -v s true 2>received
+	fdsend -v -w 5 s notes=0 3 <notes.txt 3</ 2>sent
+	ended "$pid" 0
+	[ "$(head -n 1 sent)" = "fdsend: s: sent to pid $pid, uid $uid: 2 descriptors: notes $file, directory /" ]
+	grep -qxE "fdrecv: s: from pid [0-9]+, uid $uid: 2 descriptors: notes $file, directory /" received
+	spawn fdexec -v w.sock true 2>log
+	spawn fdsend -v -w 5 w.sock 0 <notes.txt 2>sent
+	ended "$pid" 0
+	eventually grep -qxE "fdexec: true: pid [0-9]+ started for pid $pid, uid $uid: 1 descriptor: $file" log
+	spawn fdrun -v w.sock <notes.txt 2>ran
+	ended "$pid" 0
+	grep -qE "^fdrun: w.sock: sent to pid [0-9]+, uid $uid: 3 descriptors: $file, .*$PWD/ran [0-9]+ bytes$" ran
+	grep -qE "^fdexec: true: pid [0-9]+ started for pid $pid, uid $uid: a client that waits$" log
+	# More than a line holds.
+	spawn fdrecv -v s true 2>received
+	fdsend -w 5 -f "$(copies 250)" s <notes.txt
+	ended "$pid" 0
+	grep -qE ": 250 descriptors: $file, .*, \.\.\.$" received
+	[ "$(wc -c <received)" -le 8300 ]
+}
+
+@test "-v names the client of each connection, and each command by one pid" {
+	local server=(fdserve -v -A addr -io) client
+	spawn "${server[@]}" 127.0.0.1:0 -- sh -c 'echo $$ $TCPREMOTEPORT' 2>log
+	read -r command client <<<"$(talk "$(bound addr)" </dev/null)"
+	eventually grep -qx "fdserve: sh: pid $command started for 127.0.0.1:$client" log
+	eventually grep -qx "fdserve: sh: pid $command ended with status 0" log
+	rm addr
+	spawn "${server[@]}" unix:s -- sh -c 'echo $$ $UNIXREMOTEPID' 2>log
+	read -r command client <<<"$(talk "$(bound addr)" </dev/null)"
+	eventually grep -qx "fdserve: sh: pid $command started for pid $client, uid $(id -u)" log
+	rm addr
+	spawn "${server[@]}" '*:0' -- sh -c 'echo $$ $TCPREMOTEPORT' 2>mapped
+	read -r command client <<<"$(talk "$(bound addr)" </dev/null)"
+	eventually grep -qx "fdserve: sh: pid $command started for 127.0.0.1:$client" mapped
+	rm addr
+	spawn fdserve -v -A addr 127.0.0.1:0 w.sock 2>log
+	spawn fdexec -v -io w.sock sh -c 'echo $$ $TCPREMOTEPORT' 2>worker
+	read -r command client <<<"$(talk "$(bound addr)" </dev/null)"
+	eventually grep -qx "fdserve: 127.0.0.1:0: connection from 127.0.0.1:$client" log
+	eventually grep -qE "^fdexec: sh: pid $command started for pid [0-9]+, uid $(id -u): 1 descriptor: tcp-connection 127" worker
+	eventually grep -qx "fdexec: sh: pid $command ended with status 0" worker
+	fdserve -v --lease 127.0.0.1:0 -- sh -c 'echo $$' >command 2>log
+	grep -qx "fdserve: sh: pid $(cat command) has the ports" log
+	grep -qx "fdserve: sh: pid $(cat command) ended with status 0" log
+	fdhold -v s2 -- sh -c 'echo $$' >command 2>log
+	grep -qx "fdhold: sh: pid $(cat command) started" log
+}

@@ -690,9 +690,9 @@ port() { sed -n "s/^$1=127\.0\.0\.1://p" "$2"; }
 	fdrecv -c --all s true
 	fdhold --drop a s
 	u=$(id -u)
-	eventually grep -q "^fdhold: s: uid $u put 1" log
-	eventually grep -q "^fdhold: s: uid $u got 2" log
-	eventually grep -q "^fdhold: s: uid $u dropped" log
+	eventually grep -q "^fdhold: s: uid $u put 1 descriptor: a " log
+	eventually grep -q "^fdhold: s: uid $u got a,web$" log
+	eventually grep -q "^fdhold: s: uid $u dropped a: done$" log
 	run ! grep -v '^fdhold: ' log
 }
 
