@@ -107,6 +107,12 @@ bench: all
 	-$(MAKE) --no-print-directory -s STATIC=1 SANITIZE= BUILD=build-static
 	test/bench/run -b $(BUILD)/bench "fdkit=$(BUILD)/bin" "fdkit, static=build-static/bin"
 
+# The picture that README shows, from a new run.
+bench-chart: all
+	@mkdir -p $(BUILD)/bench
+	$(MAKE) --no-print-directory -s bench >$(BUILD)/bench/run.md
+	test/bench/chart $(BUILD)/bench/run.md test/bench/chart.svg
+
 # How that grows with what there is of everything.
 scale: all
 	test/bench/scale -b $(BUILD)/bench "fdkit=$(BUILD)/bin"
@@ -154,5 +160,5 @@ deps:
 clean:
 	rm -rf $(BUILD) build-*
 
-.PHONY: all man check fuzz demo bench scale install install-strip uninstall lint programs deps clean
+.PHONY: all man check fuzz demo bench bench-chart scale install install-strip uninstall lint programs deps clean
 .SECONDARY:

@@ -206,6 +206,7 @@ refuses() {
 	wrong -L fdserve --no-pid unix:s -- true
 }
 
+# shellcheck disable=SC2154  # spawn sets pid
 @test "-v names each descriptor that is passed, with its kind and target, and who is at the other end" {
 	local uid file
 	uid=$(id -u)
@@ -232,6 +233,7 @@ refuses() {
 	[ "$(wc -c <received)" -le 8300 ]
 }
 
+# shellcheck disable=SC2016  # the commands expand them
 @test "-v names the client of each connection, and each command by one pid" {
 	local server=(fdserve -v -A addr -io) client
 	spawn "${server[@]}" 127.0.0.1:0 -- sh -c 'echo $$ $TCPREMOTEPORT' 2>log
@@ -253,9 +255,9 @@ refuses() {
 	eventually grep -qx "fdserve: 127.0.0.1:0: connection from 127.0.0.1:$client" log
 	eventually grep -qE "^fdexec: sh: pid $command started for pid [0-9]+, uid $(id -u): 1 descriptor: tcp-connection 127" worker
 	eventually grep -qx "fdexec: sh: pid $command ended with status 0" worker
-	fdserve -v --lease 127.0.0.1:0 -- sh -c 'echo $$' >command 2>log
-	grep -qx "fdserve: sh: pid $(cat command) has the ports" log
-	grep -qx "fdserve: sh: pid $(cat command) ended with status 0" log
-	fdhold -v s2 -- sh -c 'echo $$' >command 2>log
-	grep -qx "fdhold: sh: pid $(cat command) started" log
+	fdserve -v --lease 127.0.0.1:0 -- sh -c 'echo $$' >process 2>log
+	grep -qx "fdserve: sh: pid $(cat process) has the ports" log
+	grep -qx "fdserve: sh: pid $(cat process) ended with status 0" log
+	fdhold -v s2 -- sh -c 'echo $$' >process 2>log
+	grep -qx "fdhold: sh: pid $(cat process) started" log
 }

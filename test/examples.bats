@@ -81,6 +81,83 @@ runs_as_it_stands() {
 	runs_as_it_stands "$ROOT/README.md"
 }
 
+# recipe COMMAND: run it in an empty directory, with programs of its names; it must do what the table says.
+recipe() {
+	local command=${1//:80 /127.0.0.1:0 }
+	command=${command/ date / date >unused }
+	[[ $command != *./handler* ]] || command=${command/fdserve /fdserve -A addr }
+	# shellcheck disable=SC2016
+	program worker 'eval "exec cat <&${FDKIT_FDS%% *}"'
+	# shellcheck disable=SC2016
+	program server 'echo server $LISTEN_FDS'
+	program tests 'env | grep -E "_PORT=[1-9]"'
+	program handler 'echo handled'
+	printf 'test:\n\t@echo made\n' >Makefile
+	echo content >file
+	spawn sleep 100 <file
+	[[ $command != *app.sock* ]] || spawn fdrecv app.sock cat
+	# shellcheck disable=SC2016
+	PID=$pid spawn setsid timeout 20 sh -c "$command"$'\necho "$addr"\nwait' <file >out 2>err
+	case $command in
+	*addr=*) eventually grep -q '^127.0.0.1:' out ;;
+	*./handler*) [ "$(talk "$(bound addr)" </dev/null)" = handled ] ;;
+	*./worker*) eventually grep -qx content out ;;
+	*./server*) eventually grep -qx 'server 1' out ;;
+	*./tests*) eventually grep -q 'PORT=' out ;;
+	*app.sock*)
+		fdsend -w 5 box.sock <file || return
+		eventually grep -q 'descriptor: file' err
+		;;
+	*make*) eventually grep -qx made out ;;
+	*) eventually grep -q "$(date +%Y)" out ;;
+	esac || { echo "$1: does not do what README says:" && cat err && return 1; } >&2
+	alone "$pid" || kill -- "-$pid" || true
+}
+
+program() { printf '#!/bin/sh\n%s\n' "$2" >"$1" && chmod +x "$1"; }
+
+# shellcheck disable=SC2016  # what sed reads
+@test "README.md: each recipe of its table runs" {
+	local command n=0
+	while IFS= read -r command <&4; do
+		mkdir "$((++n))"
+		pushd "$n"
+		recipe "$command"
+		popd
+	done 4< <(sed -nE '/^## I want to/,/^fdkit-cookbook/s/^\| [^`]*\| `([^`]*)`.*/\1/p' "$ROOT/README.md")
+	[ "$n" -ge 14 ]
+}
+
+@test "README.md: what it links to is there; its picture comes from the output of the bench" {
+	local link
+	while read -r link; do
+		[ -e "$ROOT/$link" ]
+	done < <(grep -oP '\]\(\K[^)#]+' "$ROOT/README.md")
+	cat >run.md <<-'END'
+		2026-01-02: a machine
+
+		Copying 512 MiB from a pipe to a pipe
+
+		|           | GB/s |    × | own CPU ms/GB |    × | spread |
+		| ---       | ---: | ---: |          ---: | ---: |   ---: |
+		| C: splice | 2.14 | 1.00 |          75.3 | 1.00 |  ±37 % |
+		| fdrecv    | 1.01 | 0.51 |           238 | 3.16 |   ±6 % |
+		| cat <&> ~ | 1.01 | 0.51 |         1,431 | 10.0 |  ±36 % |
+	END
+	"$ROOT/test/bench/chart" run.md out.svg
+	"$PYTHON" "$BATS_TEST_DIRNAME/peers/dots.py" out.svg >got
+	diff got - <<-'END'
+		C: splice 0.00
+		fdrecv 0.50
+		cat <&> ~ 1.00
+	END
+	grep -q '>2026-01-02: a machine<' out.svg
+	exits 1 "$ROOT/test/bench/chart" "$ROOT/README.md" none.svg
+	[ ! -e none.svg ]
+	"$PYTHON" "$BATS_TEST_DIRNAME/peers/dots.py" "$ROOT/test/bench/chart.svg" >got
+	grep -q 'fdkit: fdsend, fdrecv' got
+}
+
 @test "fdsend(1): the examples run as they stand" {
 	runs_as_it_stands "$ROOT/man/fdsend.1.scd"
 }

@@ -221,7 +221,7 @@ class Bench:
         cc = subprocess.run([os.environ.get("CC", "cc"), "--version"], capture_output=True, text=True).stdout.splitlines()[0]
         virtual = ", virtual" if " hypervisor" in text else ""
         lines = [
-            f"{model}, {os.cpu_count()} CPUs{virtual}; Linux {platform.release()}; {cc}; floors: {self.libc}; "
+            f"{time.strftime('%Y-%m-%d')}: {model}, {os.cpu_count()} CPUs{virtual}; Linux {platform.release()}; {cc}; floors: {self.libc}; "
             f"at most {self.nofile} descriptors.",
             f"{self.args.rounds} rounds in {time.monotonic() - self.began:.0f} s, medians; × is the ratio to the row that has 1.00, "
             "in the same round; spread is half the range of the first column over its median.",
