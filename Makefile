@@ -146,16 +146,16 @@ lint: man
 
 programs: all $(REPLAY) $(PEERS) $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/*/*.c))
 
-# What builds, tests and documents; only what is missing is installed.
+# What builds, tests and documents; only what is missing is installed. Those after -- are left out where they cannot be had.
 DEPS = gcc libc6-dev make scdoc bats
 DEPS_LINT = clang clang-tidy cppcheck mandoc shellcheck
 DEPS_FUZZ = clang libclang-rt-dev
 DEPS_BUILDS = musl-tools gcc-multilib qemu-user binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross
 DEPS_TEST = bsdextrautils busybox curl dbus-daemon git gunicorn haproxy iproute2 jq libio-fdpass-perl lighttpd lsof memcached \
-	netbase netcat-openbsd nginx nodejs openssh-client openssh-server perl postgresql procps python3 redis-server ruby strace telnet \
-	socat tmux util-linux valgrind
+	netbase netcat-openbsd nginx nodejs openssh-client openssh-server perl postgresql procps python3 python3-yaml redis-server ruby s6 \
+	strace telnet socat tmux util-linux uvicorn valgrind
 deps:
-	@sh test/deps.sh $(DEPS) $(DEPS_LINT) $(DEPS_FUZZ) $(DEPS_TEST) -- $(DEPS_BUILDS)
+	@sh test/deps.sh $(DEPS) $(DEPS_LINT) $(DEPS_FUZZ) $(DEPS_TEST) -- $(DEPS_BUILDS) systemd
 
 clean:
 	rm -rf $(BUILD) build-*

@@ -38,6 +38,12 @@ start_gunicorn() {
 		--log-file "gunicorn$1.log" --pythonpath "$BATS_TEST_DIRNAME/peers" app:app
 }
 
+start_uvicorn() {
+	local bind=(--fd 3)
+	[ $# -gt 2 ] || bind=(--port "$2")
+	GENERATION=$1 spawn "${@:3}" uvicorn --no-access-log --lifespan off --app-dir "$BATS_TEST_DIRNAME/peers" "${bind[@]}" app:asgi 2>>uvicorn.log
+}
+
 start_haproxy() {
 	local at=fd@3
 	[ $# -gt 2 ] || at=127.0.0.1:$2
@@ -81,13 +87,13 @@ start_lighttpd() {
 answers_as() { [ "$(curl -s -m 20 "http://127.0.0.1:$2/")" = "$1" ] || [ "$(curl -s -m 20 "http://127.0.0.1:$2/" | tr -d ' \n')" = "$1" ]; }
 
 # stop NAME PID: end it gracefully.
-declare -gA graceful=([nginx]=QUIT [gunicorn]=TERM [haproxy]=USR1 [node]=TERM [lighttpd]=INT)
+declare -gA graceful=([nginx]=QUIT [gunicorn]=TERM [uvicorn]=TERM [haproxy]=USR1 [node]=TERM [lighttpd]=INT)
 stop() {
 	kill -"${graceful[$1]}" "$2"
 	ended "$2"
 }
 
-# restarts NAME [OPTION...]: the server NAME on a socket held by fdhold OPTION..., restarted three times,
+# $most requests may fail, 0 unless set. restarts NAME [OPTION...]: the server NAME on a socket held by fdhold OPTION..., restarted three times,
 # the second time with a gap in which none runs.
 restarts() {
 	local name=$1 port old get=(fdrecv -c -f web hold)
@@ -112,7 +118,7 @@ restarts() {
 	more 50
 	load_ended
 	echo "# $name on a held socket: three restarts, $requests requests, $failures failed" >&3
-	[ "$failures" -eq 0 ] || { sort bad | uniq -c && false; }
+	[ "$failures" -le "${most:-0}" ] || { sort bad | uniq -c && false; }
 	[ "$(sort -u good | tr -d ' ' | paste -sd ' ')" = '1 2 3 4' ]
 }
 
@@ -155,7 +161,7 @@ replaced() {
 	kill "$keeper"
 	ended "$keeper"
 	echo "# $name under fdserve -L -k: three HUPs, $requests requests, $failures failed" >&3
-	[ "$failures" -eq 0 ] || { sort bad | uniq -c && cat err && false; }
+	[ "$failures" -le "${most:-0}" ] || { sort bad | uniq -c && cat err && false; }
 	[ "$(sort -u good | tr -d ' ' | paste -sd ' ')" = '1 2 3 4' ]
 }
 
@@ -210,6 +216,24 @@ control() {
 @test "gunicorn without a holder: the same restarts lose requests" {
 	need gunicorn gunicorn
 	control gunicorn
+}
+
+# At TERM uvicorn closes the connections whose request it has not read yet: of each of eight clients one, three times.
+@test "uvicorn on a held socket is restarted three times under load, and only requests that it had accepted fail" {
+	need uvicorn uvicorn
+	most=24
+	restarts uvicorn
+}
+
+@test "uvicorn under fdserve -L -k is replaced three times under load, and only requests that it had accepted fail" {
+	need uvicorn uvicorn
+	most=24
+	replaced uvicorn
+}
+
+@test "uvicorn without a holder: the same restarts lose requests" {
+	need uvicorn uvicorn
+	control uvicorn
 }
 
 @test "haproxy on a held socket is restarted three times under load, and no request fails" {
