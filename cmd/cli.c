@@ -60,7 +60,7 @@ void find_command(const struct cli *c, struct command *command)
 	const char *name = command->argv[0];
 	int error = command_find(command), status = 0;
 	if (error)
-		errx(exec_status(error), "%s: %s", name, strerror(error));
+		errx(exec_status(error), "%s: %s%s", name, strerror(error), *name == '-' ? " (options stand before the operands)" : "");
 	if (!c->user.given)
 		return;
 	pid_t pid = fork();

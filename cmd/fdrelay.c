@@ -22,7 +22,7 @@ static void parse_options(struct cli *c, struct endpoint *at, int argc, char *ar
 {
 	cli_start(c, argv, FDRELAY, "usage: fdrelay [options] SOCKET\n\n"
 	          "Carry bytes and descriptors between the connection at standard input and SOCKET.\n"
-	          "Example: fdserve -io unix:box.sock -- fdrelay -v app.sock    # who passes what\n");
+	          "Example: fdserve -io unix:box.sock -- fdrelay -v -w 5 app.sock  # traces\n");
 	while (cli_option(c, argc, argv) != -1)
 		;
 	const char *arg = operand(argc, argv, "SOCKET");

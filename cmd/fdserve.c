@@ -75,7 +75,7 @@ static struct options parse_options(int argc, char *argv[])
 	          "Accept connections at ADDRESS, and hand each to the worker at SOCKET or to a\n"
 	          "COMMAND of its own. With -L, hand over the listening sockets themselves. With\n"
 	          "--lease, keep a TCP port for a server that takes no socket.\n"
-	          "Example: fdserve 127.0.0.1:8000 -- ./handler\n");
+	          "Example: addr=$(fdserve -A - -R 1 127.0.0.1:0 -- ./handler &)   # a free port\n");
 	while ((option = cli_option(&o.cli, argc, argv)) != -1)
 		switch (option) {
 		case 'A': check("-A", optarg, address_file_parse(&o.addresses.file, optarg)); break;

@@ -48,7 +48,7 @@ void dial_worker(struct server *s)
 		peer_of(w->fd, &peer);
 	s->worker_uid = peer.uid;
 	if (result == -1) {
-		no_worker(s, reason(errno));
+		no_worker(s, errno == ENOENT ? "No such file or directory (if it is a COMMAND, -- stands before it)" : reason(errno));
 	} else if (!peer_fits(&s->o->cli, w, why, sizeof why)) {
 		no_worker(s, why);
 	} else if (dispatch_add(&s->dispatch, w->fd) == -1) {

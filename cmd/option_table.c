@@ -14,7 +14,7 @@ const struct option_row option_table[] = {
 	{0, "SOCKET", NULL, EVERY_COMMAND, "Unix socket: PATH, @NAME, fd:N or exec:COMMAND"},
 	{0, "FD", NULL, FDSEND, "N, N-M, NAME=N or a list of these; 0 unless given"},
 	{0, "ADDRESS", NULL, FDSERVE | FDHOLD, "HOST:PORT, :PORT (port 0: a free one), unix:PATH,\n"
-	 "fd:N, udp:HOST:PORT"},
+	 "fd:N, udp:HOST:PORT; NAME=ADDRESS gives it a name"},
 	{0, "COMMAND", NULL, FDRECV, "has the descriptors at 3, 4, 5...; without COMMAND,\n"
 	 "fdrecv copies from and to them, as cat does"},
 	{0, "COMMAND", NULL, FDSERVE, "run for each connection, which it has at 0, 1 and 2;\n"
@@ -68,8 +68,8 @@ const struct option_row option_table[] = {
 	{'B', "blocking", NULL, FDRECV | FDSERVE | FDEXEC, "clear O_NONBLOCK on the descriptors"},
 	{OPT_ARGS, "args", NULL, FDEXEC, "a client (fdrun) may add words to COMMAND's"},
 	{OPT_CWD, "cwd", NULL, FDEXEC, "COMMAND works in the client's directory"},
-	{OPT_ACCEPT_ENV, "accept-env", "NAME,...", FDEXEC, "a client may set these variables; NAME* for all that\n"
-	 "begin so"},
+	{OPT_ACCEPT_ENV, "accept-env", "NAME,...", FDEXEC, "a client may set these variables; LC_* is all\n"
+	 "that begin so"},
 	{'S', "socketpair", "FD", FDEXEC, "run COMMAND once, with a socketpair at FD; copy from\n"
 	 "standard input to it, and from it to standard output"},
 	{OPT_RAW, "raw", NULL, FDRECV, "copy a terminal's master in raw mode, size included"},
@@ -102,12 +102,25 @@ const struct option_row option_table[] = {
 	{0, "Reports", NULL, EVERY_COMMAND, NULL},
 	{'A', "address-file", "FILE", FDSERVE | FDHOLD, "write the addresses bound to FILE (- is standard\n"
 	 "output)"},
-	{'R', "ready-fd", "N", LISTENERS, "when ready, write a newline to descriptor N"},
+	{'R', "ready-fd", "N", LISTENERS, "when ready, write a newline to descriptor N; close N"},
 	{'q', "quiet", NULL, EVERY_COMMAND, "report only errors"},
 	{'v', "verbose", NULL, EVERY_COMMAND & ~FDRELAY, "report each event: peers, descriptors, commands"},
 	{'v', "verbose", NULL, FDRELAY, "report each message that carries descriptors"},
 	{'h', "help", NULL, EVERY_COMMAND, "show this help"},
 	{'V', "version", NULL, EVERY_COMMAND, "show the version"},
+	{0, "What COMMAND finds in its environment", NULL, FDRECV | FDSERVE | FDEXEC | FDHOLD, NULL},
+	{0, "FDKIT_FDS", NULL, FDRECV | FDSERVE | FDEXEC, "the numbers of the descriptors, as in 3 4"},
+	{0, "FDKIT_MESSAGE", NULL, FDRECV | FDEXEC, "the text of fdsend -m"},
+	{0, "FDKIT_PEER_UID", NULL, FDRECV | FDEXEC, "the sender; also FDKIT_PEER_PID and _GID"},
+	{0, "REMOTE_ADDR", NULL, FDRECV | FDSERVE | FDEXEC, "the client, if a TCP connection is at 0 or 1; also\n"
+	 "REMOTE_PORT"},
+	{0, "LISTEN_FDS", NULL, FDRECV | FDSERVE, "how many descriptors it has from 3 on (fdserve: with\n"
+	 "-L); LISTEN_FDNAMES: their names"},
+	{0, "NAME_HOST, NAME_PORT", NULL, FDHOLD, "where each NAME=ADDRESS is; FDKIT_SOCKET: SOCKET"},
+	{0, "Exit status", NULL, EVERY_COMMAND, NULL},
+	{0, "124", NULL, EVERY_COMMAND, "timed out"},
+	{0, "125", NULL, EVERY_COMMAND, "failed, refused or called wrongly: a line says why"},
+	{0, "126, 127", NULL, EVERY_COMMAND & ~(FDSEND | FDRELAY), "COMMAND cannot be run; was not found"},
 	{0},
 };
 
@@ -121,7 +134,7 @@ static void print_row(const struct option_row *r)
 	else
 		snprintf(left, sizeof left, "      --%s %s", r->name, r->value ? r->value : "");
 	int first = (int)strcspn(r->help, "\n");
-	printf("%-*s%.*s\n", HELP_COLUMN, left, first, r->help);
+	printf("%-*s %.*s\n", HELP_COLUMN - 1, left, first, r->help);
 	if (r->help[first])
 		printf("%*s%s\n", HELP_COLUMN, "", r->help + first + 1);
 }

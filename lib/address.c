@@ -26,7 +26,8 @@ static const char *parse_inet(struct listener *l, char *arg)
 	if (!colon && *arg && !arg[strspn(arg, "0123456789")])
 		return "a port alone stands behind a colon (:PORT)";
 	if (!colon || !colon[1])
-		return "not an address (HOST:PORT, unix:PATH or fd:N)";
+		return *arg == '-' ? "not an address (options stand before the first one)"
+		                   : "not an address (HOST:PORT, unix:PATH or fd:N; COMMAND follows --)";
 	*colon = '\0';
 	if (*host == '[') {
 		if (colon[-1] != ']')

@@ -206,6 +206,33 @@ refuses() {
 	wrong -L fdserve --no-pid unix:s -- true
 }
 
+@test "a forgotten --, and an option behind an operand: the message says so" {
+	exits 125 fdserve 127.0.0.1:0 sort -n 2>err
+	one_line err 'fdserve: sort: not an address (' '; COMMAND follows --)'
+	exits 125 fdserve 127.0.0.1:0 -j 3 -- sort 2>err
+	one_line err 'fdserve: -j: not an address (options stand before the first one)'
+	exits 127 fdrecv s -i sort 2>err
+	one_line err 'fdrecv: -i: ' ' (options stand before the operands)'
+	exits 124 fdserve -w 0.01 127.0.0.1:0 sort 2>err
+	grep -q '^fdserve: sort: waiting for a worker: .* (if it is a COMMAND, -- stands before it)$' err
+}
+
+# shellcheck disable=SC2154  # spawn sets pid
+@test "--help says what COMMAND finds in its environment, and the statuses" {
+	local variable
+	fdrecv --help | sed -n '/^What COMMAND/,/^$/s/^  \([A-Z_]*\).*/\1/p' >named
+	spawn fdrecv -i s env >variables
+	fdsend -w 5 -m text s 0 0
+	ended "$pid" 0
+	for variable in FDKIT_FDS FDKIT_MESSAGE FDKIT_PEER_UID; do
+		grep -q "^$variable=" variables
+		grep -qx "$variable" named
+	done
+	for tool in "${TOOLS[@]}"; do
+		"$tool" --help | grep -q '^  125  '
+	done
+}
+
 # shellcheck disable=SC2154  # spawn sets pid
 @test "-v names each descriptor that is passed, with its kind and target, and who is at the other end" {
 	local uid file
