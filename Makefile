@@ -66,11 +66,12 @@ $(BUILD)/man/%: man/%.scd
 	scdoc <$< >$@
 
 # Harnesses in test/fuzz: what stands between them and the library is theirs to rule.
-FUZZ      = record dispatch inbox words
+FUZZ      = record dispatch inbox words relay
+FUZZ_CMD  = cmd/fdserve_dispatch.c cmd/fdserve_choice.c cmd/fdrelay_carry.c cmd/messages.c
 FUZZ_CC   = clang
 FUZZ_TIME = 60
-FUZZ_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,clock_gettime poll malloc calloc realloc strdup sendmsg getaddrinfo \
-            closer_close closer_trim closer_hang_up)
+FUZZ_WRAP = $(patsubst %,-Wl$(comma)--wrap=%,clock_gettime poll malloc calloc realloc strdup sendmsg recvmsg \
+            vwarnx warnx getaddrinfo closer_close closer_trim closer_hang_up)
 REPLAY    = $(FUZZ:%=$(BUILD)/fuzz/replay-%)
 comma     = ,
 
@@ -85,7 +86,7 @@ $(BUILD)/peers/%: $(BUILD)/test/peers/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/fuzz/fuzz-%: test/fuzz/%.c test/fuzz/fuzz.c $(wildcard lib/*.c cmd/fdserve_dispatch.c cmd/fdserve_choice.c lib/*.h cmd/*.h) test/fuzz/fuzz.h Makefile
+$(BUILD)/fuzz/fuzz-%: test/fuzz/%.c test/fuzz/fuzz.c $(wildcard lib/*.c lib/*.h cmd/*.h) $(FUZZ_CMD) test/fuzz/fuzz.h Makefile
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(STD) $(WARN) -Ilib -Icmd -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 		$(FUZZ_WRAP) -o $@ $(filter %.c,$^)

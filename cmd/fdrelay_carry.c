@@ -21,6 +21,7 @@
 enum {
 	ROOM = 1 << 17,         /* bytes of a message, at first; of a stream, at most */
 	PAUSE_MS = 10, PAUSE_MOST_MS = 100, /* while too many descriptors are on their way: at first, and at most */
+	QUEUE_MOST = 1024,      /* packets in a queue; Kernel: net.unix.max_dgram_qlen, 10 or 512 as a rule */
 	SETTLE_MS = 1000,       /* how long closing may take when many are to be closed */
 	GO_ON = -1,             /* no exit status yet */
 };
@@ -42,6 +43,7 @@ static void drop(struct relay *r, struct way *w)
 	r->closing += w->set.count;
 	closer_trim(&r->closer, &w->set, 0, w->from->uid);
 	w->len = w->sent = 0;
+	w->again = NEVER;
 }
 
 /* ---- ends ---- */
@@ -119,10 +121,11 @@ static ssize_t read_stream(const struct side *from, struct way *w)
 	return rights_receive(from->fd, &w->set, w->data, len, NULL);
 }
 
-/* Read a packet. Kernel: the length queued is the first one's, or that of all (unix_inq_len). */
-static ssize_t read_packet(const struct side *from, struct way *w)
+/* Read a packet, which poll(2) saw. Kernel: the length queued is the first one's, or that of all (unix_inq_len). */
+static ssize_t read_packet(const struct side *from, struct way *w, short events)
 {
-	int queued = 0;
+	int queued = 0, left = events & (POLLRDHUP | POLLHUP) ? QUEUE_MOST : 0;
+	ssize_t n;
 	if (ioctl(from->fd, FIONREAD, &queued) == 0 && queued > 0 && (size_t)queued > w->room) {
 		char *grown = realloc(w->data, (size_t)queued);
 		if (!grown)
@@ -130,7 +133,11 @@ static ssize_t read_packet(const struct side *from, struct way *w)
 		w->data = grown;
 		w->room = (size_t)queued;
 	}
-	return rights_receive(from->fd, &w->set, w->data, w->room, NULL);
+	/* The end looks like an empty packet, behind which may be one with descriptors alone. */
+	do
+		n = rights_receive(from->fd, &w->set, w->data, w->room, NULL);
+	while (n == 0 && !w->set.count && !queued && left--);
+	return n;
 }
 
 /* Did a read of nothing reach the end, where an empty packet may come? */
@@ -152,9 +159,9 @@ static void trace(const struct relay *r, const struct way *w)
 static int take(struct relay *r, struct way *w, short events)
 {
 	struct side *from = w->from;
-	ssize_t n = packets(r) ? read_packet(from, w) : read_stream(from, w);
+	ssize_t n = packets(r) ? read_packet(from, w, events) : read_stream(from, w);
 	if (n == -1 && errno == EAGAIN)
-		return w->last || events & (POLLRDHUP | POLLHUP) ? end_of_file(r, w) : GO_ON;
+		return r->type == SOCK_DGRAM && events & POLLRDHUP ? end_of_file(r, w) : GO_ON;
 	if (n == -1 && (errno == ENOTCONN || errno == ECONNREFUSED))
 		return end_of_file(r, w);
 	if (n == -1)
@@ -247,14 +254,17 @@ static int step(struct relay *r, int i, short events)
 {
 	struct way *out = &r->way[i], *in = &r->way[!i];
 	int status = GO_ON;
+	bool last = out->last;
 	if (events & POLLERR)
 		fd_option(r->side[i].fd, SO_ERROR); /* which clears it */
 	if (in->state == WRITING && (events & POLLOUT || (in->again != NEVER && !time_left(in->again))))
 		status = go(r, in, 0);
 	if (status == GO_ON && events & POLLHUP && in->state != OVER)
 		status = unread(r, in);
-	if (status == GO_ON && out->state == READING && (events & (POLLIN | POLLRDHUP | POLLHUP) || out->last))
+	if (status == GO_ON && out->state == READING && events & (POLLIN | POLLRDHUP | POLLHUP))
 		status = go(r, out, events);
+	else if (status == GO_ON && out->state == READING && last)
+		status = end_of_file(r, out);
 	return status;
 }
 

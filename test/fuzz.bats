@@ -25,4 +25,6 @@ replayed() {
 
 @test "the receiver's side" { replayed inbox 40; }
 
+@test "what fdrelay carries" { replayed relay 10; }
+
 @test "words in arguments and the environment" { replayed words 100; }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "fuzz.h"
 #include "closer.h"
+#include "fd.h"
 #include "set.h"
 #include "wait.h"
 
@@ -8,6 +9,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +26,9 @@ static int64_t clock_ms;
 static size_t open_before;
 static unsigned allocations_left;
 static int send_error;
+static size_t send_most, receive_most;
+static bool (*step)(void *arg);
+static void *step_arg;
 static struct rlimit nofile, limited;
 
 /* ---- input ---- */
@@ -130,6 +135,7 @@ void fuzz_end(void)
 {
 	fail_allocation(0);
 	fail_sending(0);
+	meanwhile(NULL, NULL);
 	limit_descriptors(-1);
 	running = false;
 	must(open_descriptors() == open_before, "no descriptor left open");
@@ -150,6 +156,33 @@ void fail_sending(int error)
 	send_error = error;
 }
 
+void shorten(size_t sending, size_t receiving)
+{
+	send_most = sending ? sending : send_most;
+	receive_most = receiving ? receiving : receive_most;
+}
+
+void meanwhile(bool (*next)(void *arg), void *arg)
+{
+	step = next;
+	step_arg = arg;
+	send_most = receive_most = 0;
+}
+
+/* One step of the harness, whose own calls are not in between. Returns whether there may be more. */
+static bool take_step(void)
+{
+	bool (*next)(void *arg) = step;
+	if (!next)
+		return false;
+	step = NULL;
+	running = false;
+	bool more = next(step_arg);
+	running = true;
+	step = next;
+	return more;
+}
+
 /* ---- what the linker puts in between ---- */
 
 int __real_clock_gettime(clockid_t id, struct timespec *t);
@@ -166,6 +199,11 @@ char *__real_strdup(const char *text);
 char *__wrap_strdup(const char *text);
 ssize_t __real_sendmsg(int sock, const struct msghdr *msg, int flags);
 ssize_t __wrap_sendmsg(int sock, const struct msghdr *msg, int flags);
+ssize_t __real_recvmsg(int sock, struct msghdr *msg, int flags);
+ssize_t __wrap_recvmsg(int sock, struct msghdr *msg, int flags);
+void __real_vwarnx(const char *format, va_list ap);
+void __wrap_vwarnx(const char *format, va_list ap);
+void __wrap_warnx(const char *format, ...);
 int __real_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **found);
 int __wrap_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **found);
 
@@ -177,17 +215,19 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *t)
 	return 0;
 }
 
-/* Who waits has waited at once. */
+/* Who waits has waited at once, unless the harness makes something happen. */
 int __wrap_poll(struct pollfd *p, nfds_t count, int timeout)
 {
 	if (!running)
 		return __real_poll(p, count, timeout);
 	/* Kernel: no more than the limit of descriptors may be polled, however high their numbers (poll(2)). */
 	setrlimit(RLIMIT_NOFILE, &nofile);
+	bool more;
 	int ready;
-	do
+	do {
+		more = take_step();
 		ready = __real_poll(p, count, 0);
-	while (ready == -1 && errno == EINTR); /* libFuzzer's alarm */
+	} while ((ready == -1 && errno == EINTR) || (!ready && timeout < 0 && more)); /* libFuzzer's alarm */
 	setrlimit(RLIMIT_NOFILE, &limited);
 	must(ready >= 0, "a poll that works");
 	must(ready || timeout >= 0, "that nobody waits for ever");
@@ -198,7 +238,7 @@ int __wrap_poll(struct pollfd *p, nfds_t count, int timeout)
 
 static bool fails(void)
 {
-	if (!allocations_left || --allocations_left)
+	if (!running || !allocations_left || --allocations_left)
 		return false;
 	errno = ENOMEM;
 	return true;
@@ -228,13 +268,58 @@ char *__wrap_strdup(const char *text)
 	return fails() ? NULL : __real_strdup(text);
 }
 
+/* MSG, of one buffer, with no more than *MOST bytes of a stream, once. */
+static struct msghdr shortened(int sock, const struct msghdr *msg, struct iovec *part, size_t *most)
+{
+	struct msghdr less = *msg;
+	if (running && *most && msg->msg_iovlen == 1 && msg->msg_iov->iov_len > *most && fd_option(sock, SO_TYPE) == SOCK_STREAM) {
+		*part = (struct iovec){.iov_base = msg->msg_iov->iov_base, .iov_len = *most};
+		less.msg_iov = part;
+		*most = 0;
+	}
+	return less;
+}
+
 ssize_t __wrap_sendmsg(int sock, const struct msghdr *msg, int flags)
 {
-	if (!send_error)
-		return __real_sendmsg(sock, msg, flags);
+	struct iovec part;
+	if (running)
+		take_step();
+	if (!running || !send_error) {
+		const struct msghdr less = shortened(sock, msg, &part, &send_most);
+		return __real_sendmsg(sock, &less, flags);
+	}
 	errno = send_error;
 	send_error = 0;
 	return -1;
+}
+
+ssize_t __wrap_recvmsg(int sock, struct msghdr *msg, int flags)
+{
+	struct iovec part;
+	if (running)
+		take_step();
+	if (flags & MSG_PEEK)
+		return __real_recvmsg(sock, msg, flags);
+	struct msghdr less = shortened(sock, msg, &part, &receive_most);
+	ssize_t n = __real_recvmsg(sock, &less, flags);
+	less.msg_iov = msg->msg_iov;
+	*msg = less;
+	return n;
+}
+
+void __wrap_vwarnx(const char *format, va_list ap)
+{
+	if (!running)
+		__real_vwarnx(format, ap);
+}
+
+void __wrap_warnx(const char *format, ...)
+{
+	va_list ap;
+	va_start(ap, format);
+	__wrap_vwarnx(format, ap);
+	va_end(ap);
 }
 
 /* No helpers: whoever asks whether something is closed asks at once. */

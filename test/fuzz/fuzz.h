@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* What the harnesses share. Each has LLVMFuzzerTestOneInput, which reads its input as a sequence of steps:
- * the same bytes are always the same steps. Time, waiting, failures of malloc(3) and sendmsg(2), and what
+ * the same bytes are always the same steps. Time, waiting, warnings, failures of malloc(3) and sendmsg(2), and what
  * getaddrinfo(3) may look up are the harness's: the linker's --wrap puts fuzz.c in between. */
 #ifndef FUZZ_H
 #define FUZZ_H
@@ -42,6 +42,13 @@ void fail_allocation(unsigned n);
 
 /* The next sendmsg(2) fails with ERROR; 0: it does not. */
 void fail_sending(int error);
+
+/* The next sendmsg(2), and the next recvmsg(2) that is no peek, on a stream take so many bytes at most; 0: as before. */
+void shorten(size_t sending, size_t receiving);
+
+/* STEP(ARG) runs before each sendmsg(2), recvmsg(2) and poll(2); its own calls are the kernel's, and nothing fails in it.
+ * It returns false when it has nothing more to do: then nobody may wait for ever. NULL: none. */
+void meanwhile(bool (*step)(void *arg), void *arg);
 
 /* Have room for SPARE descriptors more; -1: as many as before. */
 void limit_descriptors(int spare);
