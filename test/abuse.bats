@@ -637,3 +637,23 @@ meets_hosts() {
 		ended "$pid" 0
 	done
 }
+
+@test "fdrelay: floods both ways, nobody who reads, descriptors whose close waits: each stops its own connection, and others go on" {
+	second_uid
+	spawn relay.py serve b
+	server=$pid
+	await_socket b
+	spawn fdserve -q -a any -io unix:f -- fdrelay b 2>err
+	relays=$pid
+	await_socket f
+	spawn as_other relay.py harm f >harmed
+	eventually grep -qx there harmed
+	settled() { gone "$1" || asleep "$1" fdrelay; }
+	for relay in $(children "$relays"); do
+		eventually settled "$relay"
+	done
+	quick "${as_other[@]}" relay.py honest f | grep -x ok
+	kill "$pid" "$server"
+	eventually childless "$relays"
+	[ ! -s err ]
+}

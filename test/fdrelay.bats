@@ -60,6 +60,10 @@ as_bytes() {
 	RELAY="${as_other[*]} prlimit --nofile=64 fdrelay" checks held:stream
 }
 
+@test "more descriptors in a message than fdrelay may have open end it with 125, and both sides see the end" {
+	RELAY='prlimit --nofile=64 fdrelay' checks unfit:stream unfit:seqpacket
+}
+
 # ---- ends ----
 
 @test "the end of one direction is passed on, and the other goes on" {
@@ -211,4 +215,82 @@ carries_nothing() {
 	ssh-keygen -q -t ed25519 -N '' -f key
 	SSH_AUTH_SOCK=f ssh-add -q key
 	SSH_AUTH_SOCK=f ssh-add -L | diff - key.pub
+}
+
+@test "gpg-agent makes a key and signs; gpg --server reads a file that a client has passed, and through socat it gets none" {
+	export GNUPGHOME=$PWD/home
+	mkdir -m 700 home
+	spawn fdserve -q -L "std=unix:$PWD/b" -- gpg-agent --supervised 2>agent.err
+	await_socket b
+	relayed b f
+	printf '%%Assuan%%\nsocket=%s\n' "$PWD/f" >home/S.gpg-agent # where gpg finds its agent
+	gpg -q --no-autostart --batch --passphrase '' --quick-gen-key me ed25519
+	echo 'buy milk' >notes
+	gpg -q --no-autostart --batch --sign notes
+	spawn fdserve -q -io unix:v -- env _assuan_connection_fd=0 gpg -q --no-autostart --server 2>verified
+	await_socket v
+	relayed v r -v 2>trace
+	as_bytes v g
+	assuan() { printf '%s\n' '/sendfd notes.gpg r' 'INPUT FD' VERIFY /bye | timeout 10 gpg-connect-agent -S "$PWD/$1"; }
+	assuan r
+	grep 'Good signature from "me"' verified
+	grep '> [0-9]* bytes, 1 descriptor: file .*/notes.gpg [0-9]* bytes$' trace
+	assuan g >answer
+	grep '^ERR .* IPC error' answer
+}
+
+@test "Wayland: a client's pictures are memory that it passes; through socat it has none" {
+	export XDG_RUNTIME_DIR=$PWD
+	spawn weston --backend=headless-backend.so --use-pixman --shell=fullscreen-shell.so --no-config --idle-time=0 --socket=b --log=log
+	await_socket b
+	relayed b f -v 2>trace
+	as_bytes b g
+	WAYLAND_DISPLAY=f WAYLAND_DEBUG=1 spawn weston-simple-shm 2>drawn
+	# Each frame is asked for after the one before was shown, in memory that the compositor has released.
+	shown() { [ "$(grep -c 'wl_callback@.*done' drawn)" -ge 20 ] && grep 'wl_buffer@.*release' drawn; }
+	eventually shown
+	grep '> [0-9]* bytes, 1 descriptor: memfd .* 250000 bytes$' trace
+	WAYLAND_DISPLAY=g timeout 10 weston-simple-shm 2>bytes || true
+	grep '^wl_display.*error' bytes
+}
+
+# sandbox: ${box[@]} runs a command with the system's programs, ours, $pub/box and nothing else, as $who, in namespaces of its own.
+sandbox() {
+	local d files=()
+	for d in usr bin lib lib32 lib64; do
+		files+=(--ro-bind-try "/$d" "/$d")
+	done
+	box=(bwrap --unshare-all --die-with-parent --setenv PATH /fdkit:/usr/bin:/bin "${files[@]}" --proc /proc
+		--ro-bind "$pub/bin" /fdkit --ro-bind "$pub/box" /box --)
+	[ "$who" = 0 ] || box=("${as_other[@]}" "${box[@]}")
+	exits 0 "${box[@]}" true 2>err || skip "no sandbox here: $(cat err)"
+}
+
+@test "a sandbox with namespaces of its own, root's and another uid's: the relay is its only door" {
+	second_uid
+	mkdir box
+	echo 'buy milk' >notes
+	echo 'from the box' >box/answer
+	chmod 644 box/answer
+	spawn fdhold -q store
+	await_socket store
+	spawn fdsend -q -a any -lk "@$pub" 0
+	await_socket "@$pub"
+	for who in 0 65534; do
+		sandbox
+		fdsend store "for$who=0" <notes
+		spawn fdserve -q -a 65534 -io unix:box/door -- fdrelay -v store 2>trace
+		await_socket box/door
+		# In the sandbox each uid outside looks like nobody's.
+		[ "$("${box[@]}" fdrecv -c -a any -i -f "for$who" /box/door cat)" = 'buy milk' ]
+		grep 'descriptor: file .*/notes 9 bytes' trace
+		"${box[@]}" fdsend -a any /box/door "from$who=0" <box/answer
+		[ "$(fdrecv -c -i -f "from$who" store cat)" = 'from the box' ]
+		for other in "$pub/store" "@$pub"; do
+			exits 125 "${box[@]}" fdrecv -c -a any "$other" true
+		done
+		kill "$pid"
+		ended "$pid" 0
+		exits 125 "${box[@]}" fdrecv -c -a any /box/door true
+	done
 }

@@ -3,7 +3,10 @@
 """Both ends of what fdrelay carries: a client at its standard input, and a server at its SOCKET.
 
 relay.py CHECK [KIND]    run fdrelay (or the command RELAY) between two sockets of KIND (stream), and say "ok" if CHECK, a
-                         function below, found all as it would be without a relay"""
+                         function below, found all as it would be without a relay
+relay.py serve SOCKET    a server that does to each client what that asks for
+relay.py harm SOCKET     its rude clients; they stay
+relay.py honest SOCKET   an honest one, which says "ok" at its end"""
 import contextlib
 import os
 import random
@@ -265,6 +268,16 @@ def refused(kind):
     assert relay.ends(125) == "fdrelay: standard input: cannot take descriptors: not a Unix socket\n"
 
 
+def unfit(kind):
+    """The bytes of a message go no further without its descriptors."""
+    relay = Relay(kind)
+    relay.client.send(b"before")
+    socket.send_fds(relay.client, [b"with"], [0] * 253)
+    assert relay.server.recv(100) == b"before"
+    assert relay.ends(125) == "fdrelay: standard input: descriptors did not fit: Too many open files\n"
+    ended(relay.server), ended(relay.client)
+
+
 # ---- what cannot be closed, or looked at ----
 
 def stuck(what):
@@ -301,6 +314,64 @@ def stuck(what):
     assert "1 descriptor: " in relay.ends(-signal.SIGTERM)
     say("ok")
     os._exit(0)
+
+
+# ---- who does harm, and who does not, at both sides of many relays ----
+
+def serve(where):
+    """Clients say first how to treat them: h, send all back; f, flood them; s, read no more."""
+    def one(sock):
+        how, _ = peer.receive(sock, 1)
+        if how == b"f":
+            with contextlib.suppress(OSError):
+                peer.flood(sock, b"x", 10)
+        while how == b"h" and (got := peer.receive(sock)) != (b"", []):
+            socket.send_fds(sock, [got[0]], got[1])
+            peer.close(got[1])
+        if how == b"s":
+            peer.stay()
+
+    listener = peer.listen(where)
+    while True:
+        threading.Thread(target=one, args=listener.accept()[:1], daemon=True).start()
+
+
+def harm(where):
+    """Floods of descriptors and of bytes that nobody reads, both ways; descriptors whose close waits; and who leaves with such in its queue."""
+    def come(how):
+        sock = peer.connect(where)
+        sock.send(how)
+        return sock
+
+    kept = []
+    for leaves in False, True:
+        sock, (inner, outer) = come(b"s"), peer.pair("tcp")
+        peer.linger(inner, 3600)
+        peer.fill(inner)
+        for _ in range(3):
+            socket.send_fds(sock, [b"x"], [inner.fileno()])
+        kept += [inner, outer] if leaves else [inner, outer, sock]
+        del sock
+    kept += [come(b"f"), come(b"f"), (wall := come(b"s")), (many := come(b"s"))]
+    peer.fill(wall)
+    many.setblocking(False)
+    with contextlib.suppress(OSError):
+        while True:
+            socket.send_fds(many, [b"x"], [0] * 253)
+    say("there")
+    peer.stay()
+
+
+def honest(where):
+    sock = peer.connect(where)
+    sock.settimeout(10)
+    sock.send(b"h")
+    for number in range(100):
+        fd, inode = temporary()
+        socket.send_fds(sock, [b"%d" % number], [fd])
+        data, fds = peer.receive(sock)
+        assert data == b"%d" % number and [os.fstat(fd).st_ino for fd in fds] == [inode]
+        peer.close([fd, *fds])
 
 
 check, kind = (sys.argv[1:] + ["stream"])[:2]
