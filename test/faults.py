@@ -376,6 +376,16 @@ def sends_on_a_pair(b):
         b.tool(f"fdsend fd:{ours.fileno()}", fds=(ours.fileno(),))
 
 
+def relays(words, kind="stream"):
+    """The notes' descriptor goes from one side to the other, which prints them."""
+    def start(b):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, {"stream": socket.SOCK_STREAM, "seqpacket": socket.SOCK_SEQPACKET}[kind])
+        with ours:
+            b.tool("fdrelay " + words, stdin=theirs)
+            b.peer(f"fdsend -T {kind} fd:{ours.fileno()} 0", fds=(ours.fileno(),))
+    return start
+
+
 def stale(b):
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(b.path("s"))
@@ -467,6 +477,10 @@ Scenario("fdserve-drain", "fdserve --drain 100ms -A addr 127.0.0.1:0 -- /bin/sh 
          client=tcp, service=True, owns="addr")
 Scenario("fdserve-L-socket", "fdserve -L -A addr 127.0.0.1:0 s", RECEIVE + "s " + COUNT, proof=lambda b: b.read("out.1") == "1\n")
 Scenario("fdserve-L-l", "fdserve -L -l 127.0.0.1:0 s", client=takes("s " + COUNT, "1\n"), service=True, owns="s")
+Scenario("fdrelay", relays("s"), RECEIVE + "-i s /bin/cat")
+Scenario("fdrelay-seqpacket", relays("s", "seqpacket"), RECEIVE + "-T seqpacket -i s /bin/cat")
+Scenario("fdrelay-exec", relays("'exec:fdrecv -i fd:0 /bin/cat >out.exec'"))
+Scenario("fdrelay-v", relays("-v s"), RECEIVE + "-i s /bin/cat")
 
 
 # ---- one run, and its outcome ----
