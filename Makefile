@@ -5,6 +5,8 @@ PREFIX   = /usr/local
 BINDIR   = $(PREFIX)/bin
 MANDIR   = $(PREFIX)/share/man
 INSTALL  = install
+# Before the name of every command and page, where another package has these names.
+PROGRAM_PREFIX =
 SANITIZE =
 STATIC   =
 BUILD    = build$(if $(SANITIZE),-sanitized,$(if $(STATIC),-static))
@@ -41,7 +43,7 @@ PAGES = $(TOOLS:=.1) fdkit.7 fdkit-protocol.7 fdkit-cookbook.7
 LIB   = $(BUILD)/libfdkit.a
 OBJ   = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=cmd/%.c),$(wildcard lib/*.c cmd/*.c)))
 BIN   = $(TOOLS:%=$(BUILD)/bin/%)
-MAN   = $(PAGES:%=$(BUILD)/man/%)
+MAN   = $(PAGES:%=$(BUILD)/man/$(PROGRAM_PREFIX)%)
 
 all: $(BIN)
 
@@ -60,10 +62,13 @@ $(BUILD)/%.o: %.c $(wildcard lib/*.h cmd/*.h) Makefile
 
 man: $(MAN)
 
+# Commands and pages in a page have the names that they are installed under.
 # scdoc takes the date from SOURCE_DATE_EPOCH where it is set.
-$(BUILD)/man/%: man/%.scd
+$(BUILD)/man/$(PROGRAM_PREFIX)%: man/%.scd
 	@mkdir -p $(@D)
-	scdoc <$< >$@
+	sed -E -e 's/\<($(subst $() ,|,$(TOOLS)))\>/$(PROGRAM_PREFIX)&/g' -e 's/^(fdkit[a-z-]*)(\(7\)| - )/$(PROGRAM_PREFIX)&/' \
+		-e 's/\*(fdkit[a-z-]*\*\(7\))/*$(PROGRAM_PREFIX)\1/g' $< >$@.scd
+	scdoc <$@.scd >$@
 
 # Harnesses in test/fuzz: what stands between them and the library is theirs to rule.
 FUZZ      = record dispatch inbox words relay
@@ -95,10 +100,11 @@ $(BUILD)/fuzz/fuzz-%: test/fuzz/%.c test/fuzz/fuzz.c $(wildcard lib/*.c lib/*.h 
 fuzz: $(FUZZ:%=$(BUILD)/fuzz/fuzz-%)
 	sh test/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_TIME) $(FUZZ)
 
-# The tests send signals that nohup, or a script's &, would have the tools ignore.
-check: all $(REPLAY) $(PEERS)
-	env --default-signal PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" SANITIZE=$(SANITIZE) $(SANOPTS) \
-		$(BATS) $(BATSFLAGS) $(TESTS)
+# The tests send signals that nohup, or a script's &, would have the tools ignore. FDKIT_BIN=/usr/bin tests installed commands.
+check: $(if $(FDKIT_BIN),,all) $(REPLAY) $(PEERS)
+	$(if $(FDKIT_BIN),@ls $(TOOLS:%=$(FDKIT_BIN)/%) >/dev/null)
+	env --default-signal -u FDKIT_BIN PATH="$(abspath $(or $(FDKIT_BIN),$(BUILD)/bin)):$$PATH" BUILT="$(CURDIR)/$(BUILD)" \
+		SANITIZE=$(SANITIZE) $(SANOPTS) $(BATS) $(BATSFLAGS) $(TESTS)
 
 demo: all
 	PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" sh test/demo.sh
@@ -120,7 +126,7 @@ scale: all
 
 install: all man
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
-	$(INSTALL) $(BIN) $(DESTDIR)$(BINDIR)
+	$(foreach t,$(TOOLS),$(INSTALL) $(BUILD)/bin/$t $(DESTDIR)$(BINDIR)/$(PROGRAM_PREFIX)$t &&) :
 	install -m 644 $(filter %.1,$(MAN)) $(DESTDIR)$(MANDIR)/man1
 	install -m 644 $(filter %.7,$(MAN)) $(DESTDIR)$(MANDIR)/man7
 
@@ -128,8 +134,8 @@ install-strip:
 	$(MAKE) --no-print-directory INSTALL='install -s' install
 
 uninstall:
-	cd $(DESTDIR)$(BINDIR) && rm -f $(TOOLS)
-	cd $(DESTDIR)$(MANDIR) && rm -f $(TOOLS:%=man1/%.1) $(filter %.7,$(PAGES:%=man7/%))
+	cd $(DESTDIR)$(BINDIR) && rm -f $(TOOLS:%=$(PROGRAM_PREFIX)%)
+	cd $(DESTDIR)$(MANDIR) && rm -f $(TOOLS:%=man1/$(PROGRAM_PREFIX)%.1) $(filter %.7,$(PAGES:%=man7/$(PROGRAM_PREFIX)%))
 
 # How far clang's analyzer follows a function: less than its default, for a third of the time.
 TIDY = -Xclang -analyzer-config -Xclang max-nodes=90000

@@ -139,9 +139,23 @@ static void print_row(const struct option_row *r)
 		printf("%*s%s\n", HELP_COLUMN, "", r->help + first + 1);
 }
 
+/* Print ABOUT, which begins with usage: and our name, with what stands before that name where we are installed (make
+ * install PROGRAM_PREFIX=) before each of our commands. */
+static void print_about(const char *about)
+{
+	const char *name = about + strlen("usage: "), *called = program_invocation_short_name;
+	size_t own = strcspn(name, " "), len = strlen(called);
+	bool ours = len >= own && strncmp(called + len - own, name, own) == 0;
+	for (const char *at = about; *at; at++) {
+		if (at > about && strchr(" (\n", at[-1]) && at[0] == 'f' && at[1] == 'd' && at[2] >= 'a')
+			printf("%.*s", ours ? (int)(len - own) : 0, called);
+		putchar(*at);
+	}
+}
+
 void option_help(const struct cli *c)
 {
-	fputs(c->about, stdout);
+	print_about(c->about);
 	for (const struct option_row *r = option_table; r->commands; r++) {
 		if (!(r->commands & c->command))
 			continue;

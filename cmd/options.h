@@ -15,7 +15,7 @@
 struct endpoint;
 struct set;
 
-#define FDKIT_VERSION "0.1"
+#define FDKIT_VERSION "0.2"
 
 enum { TIMED_OUT = 124, FAILED = 125 };
 

@@ -64,14 +64,27 @@ options() { "$1" --help | sed -nE 's/^  (-., |    )(--[^ ]+)( ([^ ]+))?  .*/\1 \
 	one_line fdrecv.out "$(date +%Y)"
 }
 
-@test "-V and --version" {
+@test "-V and --version: all have the version at the top of NEWS" {
+	version=$(sed -n '/^[0-9]/{s/ .*//p;q}' "$BATS_TEST_DIRNAME/../NEWS")
 	for tool in "${TOOLS[@]}"; do
 		for option in -V --version; do
 			exits 0 "$tool" $option >out 2>err
 			[ ! -s err ]
-			grep -qE "^$tool \(fdkit\) [0-9.]+$" out
+			diff out - <<<"$tool (fdkit) $version"
 		done
 	done
+}
+
+@test "messages and --help have the name that a command was called by, and --help its prefix before the others" {
+	names=$(IFS='|' && echo "${TOOLS[*]}")
+	for tool in "${TOOLS[@]}"; do
+		ln -s "$(type -P "$tool")" "my-$tool"
+		"$tool" --help | sed -E "1,/^Arguments:/s/\<($names)\>/my-&/g; s/^See /&my-/" >help
+		"./my-$tool" --help | diff help -
+		wrong "--help" "./my-$tool"
+	done
+	cp "$(type -P fdsend)" other
+	./other --help | diff <(fdsend --help | sed 's/^See fdsend/See other/') -
 }
 
 # refuses TOOL: its wrong calls, in a directory of its own.

@@ -6,7 +6,7 @@
 
 load helper
 
-closer=$(dirname "$(type -P fdsend)")/../peers/closer
+closer=${BUILT:-$(dirname "$(type -P fdsend)")/..}/peers/closer
 
 @test "what blocks for ever is closed without waiting: the number is free, others are closed, and all ends" {
 	fuse "$PWD/mnt" FLUSH

@@ -8,7 +8,7 @@ load helper
 # replayed NAME MUTATIONS: the harness NAME finds nothing wrong; else the input is shown.
 replayed() {
 	local name=$1 files=("$BATS_TEST_DIRNAME/fuzz/corpus/$1"/*)
-	PATH=$PATH:$(dirname "$(type -P fdsend)")/../fuzz
+	PATH=$PATH:${BUILT:-$(dirname "$(type -P fdsend)")/..}/fuzz
 	ulimit -c 0
 	ASAN_OPTIONS=detect_leaks=1 run timeout 60 "replay-$name" "$2" "${files[@]}"
 	echo "$output"
