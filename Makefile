@@ -5,6 +5,7 @@ PREFIX   = /usr/local
 BINDIR   = $(PREFIX)/bin
 MANDIR   = $(PREFIX)/share/man
 INSTALL  = install
+STRIP    = strip
 # Before the name of every command and page, where another package has these names.
 PROGRAM_PREFIX =
 SANITIZE =
@@ -131,11 +132,21 @@ install: all man
 	install -m 644 $(filter %.7,$(MAN)) $(DESTDIR)$(MANDIR)/man7
 
 install-strip:
-	$(MAKE) --no-print-directory INSTALL='install -s' install
+	$(MAKE) --no-print-directory INSTALL='install -s --strip-program=$(STRIP)' install
 
 uninstall:
 	cd $(DESTDIR)$(BINDIR) && rm -f $(TOOLS:%=$(PROGRAM_PREFIX)%)
 	cd $(DESTDIR)$(MANDIR) && rm -f $(TOOLS:%=man1/$(PROGRAM_PREFIX)%.1) $(filter %.7,$(PAGES:%=man7/$(PROGRAM_PREFIX)%))
+
+# Release files and their checksums, in $(BUILD)/dist: the source, and DIST of it. The same source gives the same files.
+VERSION = $(shell sed -n 's/^.define FDKIT_VERSION "\(.*\)"/\1/p' cmd/options.h)
+DIST    = x86_64 aarch64 deb
+dist:
+	rm -rf $(BUILD)/dist
+	DEPS_TEST="$(DEPS_TEST)" sh .pkg/dist.sh $(VERSION) $(BUILD)/dist $(DIST)
+
+deb rpm:
+	$(MAKE) --no-print-directory DIST=$@ dist
 
 # How far clang's analyzer follows a function: less than its default, for a third of the time.
 TIDY = -Xclang -analyzer-config -Xclang max-nodes=90000
@@ -167,5 +178,5 @@ deps:
 clean:
 	rm -rf $(BUILD) build-*
 
-.PHONY: all man check fuzz demo bench bench-chart scale install install-strip uninstall lint programs deps clean
+.PHONY: all man check fuzz demo bench bench-chart scale install install-strip uninstall dist deb rpm lint programs deps clean
 .SECONDARY:
