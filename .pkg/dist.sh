@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: ISC
 # dist.sh VERSION DIRECTORY PART...: make release files of the source in . (a git checkout or an unpacked source tarball)
 # in DIRECTORY, with their SHA256SUMS: a source tarball and, built from what is in it, each PART: a static tarball for the
-# machine x86_64 or aarch64; deb; rpm; apk (an APKBUILD). The same source gives the same bytes, wherever it is built.
+# machine x86_64 or aarch64; deb; rpm; apk (an APKBUILD). The same source gives the same bytes, wherever it is built, but
+# for rpm, which writes down where and when.
 # DEPS_TEST: the packages that the tests need.
 set -eu
 
@@ -82,8 +83,8 @@ rpm() {
 	mkdir -p "$work/rpm"
 	filled "$here/fdkit.spec" >"$work/rpm/fdkit.spec"
 	# --nodeps: Debian's rpm knows nothing of Debian's packages.
-	rpmbuild -bb --nodeps --define "_topdir $work/rpm" --define "_sourcedir $out" \
-		--define "_rpmdir $work/rpm" --define '_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' "$work/rpm/fdkit.spec"
+	rpmbuild -bb --nodeps --define "_topdir $work/rpm" --define "_sourcedir $out" --define "_rpmdir $work/rpm" \
+		--define '_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' "$work/rpm/fdkit.spec"
 	mv "$work/rpm"/fdkit-[0-9]*.rpm "$out"
 }
 
