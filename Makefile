@@ -158,8 +158,9 @@ lint: man
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 		--inline-suppr -D_GNU_SOURCE -Ilib -Icmd cmd lib
 	clang-tidy --quiet $(wildcard cmd/*.c lib/*.c) -- $(STD) -Ilib -Icmd $(TIDY)
-	shellcheck -x .ci/run test/*.sh test/*.bash test/*.bats
-	sh test/lint-tests.sh test/*.bats test/*.bash
+	shellcheck -x .ci/run .pkg/*.sh .pkg/*.bats .pkg/debian/tests/suite test/*.sh test/*.bash test/*.bats
+	shellcheck -s sh -e SC2034,SC2154 .pkg/APKBUILD
+	sh test/lint-tests.sh .pkg/*.bats test/*.bats test/*.bash
 	sh test/lint-pages.sh $(MAN)
 
 programs: all $(REPLAY) $(PEERS) $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/*/*.c))
@@ -172,8 +173,9 @@ DEPS_BUILDS = musl-tools gcc-multilib qemu-user binutils-aarch64-linux-gnu libc6
 DEPS_TEST = bsdextrautils bubblewrap busybox curl dbus-daemon git gpg gpg-agent gpgconf gunicorn haproxy iproute2 jq \
 	libio-fdpass-perl lighttpd lsof memcached netbase netcat-openbsd nginx nodejs openssh-client openssh-server perl \
 	postgresql procps python3 python3-yaml redis-server ruby s6 strace telnet socat tmux util-linux uvicorn valgrind weston
+DEPS_DIST = debhelper dpkg-dev lintian rpm
 deps:
-	@sh test/deps.sh $(DEPS) $(DEPS_LINT) $(DEPS_FUZZ) $(DEPS_TEST) -- $(DEPS_BUILDS) systemd
+	@sh test/deps.sh $(DEPS) $(DEPS_LINT) $(DEPS_FUZZ) $(DEPS_TEST) $(DEPS_DIST) -- $(DEPS_BUILDS) systemd
 
 clean:
 	rm -rf $(BUILD) build-*

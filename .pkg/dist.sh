@@ -48,7 +48,7 @@ compiler() {
 	if [ "$1" = "$(uname -m)" ]; then
 		command -v musl-gcc || echo cc
 	else
-		command -v "$1-linux-gnu-gcc" || echo "clang --target=$1-linux-gnu"
+		command -v "$1-linux-musl-gcc" || command -v "$1-linux-gnu-gcc" || echo "clang --target=$1-linux-gnu"
 	fi
 }
 

@@ -13,9 +13,18 @@ name=fdkit-$version
 # What somebody gave to the make that runs us is not for those that we run.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
+# links MACHINE: can static programs for it be made here?
+links() {
+	[ "$1" != "$(uname -m)" ] || return 0
+	clang --target="$1-linux-gnu" -static -o "$BATS_FILE_TMPDIR/none" -x c - <<<'int main(void) { return 0; }' 2>/dev/null
+}
+
 # Two releases of the same source: from here and, by somebody else, from the source tarball of the first.
 setup_file() {
-	local parts='x86_64 aarch64 deb apk'
+	local parts='deb apk' machine
+	for machine in x86_64 aarch64; do
+		if links "$machine"; then parts+=" $machine"; else echo "# without $machine: clang makes no programs for it" >&3; fi
+	done
 	mkdir "$two"
 	make -s -C "$top" BUILD="$BATS_FILE_TMPDIR/one" DIST="$parts" dist >&2
 	tar -xzf "$one/$name.tar.gz" -C "$two"
@@ -39,7 +48,8 @@ same_as_installed() { grep -v '^usr/share/\(doc\|licenses\)/' | diff installed.l
 	(cd "$one" && sha256sum -c SHA256SUMS)
 	(cd "$one" && ls -I SHA256SUMS -I '*.orig.*') | diff - <(cut -c 67- "$one/SHA256SUMS")
 	diff "$one/SHA256SUMS" "$two/$name/build/dist/SHA256SUMS"
-	[ "$(wc -l <"$one/SHA256SUMS")" -eq 7 ]
+	grep -q "  $name-linux-$(uname -m).tar.gz$" "$one/SHA256SUMS"
+	[ "$(grep -c '_.*deb$\|_.*dsc$\|APKBUILD$\|tar.xz$' "$one/SHA256SUMS")" -eq 4 ]
 }
 
 @test "the source tarball has git's files and no other" {
@@ -51,6 +61,7 @@ same_as_installed() { grep -v '^usr/share/\(doc\|licenses\)/' | diff installed.l
 @test "the static programs need no library, have no names of the builder's directories, and work" {
 	echo 'buy milk' >notes
 	for machine in x86_64 aarch64; do
+		[ -e "$one/$name-linux-$machine.tar.gz" ] || continue
 		tar -xzf "$one/$name-linux-$machine.tar.gz"
 		bin=$PWD/$name-linux-$machine/bin
 		[ "$(cd "$bin" && echo *)" = "$(printf '%s\n' "${TOOLS[@]}" | sort | paste -sd ' ')" ]
