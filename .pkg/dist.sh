@@ -67,13 +67,15 @@ static() {
 deb() {
 	need dpkg-buildpackage dpkg-dev
 	need dh debhelper
+	need scdoc scdoc
 	unpacked "$work/deb"
 	cp "$source" "$work/deb/fdkit_$version.orig.tar.gz"
 	cp -R "$here/debian" "$work/deb/$name"
 	for file in changelog tests/control; do
 		filled "$here/debian/$file" >"$work/deb/$name/debian/$file"
 	done
-	(cd "$work/deb/$name" && dpkg-buildpackage -us -uc -j"$(nproc)")
+	# -d: build-essential has a C++ compiler, too.
+	(cd "$work/deb/$name" && dpkg-buildpackage -d -us -uc -j"$(nproc)")
 	mv "$work"/deb/fdkit_*.deb "$work"/deb/*.dsc "$work"/deb/*.debian.tar.xz "$out"
 	ln -s "$name.tar.gz" "$out/fdkit_$version.orig.tar.gz"
 }
