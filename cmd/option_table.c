@@ -22,8 +22,8 @@ const struct option_row option_table[] = {
 	{0, "COMMAND", NULL, FDHOLD, "run once; hold as long as it runs, and end as it ends"},
 	{0, "COMMAND", NULL, FDEXEC, "run for each message: one descriptor goes to 0, 1\n"
 	 "and 2; two go to 0 and 1; a fourth goes to 3"},
-	{0, "ARG", NULL, FDRUN, "a word for COMMAND, even if it is like an option, for\n"
-	 "a fdexec --args"},
+	{0, "ARG", NULL, FDRUN, "a word for COMMAND, options and -- included; fdexec\n"
+	 "takes words only with --args"},
 	{0, "TIME", NULL, EVERY_COMMAND, "seconds, as 5 or 0.25; or 250ms, 5s, 2m, 1h"},
 	{0, "WHO", NULL, EVERY_COMMAND, "user name or uid, :GROUP, any"},
 	{0, "What is passed", NULL, FDSEND | FDRECV | FDSERVE | FDRUN, NULL},
@@ -52,7 +52,7 @@ const struct option_row option_table[] = {
 	{'w', "wait", "TIME", FDSERVE, "give up if no worker (-L: receiver) comes in TIME"},
 	{'w', "wait", "TIME", FDEXEC, "with -c: give up if no process listens for TIME"},
 	{'w', "wait", "TIME", FDHOLD, "with --list, --drop: wait up to TIME for the store"},
-	{'a', "allow", "WHO,...", EVERY_COMMAND, "deal with WHO too, besides root and the own uid"},
+	{'a', "allow", "WHO,...", EVERY_COMMAND, "deal with WHO too, besides root and your uid"},
 	{'M', "mode", "MODE", LISTENERS, "mode of a socket file made here (0600; with -a 0666)"},
 	{'T', "type", "TYPE", FDSEND | FDRECV, "type of SOCKET: stream (default), dgram, seqpacket"},
 	{'T', "type", "TYPE", FDRELAY, "fail unless both sockets are stream, dgram, seqpacket"},

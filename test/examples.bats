@@ -83,7 +83,7 @@ runs_as_it_stands() {
 
 # recipe COMMAND: run it in an empty directory, with programs of its names; it must do what the table says.
 recipe() {
-	local command=${1//:80 /127.0.0.1:0 }
+	local command=${1//:80 /127.0.0.1:0 } sleeper
 	command=${command/ date / date >unused }
 	[[ $command != *./handler* ]] || command=${command/fdserve /fdserve -A addr }
 	# shellcheck disable=SC2016
@@ -95,9 +95,13 @@ recipe() {
 	printf 'test:\n\t@echo made\n' >Makefile
 	echo content >file
 	spawn sleep 100 <file
-	[[ $command != *app.sock* ]] || spawn fdrecv app.sock cat
+	sleeper=$pid
+	if [[ $command == *app.sock* ]]; then
+		spawn fdrecv app.sock cat
+		await_socket app.sock
+	fi
 	# shellcheck disable=SC2016
-	PID=$pid spawn setsid timeout 20 sh -c "$command"$'\necho "$addr"\nwait' <file >out 2>err
+	PID=$sleeper spawn setsid timeout 20 sh -c "$command"$'\necho "$addr"\nwait' <file >out 2>err
 	case $command in
 	*addr=*) eventually grep -q '^127.0.0.1:' out ;;
 	*./handler*) [ "$(talk "$(bound addr)" </dev/null)" = handled ] ;;
@@ -121,9 +125,9 @@ program() { printf '#!/bin/sh\n%s\n' "$2" >"$1" && chmod +x "$1"; }
 	local command n=0
 	while IFS= read -r command <&4; do
 		mkdir "$((++n))"
-		pushd "$n"
+		cd "$n"
 		recipe "$command"
-		popd
+		cd "$BATS_TEST_TMPDIR"
 	done 4< <(sed -nE '/^## I want to/,/^fdkit-cookbook/s/^\| [^`]*\| `([^`]*)`.*/\1/p' "$ROOT/README.md")
 	[ "$n" -ge 14 ]
 }
