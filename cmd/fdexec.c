@@ -20,6 +20,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -154,9 +155,10 @@ static pid_t run(struct worker *w, struct delivery *d)
 /* Start a process for D, and write into TEXT what was passed to it. Returns it, or -1. */
 static pid_t begin(struct worker *w, struct delivery *d, char text[SHOWN_MOST])
 {
-	strcpy(text, "a client that waits");
-	if (d->request == RECORD_RUN)
+	if (d->request == RECORD_RUN) {
+		snprintf(text, SHOWN_MOST, "a client that waits");
 		return run(w, d);
+	}
 	show_set(&w->o->cli, &d->set, d->peer.uid, text);
 	const struct job *job = jobs_start(&w->jobs, &w->o->command, d);
 	return job ? job->pid : -1;

@@ -68,13 +68,16 @@ static void close_client(struct server *s, int sock, uid_t from)
 /* If -v is given, write into TEXT who is at the other end of SOCK: the address, or the process. Returns TEXT. */
 static const char *show_client(const struct server *s, int sock, char text[CLIENT_SHOWN])
 {
-	struct sockaddr_storage a;
+	struct sockaddr_storage a = {0};
 	socklen_t size = sizeof a;
 	char host[NI_MAXHOST], port[NI_MAXSERV];
 	const char *name = host, mapped[] = "::ffff:";
 	struct peer peer;
-	strcpy(text, "a client that has gone");
-	if (s->o->cli.loud <= 0 || getpeername(sock, (struct sockaddr *)&a, &size) == -1)
+	text[0] = '\0';
+	if (s->o->cli.loud <= 0)
+		return text;
+	snprintf(text, CLIENT_SHOWN, "a client that has gone");
+	if (getpeername(sock, (struct sockaddr *)&a, &size) == -1)
 		return text;
 	if (a.ss_family == AF_UNIX && peer_of(sock, &peer) == 0)
 		snprintf(text, CLIENT_SHOWN, "pid %ld, uid %lu", (long)peer.pid, (unsigned long)peer.uid);
