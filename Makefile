@@ -4,12 +4,18 @@ CFLAGS   = -O2 -g
 PREFIX   = /usr/local
 BINDIR   = $(PREFIX)/bin
 MANDIR   = $(PREFIX)/share/man
+# Where the shells look for completions.
+BASHDIR  = $(PREFIX)/share/bash-completion/completions
+ZSHDIR   = $(PREFIX)/share/zsh/site-functions
+FISHDIR  = $(PREFIX)/share/fish/vendor_completions.d
 INSTALL  = install
 STRIP    = strip
 # Before the name of every command and page, where another package has these names.
 PROGRAM_PREFIX =
 SANITIZE =
 STATIC   =
+# Compiles what runs during the build: CC may make programs for another machine.
+HOSTCC   = cc
 BUILD    = build$(if $(SANITIZE),-sanitized,$(if $(STATIC),-static))
 BATS     = bats
 TESTS    = test
@@ -46,7 +52,7 @@ OBJ   = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=cmd/%.c),$(wildcard l
 BIN   = $(TOOLS:%=$(BUILD)/bin/%)
 MAN   = $(PAGES:%=$(BUILD)/man/$(PROGRAM_PREFIX)%)
 
-all: $(BIN)
+all: $(BIN) completions
 
 # What the commands share, as an archive: each gets only the files that it calls.
 $(LIB): $(OBJ)
@@ -70,6 +76,31 @@ $(BUILD)/man/$(PROGRAM_PREFIX)%: man/%.scd
 	sed -E -e 's/\<($(subst $() ,|,$(TOOLS)))\>/$(PROGRAM_PREFIX)&/g' -e 's/^(fdkit[a-z-]*)(\(7\)| - )/$(PROGRAM_PREFIX)&/' \
 		-e 's/\*(fdkit[a-z-]*\*\(7\))/*$(PROGRAM_PREFIX)\1/g' $< >$@.scd
 	scdoc <$@.scd >$@
+
+# For bash and zsh one file for all commands, for fish one for each; each has the table of which --help is made, too.
+COMPLETE = $(BUILD)/completions
+.PHONY: completions
+completions: $(COMPLETE)/bash/$(PROGRAM_PREFIX)fdkit $(COMPLETE)/zsh/_$(PROGRAM_PREFIX)fdkit \
+             $(TOOLS:%=$(COMPLETE)/fish/$(PROGRAM_PREFIX)%.fish)
+
+$(COMPLETE)/table: .pkg/completions/table.c cmd/option_table.c cmd/options.h lib/peer.h
+	@mkdir -p $(@D)
+	$(HOSTCC) $(STD) $(WARN) $(WERROR) -Ilib -Icmd -o $@ $(filter %.c,$^)
+
+# $(call completion,COMMAND...): from the template, which is the first prerequisite.
+define completion
+	@mkdir -p $(@D)
+	@$(COMPLETE)/table '$(PROGRAM_PREFIX)' $1 >$@.table
+	sed -e '/^@TABLE@/{r $@.table' -e 'd;}' -e 's/@PREFIX@/$(PROGRAM_PREFIX)/g' \
+		-e 's/@COMMANDS@/$(1:%=$(PROGRAM_PREFIX)%)/g' $< >$@
+	@rm $@.table
+endef
+$(COMPLETE)/bash/$(PROGRAM_PREFIX)fdkit: .pkg/completions/fdkit.bash $(COMPLETE)/table
+	$(call completion,$(TOOLS))
+$(COMPLETE)/zsh/_$(PROGRAM_PREFIX)fdkit: .pkg/completions/_fdkit $(COMPLETE)/table
+	$(call completion,$(TOOLS))
+$(COMPLETE)/fish/$(PROGRAM_PREFIX)%.fish: .pkg/completions/fdkit.fish $(COMPLETE)/table
+	$(call completion,$*)
 
 # Harnesses in test/fuzz: what stands between them and the library is theirs to rule.
 FUZZ      = record dispatch inbox words relay
@@ -130,6 +161,11 @@ install: all man
 	$(foreach t,$(TOOLS),$(INSTALL) $(BUILD)/bin/$t $(DESTDIR)$(BINDIR)/$(PROGRAM_PREFIX)$t &&) :
 	install -m 644 $(filter %.1,$(MAN)) $(DESTDIR)$(MANDIR)/man1
 	install -m 644 $(filter %.7,$(MAN)) $(DESTDIR)$(MANDIR)/man7
+	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
+	install -m 644 $(COMPLETE)/bash/$(PROGRAM_PREFIX)fdkit $(DESTDIR)$(BASHDIR)
+	for name in $(TOOLS:%=$(PROGRAM_PREFIX)%); do ln -sf $(PROGRAM_PREFIX)fdkit $(DESTDIR)$(BASHDIR)/$$name || exit; done
+	install -m 644 $(COMPLETE)/zsh/_$(PROGRAM_PREFIX)fdkit $(DESTDIR)$(ZSHDIR)
+	install -m 644 $(TOOLS:%=$(COMPLETE)/fish/$(PROGRAM_PREFIX)%.fish) $(DESTDIR)$(FISHDIR)
 
 install-strip:
 	$(MAKE) --no-print-directory INSTALL='install -s --strip-program=$(STRIP)' install
@@ -137,6 +173,8 @@ install-strip:
 uninstall:
 	cd $(DESTDIR)$(BINDIR) && rm -f $(TOOLS:%=$(PROGRAM_PREFIX)%)
 	cd $(DESTDIR)$(MANDIR) && rm -f $(TOOLS:%=man1/$(PROGRAM_PREFIX)%.1) $(filter %.7,$(PAGES:%=man7/$(PROGRAM_PREFIX)%))
+	rm -f $(patsubst %,$(DESTDIR)$(BASHDIR)/$(PROGRAM_PREFIX)%,fdkit $(TOOLS)) $(DESTDIR)$(ZSHDIR)/_$(PROGRAM_PREFIX)fdkit \
+		$(TOOLS:%=$(DESTDIR)$(FISHDIR)/$(PROGRAM_PREFIX)%.fish)
 
 # Release files and their checksums, in $(BUILD)/dist: the source, and DIST of it. The same source gives the same files.
 VERSION = $(shell sed -n 's/^.define FDKIT_VERSION "\(.*\)"/\1/p' cmd/options.h)
@@ -157,8 +195,8 @@ lint: man
 	$(MAKE) --no-print-directory BUILD=build-clang CC=clang WERROR=-Werror programs
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 		--inline-suppr -D_GNU_SOURCE -Ilib -Icmd cmd lib
-	clang-tidy --quiet $(wildcard cmd/*.c lib/*.c) -- $(STD) -Ilib -Icmd $(TIDY)
-	shellcheck -x .ci/run .pkg/*.sh .pkg/*.bats .pkg/debian/tests/suite test/*.sh test/*.bash test/*.bats
+	clang-tidy --quiet $(wildcard cmd/*.c lib/*.c .pkg/*/*.c) -- $(STD) -Ilib -Icmd $(TIDY)
+	shellcheck -x .ci/run .pkg/*.sh .pkg/*.bats .pkg/completions/*.bash .pkg/debian/tests/suite test/*.sh test/*.bash test/*.bats
 	shellcheck -s sh -e SC2034,SC2154 .pkg/APKBUILD
 	sh test/lint-tests.sh .pkg/*.bats test/*.bats test/*.bash
 	sh test/lint-pages.sh $(MAN)
@@ -170,9 +208,9 @@ DEPS = gcc libc6-dev make scdoc bats
 DEPS_LINT = clang clang-tidy cppcheck mandoc shellcheck
 DEPS_FUZZ = clang libclang-rt-dev
 DEPS_BUILDS = musl-tools gcc-multilib qemu-user binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross
-DEPS_TEST = bsdextrautils bubblewrap busybox curl dbus-daemon git gpg gpg-agent gpgconf gunicorn haproxy iproute2 jq \
+DEPS_TEST = bash-completion bsdextrautils bubblewrap busybox curl dbus-daemon fish git gpg gpg-agent gpgconf gunicorn haproxy iproute2 jq \
 	libio-fdpass-perl lighttpd lsof memcached netbase netcat-openbsd nginx nodejs openssh-client openssh-server perl \
-	postgresql procps python3 python3-yaml redis-server ruby s6 strace telnet socat tmux util-linux uvicorn valgrind weston
+	postgresql procps python3 python3-yaml redis-server ruby s6 strace telnet socat tmux util-linux uvicorn valgrind weston zsh
 DEPS_DIST = debhelper dpkg-dev lintian rpm
 deps:
 	@sh test/deps.sh $(DEPS) $(DEPS_LINT) $(DEPS_FUZZ) $(DEPS_TEST) $(DEPS_DIST) -- $(DEPS_BUILDS) systemd
