@@ -14,6 +14,8 @@ STRIP    = strip
 PROGRAM_PREFIX =
 SANITIZE =
 STATIC   =
+# Runs the tests' commands if CC makes them for another machine, e.g. qemu-aarch64.
+EMULATOR =
 # Compiles what runs during the build: CC may make programs for another machine.
 HOSTCC   = cc
 BUILD    = build$(if $(SANITIZE),-sanitized,$(if $(STATIC),-static))
@@ -132,10 +134,16 @@ $(BUILD)/fuzz/fuzz-%: test/fuzz/%.c test/fuzz/fuzz.c $(wildcard lib/*.c lib/*.h 
 fuzz: $(FUZZ:%=$(BUILD)/fuzz/fuzz-%)
 	sh test/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_TIME) $(FUZZ)
 
+# A build for another machine, by EMULATOR, under its commands' own names.
+$(BUILD)/emulated/%: $(BUILD)/bin/%
+	@mkdir -p $(@D)
+	printf '#!/bin/sh\nexec %s "%s" "$$@"\n' '$(EMULATOR)' '$(abspath $<)' >$@
+	chmod +x $@
+
 # The tests send signals that nohup, or a script's &, would have the tools ignore. FDKIT_BIN=/usr/bin tests installed commands.
-check: $(if $(FDKIT_BIN),,all) $(REPLAY) $(PEERS)
+check: $(if $(EMULATOR),$(TOOLS:%=$(BUILD)/emulated/%),$(if $(FDKIT_BIN),,all) $(REPLAY) $(PEERS))
 	$(if $(FDKIT_BIN),@ls $(TOOLS:%=$(FDKIT_BIN)/%) >/dev/null)
-	env --default-signal -u FDKIT_BIN PATH="$(abspath $(or $(FDKIT_BIN),$(BUILD)/bin)):$$PATH" BUILT="$(CURDIR)/$(BUILD)" \
+	env --default-signal -u FDKIT_BIN PATH="$(abspath $(or $(FDKIT_BIN),$(BUILD)/$(if $(EMULATOR),emulated,bin))):$$PATH" BUILT="$(CURDIR)/$(BUILD)" \
 		SANITIZE=$(SANITIZE) $(SANOPTS) $(BATS) $(BATSFLAGS) $(TESTS)
 
 demo: all
