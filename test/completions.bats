@@ -128,7 +128,7 @@ every_option() {
 	while read -r kind; do
 		for file in bash/fdkit zsh/_fdkit fish/fdkit; do
 			grep -qE "^\s*(case )?(.*[ |])?'?$kind'?( [A-Z]+|\)|\||$)" "$BATS_TEST_DIRNAME/../.pkg/completions/${file#*/}"* ||
-				{ echo "$kind: $file" && false; } >&2
+				{ echo "$kind: $file"; return 1; } >&2
 		done
 	done <kinds
 }
@@ -194,10 +194,8 @@ every_kind() {
 # store_names SHELL: it offers what a store holds, and asks nobody else; what others have named is no shell's code.
 store_names() {
 	mkdir -p here/far
-	cd here
-	spawn fdhold -q far/env.sock log=unix:log web=unix:web
-	spawn fdhold -q line.sock www=unix:www
-	cd ..
+	spawn env -C here fdhold -q far/env.sock log=unix:log web=unix:web
+	spawn env -C here fdhold -q line.sock www=unix:www
 	await_socket here/line.sock
 	await_socket here/far/env.sock
 	fdsend here/far/env.sock '$(touch${IFS}ran)=0'
@@ -233,9 +231,8 @@ store_names() {
 
 @test "PROGRAM_PREFIX stands before every command in the completions" {
 	make -s -C "$BATS_TEST_DIRNAME/.." completions BUILD="$PWD/other" PROGRAM_PREFIX=x-
-	local t=${TOOLS[*]/#/x-}
-	[ "$(head -n 1 other/completions/zsh/_x-fdkit)" = "#compdef $t" ]
-	[ "$(cd other/completions/fish && echo *)" = "$(printf '%s.fish\n' $t | sort | paste -sd ' ')" ]
+	[ "$(head -n 1 other/completions/zsh/_x-fdkit)" = "#compdef ${TOOLS[*]/#/x-}" ]
+	[ "$(cd other/completions/fish && ls)" = "$(printf 'x-%s.fish\n' "${TOOLS[@]}" | sort)" ]
 	(exits 1 grep -rE '(^|[^a-z_-])fd(send|recv|serve|exec|hold|run|relay)	' other/completions/*/)
 	terminal bare
 	keys '. ../other/completions/bash/x-fdkit'

@@ -239,11 +239,30 @@ served_by_both() {
 	grep -q 'ETOOMANYREFS.*INJECTED' trace
 }
 
-@test "valgrind: fdexec and fdserve begin commands" {
+@test "valgrind: each way to begin a command, without an error in any process" {
 	need_valgrind fdexec
 	! grep -qa ld-musl "$(type -P fdexec)" || skip "valgrind cannot replace musl's malloc"
-	wrapper=(valgrind -q --child-silent-after-fork=yes)
+	wrapper=(valgrind -q --error-exitcode=99 --log-file=valgrind.%p)
 	served_by_both
+	ends_with_3() { exits 3 "${wrapper[@]}" "$@" sh -c "[ -n \"\$${variable:-HOME}\" ] && exit 3"; }
+	ends_with_3 fdexec -q -S 7
+	ends_with_3 fdserve -q -L unix:u --
+	variable=a_PORT ends_with_3 fdserve -q --lease a=127.0.0.1:0 --
+	variable=a_PORT ends_with_3 fdhold -q held a=127.0.0.1:0 --
+	variable=FDKIT_FDS ends_with_3 fdrecv 'exec:fdsend fd:1 0'
+	spawn "${wrapper[@]}" fdexec -q --args r sh -c
+	exits 3 "${wrapper[@]}" fdrun -w 20 r 'exit 3'
+	kill "$pid"
+	ended "$pid" 0
+	mkfifo wait
+	spawn "${wrapper[@]}" fdserve -q -L -k kept=unix:k -- sh -c 'echo $$ >>begun; trap "exit 0" TERM; while :; do read -r _ <wait; done'
+	eventually lines begun 1
+	kill -HUP "$pid"
+	eventually lines begun 2
+	eventually gone "$(head -n 1 begun)"
+	kill "$pid"
+	ended "$pid" 0
+	! grep -E '^==[0-9]+== ' valgrind.* || false
 }
 
 @test "qemu's user emulation: fdexec and fdserve begin commands" {
