@@ -187,6 +187,18 @@ same_as_installed() { grep -v '^usr/share/\(doc\|licenses\)/' | diff installed.l
 	[ -z "$(names_in installed)" ]
 }
 
+@test "apropos descriptor, apropos socket and man fdkit find the installed pages" {
+	command -v mapropos >/dev/null || skip "no mandoc"
+	installed
+	makewhatis installed/usr/share/man
+	found() { mapropos -M installed/usr/share/man "$1" | sed 's/[(,].*//' | sort; }
+	basename -a -s .1 installed/usr/share/man/man1/* >pages
+	basename -a -s .7 installed/usr/share/man/man7/* >>pages
+	found socket | diff <(sort pages) -
+	found descriptor | diff <(sort pages | grep -vxE 'fdrun|fdserve') -
+	mman -M installed/usr/share/man fdkit | grep -qi '^fdkit(7)'
+}
+
 @test "make dist says which program is missing, and which part is none" {
 	run -2 make -s -C "$two/$name" BUILD="$PWD/build" DIST=none dist
 	[[ $output == *'dist: none: no such part'* ]]
