@@ -216,9 +216,9 @@ DEPS = gcc libc6-dev make scdoc bats
 DEPS_LINT = clang clang-tidy cppcheck mandoc shellcheck
 DEPS_FUZZ = clang libclang-rt-dev
 DEPS_BUILDS = musl-tools gcc-multilib qemu-user binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross
-DEPS_TEST = bash-completion bsdextrautils bubblewrap busybox curl dbus-daemon fish git gpg gpg-agent gpgconf gunicorn haproxy iproute2 jq \
+DEPS_TEST = bash-completion bsdextrautils bubblewrap busybox curl dbus-daemon fish git gpg gpg-agent gpgconf gunicorn haproxy iproute2 jq less \
 	libio-fdpass-perl lighttpd lsof memcached netbase netcat-openbsd nginx nodejs openssh-client openssh-server perl \
-	postgresql procps python3 python3-yaml redis-server ruby s6 strace telnet socat tmux util-linux uvicorn valgrind weston zsh
+	postgresql procps python3 python3-yaml redis-server ruby s6 strace telnet socat tmux util-linux uvicorn valgrind vim-tiny weston zsh
 DEPS_DIST = debhelper dpkg-dev lintian rpm
 deps:
 	@sh test/deps.sh $(DEPS) $(DEPS_LINT) $(DEPS_FUZZ) $(DEPS_TEST) $(DEPS_DIST) -- $(DEPS_BUILDS) systemd

@@ -107,9 +107,9 @@ gone_all() { ! pgrep -f -- "$1"; }
 	keys q
 	eventually last '>'
 	cooked
-	command -v vim >/dev/null || return 0
 	clean
-	enter 'fdrun -E TERM s vim -u NONE -N file'
+	vi=$(type -P vim || echo vim.tiny)
+	enter "fdrun -E TERM s $vi -u NONE -N file"
 	eventually shows '~'
 	keys i
 	enter 'first line'
