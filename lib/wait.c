@@ -135,7 +135,8 @@ int signals_next_from(int sigfd, bool *terminal)
 	do
 		n = read(sigfd, &info, sizeof info);
 	while (n == -1 && errno == EINTR);
-	/* Kernel: the terminal's signals go to the foreground process group (isig, drivers/tty/n_tty.c). */
-	*terminal = info.ssi_code == SI_KERNEL;
+	/* Kernel: the terminal's signals go to the foreground process group (isig, drivers/tty/n_tty.c); only HUP, when it
+	 * hangs up, goes to the leader of the session alone (tty_signal_session_leader, drivers/tty/tty_jobctrl.c). */
+	*terminal = info.ssi_code == SI_KERNEL && (info.ssi_signo != SIGHUP || getsid(0) != getpid());
 	return n == (ssize_t)sizeof info ? (int)info.ssi_signo : 0;
 }

@@ -79,6 +79,11 @@ traps='for s in HUP INT QUIT USR1 USR2 WINCH; do trap "echo $s" $s; done; trap "
 	[[ $output == *"interrupts 1" ]]
 }
 
+@test "a terminal that hangs up tells fdhold, the leader of its session, alone: COMMAND gets HUP from fdhold" {
+	run timeout -k 1 20 interrupt.py --hang-up fdhold s -- sh -c 'trap "exit 6" HUP; echo ready; while :; do sleep 0.01; done' 3>&-
+	[ "$status" -eq 6 ]
+}
+
 @test "the store serves until COMMAND has ended, also after TERM" {
 	spawn fdhold s a=127.0.0.1:0 -- sh -c 'trap "echo TERM; fdrecv -c --all s sh -c \"echo \\\$LISTEN_FDNAMES\"; exit 4" TERM; echo ready; while :; do sleep 0.01; done' >got
 	eventually grep -q ready got

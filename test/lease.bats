@@ -64,6 +64,11 @@ need_program() { command -v "$1" >/dev/null || skip "no $1"; }
 	[[ $output == *"interrupts 1" ]]
 }
 
+@test "a terminal that hangs up tells fdserve, the leader of its session, alone: COMMAND gets HUP from fdserve" {
+	run timeout -k 1 20 interrupt.py --hang-up fdserve --lease 127.0.0.1:0 -- sh -c 'trap "exit 6" HUP; echo ready; while :; do sleep 0.01; done' 3>&-
+	[ "$status" -eq 6 ]
+}
+
 @test "--drain ends a COMMAND that does not end at TERM" {
 	spawn env --default-signal fdserve --drain 0.05 --lease 127.0.0.1:0 -- sh -c 'trap "" TERM; trap "echo INT" INT; echo ready; while :; do sleep 0.01; done' >got
 	eventually test -s got
