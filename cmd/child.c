@@ -189,6 +189,8 @@ void child_fail(struct child *c)
 {
 	c->failed = true;
 	kill(c->pid, SIGTERM);
+	c->due = deadline_in(c->drain);
+	c->last = SIGKILL;
 }
 
 void child_exit(const struct child *c)

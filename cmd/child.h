@@ -49,7 +49,7 @@ void child_reap(struct child *c);
 /* Send COMMAND what --drain has due now. */
 void child_drain(struct child *c);
 
-/* The tool has failed: end COMMAND. */
+/* The tool has failed: send COMMAND TERM; --drain limits how long it may take to end. */
 void child_fail(struct child *c);
 
 /* End as COMMAND ended, or with 125 if the tool has failed. */

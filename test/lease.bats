@@ -186,6 +186,11 @@ looks_again() { eventually has_waited "$1" $(($(waits "$1") + 4)); }
 	spawn fdserve -A d/addr --lease 127.0.0.1:0 -- sh -c 'rmdir d; exec "$@" $PORT' - "${server[@]}" 127.0.0.1 2>err
 	ended "$pid" 125
 	one_line err 'fdserve: -A d/addr: No such file'
+	# --drain ends one that does not end at TERM.
+	mkdir d
+	spawn fdserve -A d/addr --drain 0.05 --lease 127.0.0.1:0 -- sh -c 'trap "" TERM; rmdir d; exec "$@" $PORT' - "${server[@]}" 127.0.0.1 2>>err
+	ended "$pid" 125
+	lines err 2
 }
 
 # ---- who gets the port ----
