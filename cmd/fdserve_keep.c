@@ -24,6 +24,8 @@
 
 enum {
 	PAUSE_MS = 100, PAUSE_MOST_MS = 10000,  /* before COMMAND is started again */
+	WAITING_MOST = 2048,    /* descriptors that are kept or are to be closed */
+	OURS = 16,              /* numbers that are left for us, for the next COMMAND above all */
 };
 
 /* A COMMAND that runs. */
@@ -352,6 +354,8 @@ int keep_command(struct options *o)
 	while (k.store.most && (!command_fits(&o->command, o->addresses.count + k.store.most) ||
 	                        k.store.most > o->command.nofile.rlim_max / 2))
 		k.store.most--;
+	size_t limit = (size_t)o->command.nofile.rlim_max, most = (size_t)highest_open() + WAITING_MOST;
+	k.store.below = most < limit - OURS ? most : limit - OURS;
 	while (!k.stopping || k.all)
 		keep_once(&k);
 	address_file_remove(&o->addresses.file);

@@ -22,6 +22,7 @@ struct store_of_command {
 	const char *name;       /* COMMAND, for messages */
 	struct closer *closer;
 	size_t most;            /* KEPT_MOST, or fewer if COMMAND's limit of descriptors is low */
+	size_t below;           /* what a message brings gets numbers below this: descriptors of strangers that are stuck leave us some */
 	size_t count;
 	struct kept {
 		int fd;

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -136,6 +137,20 @@ static bool obey(struct store_of_command *s, char *text, struct set *set, uid_t 
 	return ready;
 }
 
+/* Kernel: a message installs no descriptor at RLIMIT_NOFILE or above. */
+static ssize_t receive(const struct store_of_command *s, int sock, struct set *set, char *text, struct peer *from)
+{
+	struct rlimit limit = {0};
+	getrlimit(RLIMIT_NOFILE, &limit);
+	const struct rlimit lower = {.rlim_cur = s->below, .rlim_max = limit.rlim_max};
+	setrlimit(RLIMIT_NOFILE, &lower);
+	ssize_t len = rights_receive(sock, set, text, TEXT_MOST + 1, from);
+	int error = errno;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	errno = error;
+	return len;
+}
+
 bool notify_hear(struct store_of_command *s, int sock, pid_t pid, bool *told)
 {
 	bool ready = false;
@@ -143,15 +158,17 @@ bool notify_hear(struct store_of_command *s, int sock, pid_t pid, bool *told)
 		char text[TEXT_MOST + 1];
 		struct set set = {0};
 		struct peer from = {.uid = NOBODY};
-		ssize_t len = rights_receive(sock, &set, text, sizeof text, &from);
+		ssize_t len = receive(s, sock, &set, text, &from);
 		if (len == -1 && errno != EMFILE) {
 			if (out_of_resources(errno))
 				nap(NO_MEMORY_MS, NEVER);
 			break;
 		}
-		if (len == -1) {
-			say(s->cli, "%s: closed descriptors that it wanted kept: %s", s->name, strerror(errno));
-		} else if (counts(from.uid, pid) && len <= TEXT_MOST) {
+		int error = errno;
+		bool trusted = counts(from.uid, pid);
+		if (trusted && len == -1) {
+			say(s->cli, "%s: closed descriptors that it wanted kept: %s", s->name, strerror(error));
+		} else if (trusted && len <= TEXT_MOST) {
 			text[len] = '\0';
 			ready = obey(s, text, &set, from.uid) || ready;
 		} else if (!*told) {

@@ -454,6 +454,23 @@ told='trap "echo INT" INT; trap "echo TERM; exit 4" TERM; echo ready; until grep
 	ended "$keeper" 0
 }
 
+@test "descriptors of a stranger that are never closed take none of the numbers that the next COMMAND needs" {
+	fuse mnt FLUSH
+	spawn prlimit --nofile=2048 fdserve -L -k -v -A addr --ready-after 1h 127.0.0.1:0 -- service.py 2>err
+	keeper=$pid
+	ready 1
+	address=$(ask address)
+	for i in 1 2 3 4 5 6 7 8 9; do
+		spawn as_other notify.py "$address" FDSTORE=1 "$stuck" 250
+	done
+	eventually test -e "/proc/$keeper/fd/2031"
+	hup 2
+	hup 3
+	[ "$(ask who)" = "$served" ]
+	said 1 'uid 65534'
+	said 0 'wanted kept'
+}
+
 @test "a COMMAND's own descriptors that block, too many or removed, hold up nothing" {
 	fuse mnt FLUSH
 	keep --ready-after 1h 127.0.0.1:0 -- service.py
