@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* fdrecv: receive descriptors, and execute a command with them or copy their data. */
+#include "address_file.h"
 #include "cli.h"
 #include "channel.h"
 #include "closer.h"
@@ -38,6 +39,7 @@ struct options {
 	struct set list;        /* -f */
 	bool numbers;           /* -f has numbers */
 	struct text message;
+	struct address_file message_to; /* --message-to */
 	struct endpoint at;
 	struct closer closer;
 };
@@ -87,6 +89,7 @@ static struct options parse_options(int argc, char *argv[])
 		case 'm':
 		case OPT_MESSAGE_FILE: o.message = message_text(option); break;
 		case 'N': check("-N", optarg, parse_number(&o.number, optarg, 1, 1 << 20)); break;
+		case OPT_MESSAGE_TO: check("--message-to", optarg, address_file_parse(&o.message_to, optarg)); break;
 		case OPT_ALL: o.all = true; break;
 		case OPT_NO_PID: o.no_pid = true; break;
 		case OPT_RAW: o.raw = true; break;
@@ -257,6 +260,19 @@ static void take_exactly(struct options *o, struct inbox *in, struct delivery *d
 	closer_trim(&o->closer, &d->set, count, d->peer.uid);
 }
 
+/* --message-to. On failure tell the sender, who keeps its descriptors, and end. */
+static void keep_message(struct options *o, struct inbox *in, const struct delivery *d, int64_t deadline)
+{
+	int sig = o->message_to.path ? address_file_finish(&o->message_to, d->text, d->len, in->besides, deadline) : 0;
+	int status = sig > 0 ? 128 + sig : errno == ETIMEDOUT ? TIMED_OUT : FAILED;
+	if (sig == -1) {
+		warnx("--message-to %s: %s", o->message_to.path, reason(errno));
+		inbox_answer(in, d->connection, RECORD_REFUSED, d->id, "the message could not be written");
+	}
+	if (sig)
+		leave(o, true, status);
+}
+
 /* The set that was asked for. It is used only after its sender has been told so: a sender that no longer listens has
  * taken it back, and may have given it to another. */
 static struct delivery take(struct options *o, struct inbox *in, int64_t deadline)
@@ -264,6 +280,7 @@ static struct delivery take(struct options *o, struct inbox *in, int64_t deadlin
 	for (;;) {
 		struct delivery d = receive(o, in, deadline);
 		take_exactly(o, in, &d);
+		keep_message(o, in, &d, deadline);
 		if (!d.id || inbox_answer(in, d.connection, RECORD_TAKEN, d.id, NULL) == 0)
 			return d;
 		nothing_from(o, &d, "its descriptors were taken back", false);
@@ -324,6 +341,8 @@ int main(int argc, char *argv[])
 			     (unsigned long long)o.command.nofile.rlim_cur);
 	if (o.command.argv)
 		find_command(&o.cli, &o.command);
+	if (o.message_to.path)
+		check("--message-to", o.message_to.path, address_file_prepare(&o.message_to));
 	o.at.nofile = &o.command.nofile;
 	/* Signals first: we must remove the socket file from the moment that it exists. */
 	bool files = !o.connect && o.at.kind == END_PATH;

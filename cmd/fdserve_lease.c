@@ -55,7 +55,7 @@ static int announce(struct leases *s)
 		if (!lease_served(&o->addresses.listener[i], s->watch))
 			return 0;
 	if ((!s->text && !(s->text = listening_text(&o->addresses, &o->cli))) ||
-	    (file->path && address_file_write(file, s->text) == -1)) {
+	    (file->path && address_file_write(file, s->text, strlen(s->text)) == -1)) {
 		if (errno == EAGAIN)
 			return 0;
 		warn("%s%s", file->path ? "-A " : "", file->path ? file->path : o->addresses.listener[0].arg);

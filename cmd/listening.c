@@ -10,8 +10,6 @@
 
 #include <err.h>
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,31 +81,12 @@ char *listening_text(const struct listening *l, const struct cli *c)
 	return NULL;
 }
 
-/* Write TEXT to the address file. Returns a signal that came while nobody read it, 0, or -1 and errno. */
-static int write_addresses(struct listening *l, const char *text, int sigfd, int64_t deadline)
-{
-	for (int pause = 1; address_file_write(&l->file, text) == -1; pause = longer(pause, 50)) {
-		struct pollfd p = {.fd = sigfd, .events = POLLIN};
-		int sig;
-		if (errno != EAGAIN)
-			return -1;
-		if (await_any(&p, 1, sooner(deadline_in(pause), deadline)) > 0 && ends(sig = signals_next(sigfd)))
-			return sig;
-		errno = ETIMEDOUT;
-		if (time_left(deadline) == 0)
-			return -1;
-	}
-	return 0;
-}
-
 int listening_announce(struct listening *l, const struct cli *c, int sigfd, int64_t deadline)
 {
 	if (!l->file.path && c->loud < 1)
 		return 0;
 	char *text = listening_text(l, c);
-	void (*before)(int) = signal(SIGPIPE, SIG_IGN);
-	int result = !text ? -1 : l->file.path ? write_addresses(l, text, sigfd, deadline) : 0;
-	signal(SIGPIPE, before);
+	int result = !text ? -1 : l->file.path ? address_file_finish(&l->file, text, strlen(text), sigfd, deadline) : 0;
 	int status = result > 0 ? 128 + result : result == 0 ? 0 : errno == ETIMEDOUT ? TIMED_OUT : FAILED;
 	if (result == -1)
 		warnx("%s%s: %s", l->file.path ? "-A " : "", l->file.path ? l->file.path : l->listener[0].arg, reason(errno));

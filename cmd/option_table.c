@@ -39,6 +39,8 @@ const struct option_row option_table[] = {
 	{'m', "message", "TEXT", FDSEND, "send TEXT with the descriptors (else one NUL byte)"},
 	{'m', "message", "TEXT", FDRECV, "with -c: send TEXT first, as a request"},
 	{OPT_MESSAGE_FILE, "message-file", "FILE", FDSEND | FDRECV, "as -m, but the contents of FILE (-: standard input)"},
+	{OPT_MESSAGE_TO, "message-to", "FILE", FDRECV, "write the bytes that came with the descriptors to\n"
+	 "FILE (- is standard output)"},
 	{'1', "one-each", NULL, FDSEND, "send each descriptor in a message of its own"},
 	{'n', "no-wait", NULL, FDSEND, "end when the message is queued, not when it is taken"},
 	{'L', "listener", NULL, FDSERVE, "pass the listening sockets, not connections"},

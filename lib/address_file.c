@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 #include "address_file.h"
 #include "parse.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,10 +59,10 @@ const char *address_file_prepare(struct address_file *f)
 	return NULL;
 }
 
-/* Write the rest of TEXT. Kernel: a pipe that poll(2) shows as ready takes PIPE_BUF bytes without waiting (pipe(7)). */
-static int write_rest(struct address_file *f, const char *text)
+/* Write the rest of the LEN bytes of TEXT. Kernel: a pipe that poll(2) shows as ready takes PIPE_BUF bytes without waiting (pipe(7)). */
+static int write_rest(struct address_file *f, const char *text, size_t len)
 {
-	for (size_t len = strlen(text); f->written < len;) {
+	while (f->written < len) {
 		struct pollfd p = {.fd = f->fd, .events = POLLOUT};
 		if (f->kind != FILE_RENAMED && poll(&p, 1, 0) != 1) {
 			errno = EAGAIN;
@@ -75,7 +77,7 @@ static int write_rest(struct address_file *f, const char *text)
 	return 0;
 }
 
-static int write_in_place(struct address_file *f, const char *text)
+static int write_in_place(struct address_file *f, const char *text, size_t len)
 {
 	struct stat st;
 	if (f->fd == -1) {
@@ -91,14 +93,14 @@ static int write_in_place(struct address_file *f, const char *text)
 			return f->fd = fd_drop(f->fd);
 		}
 	}
-	if (write_rest(f, text) == -1)
+	if (write_rest(f, text, len) == -1)
 		return -1;
 	f->fd = fd_drop(f->fd);
 	return 0;
 }
 
 /* mkostemp makes the file 0600; it becomes readable for whoever the umask lets read. */
-static int write_aside(struct address_file *f, const char *text)
+static int write_aside(struct address_file *f, const char *text, size_t len)
 {
 	char *aside;
 	if (asprintf(&aside, "%s.XXXXXX", f->path) == -1)
@@ -108,7 +110,7 @@ static int write_aside(struct address_file *f, const char *text)
 	mode_t mask = umask(0);
 	umask(mask);
 	f->fd = mkostemp(aside, O_CLOEXEC);
-	if (f->fd != -1 && write_rest(f, text) == 0 && fchmod(f->fd, 0666 & ~mask) == 0 && fstat(f->fd, &st) == 0)
+	if (f->fd != -1 && write_rest(f, text, len) == 0 && fchmod(f->fd, 0666 & ~mask) == 0 && fstat(f->fd, &st) == 0)
 		result = rename(aside, f->path);
 	int error = errno;
 	if (result == 0)
@@ -121,13 +123,33 @@ static int write_aside(struct address_file *f, const char *text)
 	return result;
 }
 
-int address_file_write(struct address_file *f, const char *text)
+int address_file_write(struct address_file *f, const char *text, size_t len)
 {
 	switch (f->kind) {
-	case FILE_RENAMED: return write_aside(f, text);
-	case FILE_IN_PLACE: return write_in_place(f, text);
-	default: return write_rest(f, text);
+	case FILE_RENAMED: return write_aside(f, text, len);
+	case FILE_IN_PLACE: return write_in_place(f, text, len);
+	default: return write_rest(f, text, len);
 	}
+}
+
+int address_file_finish(struct address_file *f, const char *text, size_t len, int sigfd, int64_t deadline)
+{
+	void (*before)(int) = signal(SIGPIPE, SIG_IGN);
+	int result;
+	f->written = 0;
+	for (int pause = 1; (result = address_file_write(f, text, len)) == -1 && errno == EAGAIN; pause = longer(pause, 50)) {
+		struct pollfd p = {.fd = sigfd, .events = POLLIN};
+		int sig = await_any(&p, 1, sooner(deadline_in(pause), deadline)) > 0 ? signals_next(sigfd) : 0;
+		if (sig == SIGHUP || sig == SIGINT || sig == SIGTERM) {
+			result = sig;
+			break;
+		}
+		errno = ETIMEDOUT;
+		if (time_left(deadline) == 0)
+			break;
+	}
+	signal(SIGPIPE, before);
+	return result;
 }
 
 void address_file_remove(struct address_file *f)

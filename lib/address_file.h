@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC
  *
- * -A FILE: where a tool writes the addresses at which it listens. */
+ * -A FILE, where a tool writes the addresses at which it listens; --message-to FILE of fdrecv. */
 #ifndef ADDRESS_FILE_H
 #define ADDRESS_FILE_H
 
 #include "fd.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* All zero: none. */
 struct address_file {
@@ -29,9 +30,13 @@ const char *address_file_parse(struct address_file *f, const char *path);
  * NULL or the reason. */
 const char *address_file_prepare(struct address_file *f);
 
-/* Write TEXT, without waiting. Returns 0. errno EAGAIN: no reader has the FIFO open, or it is full; call again with
- * the same TEXT. ESTALE: another file has replaced the FIFO or device. EPIPE comes with SIGPIPE. */
-int address_file_write(struct address_file *f, const char *text);
+/* Write LEN bytes of TEXT, without waiting. Returns 0. errno EAGAIN: no reader has the FIFO open, or it is full; call
+ * again with the same TEXT. ESTALE: another file has replaced the FIFO or device. EPIPE comes with SIGPIPE. */
+int address_file_write(struct address_file *f, const char *text, size_t len);
+
+/* Write LEN bytes of TEXT, without SIGPIPE. Waits for the reader of a FIFO until DEADLINE, or for HUP, INT or TERM on SIGFD
+ * (-1: for none), and then returns the signal; errno ETIMEDOUT. Returns 0; otherwise errno as above. */
+int address_file_finish(struct address_file *f, const char *text, size_t len, int sigfd, int64_t deadline);
 
 /* Remove the file if it is still the one that was renamed to PATH. */
 void address_file_remove(struct address_file *f);

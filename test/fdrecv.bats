@@ -336,6 +336,80 @@ paths() { printf "$PWD/%s\n" "$@"; }
 	[ "$(cat out)" = first ]
 }
 
+@test "--message-to writes what came along, whatever it is, before COMMAND starts" {
+	printf 'a\0\r\n\377' >bytes
+	head -c 32768 /dev/urandom >many
+	printf '\0' >nul
+	for file in bytes many nul; do
+		for type in stream dgram; do
+			echo old >m
+			receive -T $type --message-to m s cp m copy
+			exits 0 fdsend -w 5 -T $type --message-file $file s
+			ended "$pid" 0
+			cmp copy $file
+			cmp m $file
+		done
+	done
+	receive --message-to=- s              # and then the data
+	exits 0 fdsend -w 5 -m 'hello ' s log=0 <nul
+	ended "$pid" 0
+	printf 'hello \0' | cmp - out
+	receive -N 3 --message-to m s true
+	exits 0 fdsend -w 5 -m first -1 s 0 1 2
+	ended "$pid" 0
+	[ "$(cat m)" = first ]
+	receive --message-to m s true
+	exits 0 fdsend -w 5 s log=0            # names, no text
+	ended "$pid" 0
+	[ -e m ]
+	[ ! -s m ]
+}
+
+@test "--message-to follows no link and takes no other user's file; an old one is gone before the message comes" {
+	ln -s file link
+	mkdir directory
+	for what in link directory /dev/fd/55; do
+		wrong "--message-to $what: " fdrecv --message-to $what s true
+	done
+	[ ! -e file ]
+	echo old >file
+	receive --message-to file s true
+	await_socket s
+	[ ! -e file ]
+	need_root
+	echo kept >other
+	chown 65534 other
+	wrong '--message-to other: belongs to another user' fdrecv --message-to other s2 true
+	[ "$(cat other)" = kept ]
+}
+
+@test "--message-to that fails tells the sender, who keeps the descriptors; a FIFO without a reader ends with -t, or TERM" {
+	mkdir closed
+	receive --message-to closed/m s true
+	await_socket s
+	rmdir closed
+	exits 125 fdsend s 2>sent
+	one_line sent 's: refused: the message could not be written'
+	ended "$pid" 125
+	one_line err 'fdrecv: --message-to closed/m: No such file'
+	mkfifo fifo
+	receive -t 1 --message-to fifo s true
+	exits 125 fdsend -w 5 s 2>sent
+	ended "$pid" 124
+	one_line err 'fdrecv: --message-to fifo: timed out'
+	receive -v --message-to fifo s true
+	spawn fdsend -w 5 s 2>sent
+	eventually grep -q '1 descriptor from' err
+	kill "${PIDS[-2]}"
+	ended "${PIDS[-2]}" 143
+	[ ! -e s ]
+	receive --message-to fifo s true
+	spawn cat fifo >got
+	exits 0 fdsend -w 5 -m 'through the fifo' s
+	ended "$pid" 0
+	[ "$(cat got)" = 'through the fifo' ]
+}
+
 @test "FDKIT_PEER_PID, UID and GID tell who sent" {
 	for type in stream seqpacket dgram; do
 		receive -T $type s sh -c 'echo $FDKIT_PEER_PID $FDKIT_PEER_UID $FDKIT_PEER_GID'
