@@ -6,7 +6,9 @@
 #include "closer.h"
 #include "command.h"
 #include "copy.h"
+#include "dial.h"
 #include "door.h"
+#include "fdrecv.h"
 #include "inbox.h"
 #include "launch.h"
 #include "messages.h"
@@ -34,6 +36,7 @@ struct options {
 	struct cli cli;
 	struct command command; /* argv NULL: copy */
 	bool connect, no_pid, raw;
+	bool fresh;             /* connect:ADDRESS */
 	bool all, asks;         /* --all; there is a request for a store */
 	long number;            /* -N, or 0 */
 	struct set list;        /* -f */
@@ -75,6 +78,15 @@ static void check_list(struct options *o)
 	}
 }
 
+/* Reject the options that do not go with connect:ADDRESS. */
+static void check_fresh(const struct options *o)
+{
+	check_given(&o->cli, (int[]){'c', 'M', 'N', 'R', OPT_ALL, OPT_MESSAGE_TO, 0}, false, "cannot be combined with connect:");
+	check_given(&o->cli, (int[]){'a', 'T', 0}, o->at.kind != END_INET, "needs connect:unix:PATH");
+	if (o->list.count > 1 || set_named(&o->list))
+		errx(FAILED, "-f: connect: gives one descriptor without a name");
+}
+
 static struct options parse_options(int argc, char *argv[])
 {
 	struct options o = {0};
@@ -97,14 +109,17 @@ static struct options parse_options(int argc, char *argv[])
 		}
 	command_options(&o.command, &o.cli, false);
 	const char *arg = operand(argc, argv, "SOCKET");
-	check("", arg, endpoint_parse(&o.at, arg));
+	o.fresh = strncmp(arg, "connect:", 8) == 0;
+	check("", arg, o.fresh ? dial_parse(&o.at, arg) : endpoint_parse(&o.at, arg));
 	o.at.type = o.cli.type;
 	/* --run, as in util-linux, or -- may precede COMMAND. */
 	if (optind < argc && (strcmp(argv[optind], "--run") == 0 || strcmp(argv[optind], "--") == 0) &&
 	    ++optind == argc)
 		errx(FAILED, "COMMAND is missing after %s", argv[optind - 1]);
 	o.command.argv = optind < argc ? argv + optind : NULL;
-	check_given(&o.cli, (int[]){'w', 'm', OPT_MESSAGE_FILE, OPT_ALL, 0}, o.connect, "needs -c");
+	if (o.fresh)
+		check_fresh(&o);
+	check_given(&o.cli, (int[]){'w', 'm', OPT_MESSAGE_FILE, OPT_ALL, 0}, o.connect || o.fresh, "needs -c");
 	check_given(&o.cli, (int[]){'M', 'R', 0}, !o.connect, "cannot be combined with -c");
 	check_given(&o.cli, (int[]){'i', 'o', 'e', 'B', OPT_NO_PID, 0}, o.command.argv, "needs COMMAND");
 	check_given(&o.cli, (int[]){OPT_RAW, 0}, !o.command.argv, "cannot be combined with COMMAND");
@@ -328,10 +343,33 @@ static int copy_all(const struct options *o, struct delivery *d)
 	return 0;
 }
 
+/* Receive at SOCKET. */
+static struct delivery received(struct options *o, int64_t deadline)
+{
+	struct inbox in;
+	/* Signals first: we must remove the socket file from the moment that it exists. */
+	bool files = !o->connect && o->at.kind == END_PATH;
+	int sigfd = files ? signals_open(false) : -1;
+	if (files && sigfd == -1)
+		fail(o->at.arg);
+	open_socket(o, deadline);
+	if (inbox_open(&in, &o->at, &o->cli.allow, &o->closer, sigfd) == -1) {
+		endpoint_close(&o->at);
+		fail(o->at.arg);
+	}
+	in.gather = (size_t)o->number;
+	be_ready(&o->cli, false);
+	struct delivery d = take(o, &in, deadline);
+	inbox_close(&in);
+	door_close(&o->at, &o->closer);
+	closer_wait(&o->closer, CLOSE_MS);
+	signals_close(sigfd);
+	return d;
+}
+
 int main(int argc, char *argv[])
 {
 	struct options o = parse_options(argc, argv);
-	struct inbox in;
 	int64_t deadline = deadline_in(o.cli.timeout);
 	guard_standard();
 	command_prepare(&o.command);
@@ -344,29 +382,11 @@ int main(int argc, char *argv[])
 	if (o.message_to.path)
 		check("--message-to", o.message_to.path, address_file_prepare(&o.message_to));
 	o.at.nofile = &o.command.nofile;
-	/* Signals first: we must remove the socket file from the moment that it exists. */
-	bool files = !o.connect && o.at.kind == END_PATH;
-	int sigfd = files ? signals_open(false) : -1;
-	if (files && sigfd == -1)
-		fail(o.at.arg);
-	open_socket(&o, deadline);
-	if (inbox_open(&in, &o.at, &o.cli.allow, &o.closer, sigfd) == -1) {
-		endpoint_close(&o.at);
-		fail(o.at.arg);
-	}
-	in.gather = (size_t)o.number;
-	be_ready(&o.cli, false);
 	/* Prepare COMMAND before anything arrives. */
 	struct launch l;
-	if (o.command.argv && launch_open(&l, &o.command, -1, -1) == -1) {
-		endpoint_close(&o.at);
+	if (o.command.argv && launch_open(&l, &o.command, -1, -1) == -1)
 		fail(o.command.argv[0]);
-	}
-	struct delivery d = take(&o, &in, deadline);
-	inbox_close(&in);
-	door_close(&o.at, &o.closer);
-	closer_wait(&o.closer, CLOSE_MS);
-	signals_close(sigfd);
+	struct delivery d = o.fresh ? connected(&o.cli, &o.at, &o.message, deadline) : received(&o, deadline);
 	if (!o.command.argv)
 		return copy_all(&o, &d);
 	return become(&l, &d, o.numbers ? o.list.fd : NULL, o.no_pid);

@@ -11,7 +11,9 @@ enum { HELP_COLUMN = 27 };
 /* The lines of a text have at most 53 columns, and a text has at most two. */
 const struct option_row option_table[] = {
 	{0, "Arguments", NULL, EVERY_COMMAND, NULL},
-	{0, "SOCKET", NULL, EVERY_COMMAND, "Unix socket: PATH, @NAME, fd:N or exec:COMMAND"},
+	{0, "SOCKET", NULL, EVERY_COMMAND & ~FDRECV, "Unix socket: PATH, @NAME, fd:N or exec:COMMAND"},
+	{0, "SOCKET", NULL, FDRECV, "Unix socket: PATH, @NAME, fd:N or exec:COMMAND; or\n"
+	 "connect:ADDRESS (HOST:PORT, unix:PATH): connect there"},
 	{0, "FD", NULL, FDSEND, "N, N-M, NAME=N or a list of these; 0 unless given"},
 	{0, "ADDRESS", NULL, FDSERVE | FDHOLD, "HOST:PORT, :PORT (port 0: a free one), unix:PATH,\n"
 	 "fd:N, udp:HOST:PORT; NAME=ADDRESS gives it a name"},
@@ -37,7 +39,7 @@ const struct option_row option_table[] = {
 	{'N', "number", "N", FDRECV, "gather N descriptors from any number of messages"},
 	{'p', "pid", "PID", FDSEND, "each FD is a descriptor of process PID"},
 	{'m', "message", "TEXT", FDSEND, "send TEXT with the descriptors (else one NUL byte)"},
-	{'m', "message", "TEXT", FDRECV, "with -c: send TEXT first, as a request"},
+	{'m', "message", "TEXT", FDRECV, "with -c or connect:, send TEXT first"},
 	{OPT_MESSAGE_FILE, "message-file", "FILE", FDSEND | FDRECV, "as -m, but the contents of FILE (-: standard input)"},
 	{OPT_MESSAGE_TO, "message-to", "FILE", FDRECV, "write the bytes that came with the descriptors to\n"
 	 "FILE (- is standard output)"},
@@ -50,7 +52,7 @@ const struct option_row option_table[] = {
 	{'l', "listen", NULL, FDSEND | FDSERVE, "listen at SOCKET instead of connecting to it"},
 	{'k', "keep", NULL, FDSEND, "with -l: serve every peer, not only the first"},
 	{'w', "wait", "TIME", FDSEND | FDRUN | FDRELAY, "wait up to TIME until a process listens at SOCKET"},
-	{'w', "wait", "TIME", FDRECV, "with -c: wait up to TIME until a process listens"},
+	{'w', "wait", "TIME", FDRECV, "with -c or connect:, wait up to TIME for a listener"},
 	{'w', "wait", "TIME", FDSERVE, "give up if no worker (-L: receiver) comes in TIME"},
 	{'w', "wait", "TIME", FDEXEC, "with -c: give up if no process listens for TIME"},
 	{'w', "wait", "TIME", FDHOLD, "with --list, --drop: wait up to TIME for the store"},

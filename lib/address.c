@@ -18,11 +18,11 @@
 /* ---- parsing ---- */
 
 /* HOST:PORT, with HOST in brackets if it has colons itself; empty or * for every address. */
-static const char *parse_inet(struct listener *l, char *arg)
+const char *inet_split(struct inet *inet, char *arg)
 {
-	struct addrinfo hints = {.ai_socktype = l->at.type, .ai_flags = AI_PASSIVE};
 	char *colon = strrchr(arg, ':'), *host = arg;
 	long port;
+	*inet = (struct inet){0};
 	if (!colon && *arg && !arg[strspn(arg, "0123456789")])
 		return "a port alone stands behind a colon (:PORT)";
 	if (!colon || !colon[1])
@@ -36,14 +36,28 @@ static const char *parse_inet(struct listener *l, char *arg)
 		colon[-1] = '\0';
 		if (!strchr(host, ':'))
 			return "no IPv6 address in the brackets ([::1]:PORT)";
-		hints.ai_flags |= AI_NUMERICHOST; /* no name server is asked for 1::g */
+		inet->numeric = true;
 	} else if (strchr(host, ':')) {
 		return "an IPv6 address stands in brackets ([::1]:PORT)";
 	}
 	if (colon[1] >= '0' && colon[1] <= '9' && parse_number(&port, colon + 1, 0, 65535))
 		return "not a port (0 to 65535)";
-	l->wildcard = !*host || strcmp(host, "*") == 0;
-	int error = getaddrinfo(l->wildcard ? NULL : host, colon + 1, &hints, &l->found);
+	inet->host = host;
+	inet->port = colon + 1;
+	inet->wildcard = !*host || strcmp(host, "*") == 0;
+	return NULL;
+}
+
+static const char *look_up(struct listener *l, char *arg)
+{
+	struct inet inet;
+	const char *why = inet_split(&inet, arg);
+	if (why)
+		return why;
+	/* No name server is asked for 1::g. */
+	struct addrinfo hints = {.ai_socktype = l->at.type, .ai_flags = AI_PASSIVE | (inet.numeric ? AI_NUMERICHOST : 0)};
+	l->wildcard = inet.wildcard;
+	int error = getaddrinfo(l->wildcard ? NULL : inet.host, inet.port, &hints, &l->found);
 	return !error ? NULL : error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
 }
 
@@ -60,7 +74,7 @@ const char *listener_parse(struct listener *l, const char *arg)
 		return endpoint_parse(&l->at, path);
 	l->at = (struct endpoint){.kind = END_INET, .arg = arg, .text = arg, .type = udp ? SOCK_DGRAM : SOCK_STREAM, .fd = -1};
 	char *copy = strdup(udp ? arg + 4 : arg);
-	const char *why = copy ? parse_inet(l, copy) : "out of memory";
+	const char *why = copy ? look_up(l, copy) : "out of memory";
 	free(copy);
 	return why;
 }

@@ -12,6 +12,16 @@
 
 struct addrinfo;
 
+/* The parts of HOST:PORT, in the memory of the argument. */
+struct inet {
+	char *host, *port;
+	bool wildcard;          /* HOST is empty or *: every address of the machine */
+	bool numeric;           /* HOST is an IPv6 address in brackets */
+};
+
+/* Split ARG, which changes and must outlive INET. Returns NULL or the reason. */
+const char *inet_split(struct inet *inet, char *arg);
+
 struct listener {
 	const char *arg;        /* as the user wrote it */
 	struct endpoint at;     /* the socket: fd, kind and type for every ADDRESS, the rest for unix: and fd: */

@@ -23,6 +23,8 @@ enum { SETTLE_MS = 200 };       /* how long a killed process may still have its 
 const char *endpoint_parse(struct endpoint *at, const char *arg)
 {
 	*at = (struct endpoint){.kind = END_PATH, .arg = arg, .text = arg, .type = SOCK_STREAM, .fd = -1};
+	if (strncmp(arg, "connect:", 8) == 0)
+		return "connect: is for fdrecv and fdread alone";
 	if (strncmp(arg, "fd:", 3) == 0) {
 		long fd;
 		const char *why = parse_number(&fd, arg + 3, 0, INT_MAX);

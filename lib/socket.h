@@ -18,7 +18,7 @@ struct endpoint {
 		END_ABSTRACT,
 		END_FD,
 		END_EXEC,
-		END_INET        /* HOST:PORT, which address.h opens */
+		END_INET        /* HOST:PORT, which address.h and dial.h open */
 	} kind;
 	const char *arg;        /* as the user wrote it, for messages */
 	const char *text;       /* the path, the abstract name without @, or the shell command */

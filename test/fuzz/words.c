@@ -2,6 +2,7 @@
 /* Words that a user or a service manager writes, and a message's text on its way into an environment. */
 #include "fuzz.h"
 #include "address.h"
+#include "dial.h"
 #include "env.h"
 #include "inbox.h"
 #include "parse.h"
@@ -75,6 +76,8 @@ static void sockets(const char *word)
 	struct listener l;
 	if (!endpoint_parse(&at, word))
 		must(*at.text && at.arg == word && (at.kind == END_FD) == (at.fd >= 0), "a SOCKET");
+	if (strchr(word, ':') && !dial_parse(&at, word))
+		must(at.arg == word && *at.text && at.fd == -1, "an ADDRESS to connect to");
 	if (!listener_parse(&l, word))
 		must(l.at.kind == END_FD || l.local || l.found, "an ADDRESS");
 	l.at.kind = END_FD; /* parsed only: nothing to close */
