@@ -5,7 +5,6 @@
 #include "channel.h"
 #include "closer.h"
 #include "command.h"
-#include "copy.h"
 #include "dial.h"
 #include "door.h"
 #include "fdrecv.h"
@@ -17,7 +16,6 @@
 #include "rights.h"
 #include "set.h"
 #include "socket.h"
-#include "terminal.h"
 #include "wait.h"
 
 #include <err.h>
@@ -37,6 +35,8 @@ struct options {
 	struct command command; /* argv NULL: copy */
 	bool connect, no_pid, raw;
 	bool fresh;             /* connect:ADDRESS */
+	int shell;              /* fdread: where it gets the descriptors; else -1 */
+	size_t variables;       /* fdread: VAR... */
 	bool all, asks;         /* --all; there is a request for a store */
 	long number;            /* -N, or 0 */
 	struct set list;        /* -f */
@@ -63,8 +63,12 @@ static void check_list(struct options *o)
 	struct set *list = &o->list;
 	int next = 3;
 	o->asks = o->all || set_named(list);
+	if (o->shell != -1 && list->count && list->count != o->variables)
+		errx(FAILED, "-f: %zu name%s for %zu VAR", list->count, plural(list->count), o->variables);
 	for (size_t i = 0; i < list->count; i++) {
 		o->numbers = o->numbers || list->fd[i] != -1;
+		if (o->shell != -1 && list->fd[i] != -1)
+			errx(FAILED, "-f %d: the shell chooses the number", list->fd[i]);
 		if (list->fd[i] == -1 && !o->connect)
 			errx(FAILED, "-f %s: a name alone asks a store, and needs -c", list->name[i]);
 	}
@@ -89,9 +93,11 @@ static void check_fresh(const struct options *o)
 
 static struct options parse_options(int argc, char *argv[])
 {
-	struct options o = {0};
+	struct options o = {.shell = shell_of(&argc, &argv)};
+	bool shell = o.shell != -1;
 	int option;
-	cli_start(&o.cli, argv, FDRECV, "usage: fdrecv [options] SOCKET [COMMAND [ARG...]]\n\n"
+	cli_start(&o.cli, argv, shell ? FDREAD : FDRECV, shell ? fdread_about :
+	          "usage: fdrecv [options] SOCKET [COMMAND [ARG...]]\n\n"
 	          "Receive open descriptors, and become COMMAND with them, or copy their data.\n"
 	          "Example: fdrecv -o s date & fdsend -w 5 s 1    # date writes to fdsend's output\n");
 	while ((option = cli_option(&o.cli, argc, argv)) != -1)
@@ -112,16 +118,21 @@ static struct options parse_options(int argc, char *argv[])
 	o.fresh = strncmp(arg, "connect:", 8) == 0;
 	check("", arg, o.fresh ? dial_parse(&o.at, arg) : endpoint_parse(&o.at, arg));
 	o.at.type = o.cli.type;
+	o.variables = shell ? (size_t)(argc - optind) : 0;
+	if (shell)
+		operand(argc, argv, "VAR");
+	if (shell && o.number && (size_t)o.number != o.variables)
+		errx(FAILED, "-N %ld: there are %zu VAR", o.number, o.variables);
 	/* --run, as in util-linux, or -- may precede COMMAND. */
-	if (optind < argc && (strcmp(argv[optind], "--run") == 0 || strcmp(argv[optind], "--") == 0) &&
+	if (!shell && optind < argc && (strcmp(argv[optind], "--run") == 0 || strcmp(argv[optind], "--") == 0) &&
 	    ++optind == argc)
 		errx(FAILED, "COMMAND is missing after %s", argv[optind - 1]);
-	o.command.argv = optind < argc ? argv + optind : NULL;
+	o.command.argv = !shell && optind < argc ? argv + optind : NULL;
 	if (o.fresh)
 		check_fresh(&o);
 	check_given(&o.cli, (int[]){'w', 'm', OPT_MESSAGE_FILE, OPT_ALL, 0}, o.connect || o.fresh, "needs -c");
 	check_given(&o.cli, (int[]){'M', 'R', 0}, !o.connect, "cannot be combined with -c");
-	check_given(&o.cli, (int[]){'i', 'o', 'e', 'B', OPT_NO_PID, 0}, o.command.argv, "needs COMMAND");
+	check_given(&o.cli, (int[]){'i', 'o', 'e', 'B', OPT_NO_PID, 0}, o.command.argv || shell, "needs COMMAND");
 	check_given(&o.cli, (int[]){OPT_RAW, 0}, !o.command.argv, "cannot be combined with COMMAND");
 	if (o.raw && !isatty(0))
 		errx(FAILED, "--raw: standard input is not a terminal");
@@ -260,11 +271,13 @@ static void order(const struct set *list, struct set *set, char *why, size_t siz
 static void take_exactly(struct options *o, struct inbox *in, struct delivery *d)
 {
 	size_t wanted = o->list.count ? o->list.count : (size_t)o->number;
-	size_t count = wanted ? wanted : d->set.count;
+	size_t count = wanted ? wanted : d->set.count > o->variables ? d->set.count : o->variables;
 	char why[300] = "";
 	if (d->set.count < count)
 		snprintf(why, sizeof why, "too few descriptors came (%zu of %zu)", d->set.count, count);
-	else if (o->command.argv && !command_fits(&o->command, count))
+	else if (o->variables && count > o->variables)
+		snprintf(why, sizeof why, "too many descriptors came (%zu for %zu VAR)", count, o->variables);
+	else if ((o->command.argv || o->variables) && !command_fits(&o->command, count))
 		too_many(&o->command, count, why, sizeof why);
 	else if (o->list.count)
 		order(&o->list, &d->set, why, sizeof why);
@@ -303,46 +316,6 @@ static struct delivery take(struct options *o, struct inbox *in, int64_t deadlin
 	}
 }
 
-/* --raw: show the pseudo-terminal MASTER on our terminal until its other side has hung up. */
-static void show(int master)
-{
-	struct terminal t = {.in = 0, .out = 1, .master = master};
-	int sigfd = signals_open_these(signals_all, SIGNALS_ALL), sig = 0;
-	for (bool more = true; more;) {
-		struct pollfd p[1 + TERMINAL_POLLS] = {{.fd = sigfd, .events = POLLIN}};
-		int64_t until = terminal_poll(&t, p + 1);
-		if (await_any(p, 1 + TERMINAL_POLLS, until) <= 0)
-			continue;
-		more = terminal_copy(&t, p + 1);
-		sig = p[0].revents ? signals_next(sigfd) : 0;
-		if (sig == SIGWINCH || sig == SIGCONT)
-			terminal_take(&t);
-		else if (sig)
-			terminal_give_back(&t);
-		if (sig == SIGTSTP)
-			kill(getpid(), SIGSTOP);
-		else if (sig && sig != SIGWINCH && sig != SIGCONT)
-			die_of(sig);
-	}
-	terminal_finish(&t);
-	terminal_give_back(&t);
-	signals_close(sigfd);
-}
-
-static int copy_all(const struct options *o, struct delivery *d)
-{
-	int side;
-	char slave[32];
-	signal(SIGPIPE, SIG_IGN);
-	for (size_t i = 0; i < d->set.count; i++)
-		if (o->raw && ptsname_r(d->set.fd[i], slave, sizeof slave) == 0 && copy_possible(0, 1, &side) == 0)
-			show(d->set.fd[i]);
-		else if (copy_by_kind(d->set.fd[i], 0, 1, &side) == -1)
-			fail_copy(side, o->at.arg);
-	set_close(&d->set);
-	return 0;
-}
-
 /* Receive at SOCKET. */
 static struct delivery received(struct options *o, int64_t deadline)
 {
@@ -353,6 +326,9 @@ static struct delivery received(struct options *o, int64_t deadline)
 	if (files && sigfd == -1)
 		fail(o->at.arg);
 	open_socket(o, deadline);
+	/* Once the sender knows that its descriptors were taken, only SIGKILL keeps them from the shell. */
+	if (o->shell != -1 && !files && (sigfd = signals_open(false)) == -1)
+		fail(o->at.arg);
 	if (inbox_open(&in, &o->at, &o->cli.allow, &o->closer, sigfd) == -1) {
 		endpoint_close(&o->at);
 		fail(o->at.arg);
@@ -363,7 +339,8 @@ static struct delivery received(struct options *o, int64_t deadline)
 	inbox_close(&in);
 	door_close(&o->at, &o->closer);
 	closer_wait(&o->closer, CLOSE_MS);
-	signals_close(sigfd);
+	if (o->shell == -1)
+		signals_close(sigfd);
 	return d;
 }
 
@@ -387,7 +364,12 @@ int main(int argc, char *argv[])
 	if (o.command.argv && launch_open(&l, &o.command, -1, -1) == -1)
 		fail(o.command.argv[0]);
 	struct delivery d = o.fresh ? connected(&o.cli, &o.at, &o.message, deadline) : received(&o, deadline);
+	if (o.shell != -1) {
+		if (o.cli.given['B'])
+			make_blocking(&d.set);
+		leave(&o, true, shell_give(o.shell, &d, o.at.arg));
+	}
 	if (!o.command.argv)
-		return copy_all(&o, &d);
+		return copy_received(&d, o.raw, o.at.arg);
 	return become(&l, &d, o.numbers ? o.list.fd : NULL, o.no_pid);
 }

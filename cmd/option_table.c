@@ -3,6 +3,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,14 +12,16 @@ enum { HELP_COLUMN = 27 };
 /* The lines of a text have at most 53 columns, and a text has at most two. */
 const struct option_row option_table[] = {
 	{0, "Arguments", NULL, EVERY_COMMAND, NULL},
-	{0, "SOCKET", NULL, EVERY_COMMAND & ~FDRECV, "Unix socket: PATH, @NAME, fd:N or exec:COMMAND"},
-	{0, "SOCKET", NULL, FDRECV, "Unix socket: PATH, @NAME, fd:N or exec:COMMAND; or\n"
+	{0, "SOCKET", NULL, EVERY_COMMAND & ~(FDRECV | FDREAD), "Unix socket: PATH, @NAME, fd:N or exec:COMMAND"},
+	{0, "SOCKET", NULL, FDRECV | FDREAD, "Unix socket: PATH, @NAME, fd:N or exec:COMMAND; or\n"
 	 "connect:ADDRESS (HOST:PORT, unix:PATH): connect there"},
 	{0, "FD", NULL, FDSEND, "N, N-M, NAME=N or a list of these; 0 unless given"},
 	{0, "ADDRESS", NULL, FDSERVE | FDHOLD, "HOST:PORT, :PORT (port 0: a free one), unix:PATH,\n"
 	 "fd:N, udp:HOST:PORT; NAME=ADDRESS gives it a name"},
 	{0, "COMMAND", NULL, FDRECV, "has the descriptors at 3, 4, 5...; without COMMAND,\n"
 	 "fdrecv copies from and to them, as cat does"},
+	{0, "VAR", NULL, FDREAD, "gets the number of a descriptor, 10 or higher, which\n"
+	 "is open in this shell and in its commands"},
 	{0, "COMMAND", NULL, FDSERVE, "run for each connection, which it has at 0, 1 and 2;\n"
 	 "with -L run once, with the sockets at 3, 4, 5..."},
 	{0, "COMMAND", NULL, FDHOLD, "run once; hold as long as it runs, and end as it ends"},
@@ -28,37 +31,38 @@ const struct option_row option_table[] = {
 	 "takes words only with --args"},
 	{0, "TIME", NULL, EVERY_COMMAND, "seconds, as 5 or 0.25; or 250ms, 5s, 2m, 1h"},
 	{0, "WHO", NULL, EVERY_COMMAND, "user name or uid, :GROUP, any"},
-	{0, "What is passed", NULL, FDSEND | FDRECV | FDSERVE | FDRUN, NULL},
+	{0, "What is passed", NULL, FDSEND | FDRECV | FDSERVE | FDRUN | FDREAD, NULL},
 	{'f', "fds", "LIST", FDSEND, "send these descriptors too: 0,log=3,5-9"},
 	{'f', "fds", "LIST", FDRECV, "put them at these numbers: 5,6 or log=7,10-12;\n"
 	 "with -c, a NAME alone asks a store for it"},
+	{'f', "fds", "NAME,...", FDREAD, "with -c: ask a store for these names"},
 	{'f', "fds", "LIST", FDRUN, "send these descriptors: 0,1,5-7; 0-2 unless given"},
 	{'E', "env", "NAME,...", FDRUN, "send these variables too; -E NAME=VALUE sends one"},
 	{OPT_PTY, "pty", NULL, FDRUN, "COMMAND gets a terminal of its own, shown on this one"},
-	{OPT_ALL, "all", NULL, FDRECV, "with -c: ask a store for everything"},
-	{'N', "number", "N", FDRECV, "gather N descriptors from any number of messages"},
+	{OPT_ALL, "all", NULL, FDRECV | FDREAD, "with -c: ask a store for everything"},
+	{'N', "number", "N", FDRECV | FDREAD, "gather N descriptors from any number of messages"},
 	{'p', "pid", "PID", FDSEND, "each FD is a descriptor of process PID"},
 	{'m', "message", "TEXT", FDSEND, "send TEXT with the descriptors (else one NUL byte)"},
-	{'m', "message", "TEXT", FDRECV, "with -c or connect:, send TEXT first"},
-	{OPT_MESSAGE_FILE, "message-file", "FILE", FDSEND | FDRECV, "as -m, but the contents of FILE (-: standard input)"},
-	{OPT_MESSAGE_TO, "message-to", "FILE", FDRECV, "write the bytes that came with the descriptors to\n"
+	{'m', "message", "TEXT", FDRECV | FDREAD, "with -c or connect:, send TEXT first"},
+	{OPT_MESSAGE_FILE, "message-file", "FILE", FDSEND | FDRECV | FDREAD, "as -m, but the contents of FILE (-: standard input)"},
+	{OPT_MESSAGE_TO, "message-to", "FILE", FDRECV | FDREAD, "write the bytes that came with the descriptors to\n"
 	 "FILE (- is standard output)"},
 	{'1', "one-each", NULL, FDSEND, "send each descriptor in a message of its own"},
 	{'n', "no-wait", NULL, FDSEND, "end when the message is queued, not when it is taken"},
 	{'L', "listener", NULL, FDSERVE, "pass the listening sockets, not connections"},
 	{'P', "plain", NULL, FDSEND | FDSERVE, "the receiver speaks only the plain form"},
 	{0, "Sockets and peers", NULL, EVERY_COMMAND, NULL},
-	{'c', "connect", NULL, FDRECV | FDEXEC, "connect to SOCKET instead of listening there"},
+	{'c', "connect", NULL, FDRECV | FDEXEC | FDREAD, "connect to SOCKET instead of listening there"},
 	{'l', "listen", NULL, FDSEND | FDSERVE, "listen at SOCKET instead of connecting to it"},
 	{'k', "keep", NULL, FDSEND, "with -l: serve every peer, not only the first"},
 	{'w', "wait", "TIME", FDSEND | FDRUN | FDRELAY, "wait up to TIME until a process listens at SOCKET"},
-	{'w', "wait", "TIME", FDRECV, "with -c or connect:, wait up to TIME for a listener"},
+	{'w', "wait", "TIME", FDRECV | FDREAD, "with -c or connect:, wait up to TIME for a listener"},
 	{'w', "wait", "TIME", FDSERVE, "give up if no worker (-L: receiver) comes in TIME"},
 	{'w', "wait", "TIME", FDEXEC, "with -c: give up if no process listens for TIME"},
 	{'w', "wait", "TIME", FDHOLD, "with --list, --drop: wait up to TIME for the store"},
 	{'a', "allow", "WHO,...", EVERY_COMMAND, "deal with WHO too, besides root and your uid"},
 	{'M', "mode", "MODE", LISTENERS, "mode of a socket file made here (0600; with -a 0666)"},
-	{'T', "type", "TYPE", FDSEND | FDRECV, "type of SOCKET: stream (default), dgram, seqpacket"},
+	{'T', "type", "TYPE", FDSEND | FDRECV | FDREAD, "type of SOCKET: stream (default), dgram, seqpacket"},
 	{'T', "type", "TYPE", FDRELAY, "fail unless both sockets are stream, dgram, seqpacket"},
 	{'b', "backlog", "N", FDSERVE | FDHOLD, "backlog of the listening sockets (SOMAXCONN)"},
 	{OPT_NONBLOCK, "nonblock", NULL, FDSERVE, "with -L: make the listening sockets non-blocking"},
@@ -69,7 +73,7 @@ const struct option_row option_table[] = {
 	{'i', "in", NULL, FDSERVE | FDEXEC, "put the descriptor at standard input (default: -ioe)"},
 	{'o', "out", NULL, FDRECV | FDSERVE | FDEXEC, "put it at standard output"},
 	{'e', "err", NULL, FDRECV | FDSERVE | FDEXEC, "put it at standard error; -i, -o and -e combine"},
-	{'B', "blocking", NULL, FDRECV | FDSERVE | FDEXEC, "clear O_NONBLOCK on the descriptors"},
+	{'B', "blocking", NULL, FDRECV | FDSERVE | FDEXEC | FDREAD, "clear O_NONBLOCK on the descriptors"},
 	{OPT_ARGS, "args", NULL, FDEXEC, "a client (fdrun) may add words to COMMAND's"},
 	{OPT_CWD, "cwd", NULL, FDEXEC, "COMMAND works in the client's directory"},
 	{OPT_ACCEPT_ENV, "accept-env", "NAME,...", FDEXEC, "a client may set these variables; LC_* is all\n"
@@ -91,7 +95,7 @@ const struct option_row option_table[] = {
 	{OPT_ALLOW_GET, "allow-get", "WHO,...", FDHOLD, "let these peers get and list"},
 	{OPT_ALLOW_PUT, "allow-put", "WHO,...", FDHOLD, "let these peers put, and drop what they have put"},
 	{0, "Limits", NULL, EVERY_COMMAND, NULL},
-	{'t', "timeout", "TIME", FDSEND | FDRECV | FDRELAY, "give up after TIME, with status 124"},
+	{'t', "timeout", "TIME", FDSEND | FDRECV | FDRELAY | FDREAD, "give up after TIME, with status 124"},
 	{'t', "timeout", "TIME", FDRUN, "give up if COMMAND has not begun after TIME"},
 	{'t', "timeout", "TIME", FDSERVE, "with -L and SOCKET: give up after TIME"},
 	{'t', "timeout", "TIME", FDHOLD, "with --list, --drop: give up after TIME"},
@@ -155,6 +159,24 @@ static void print_about(const char *about)
 			printf("%.*s", ours ? (int)(len - own) : 0, called);
 		putchar(*at);
 	}
+}
+
+int option_next(unsigned command, int argc, char *argv[])
+{
+	struct option longs[OPTIONS_END] = {{0}};
+	char shorts[2 * OPTIONS_END] = "+", *s = shorts + 1;
+	size_t n = 0;
+	for (const struct option_row *r = option_table; r->commands; r++) {
+		if (!r->code || !(r->commands & command))
+			continue;
+		longs[n++] = (struct option){r->name, r->value ? required_argument : no_argument, NULL, r->code};
+		if (r->code <= LAST_LETTER)
+			*s++ = (char)r->code;
+		if (r->code <= LAST_LETTER && r->value)
+			*s++ = ':';
+	}
+	*s = '\0';
+	return getopt_long(argc, argv, shorts, longs, NULL);
 }
 
 void option_help(const struct cli *c)

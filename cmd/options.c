@@ -10,7 +10,6 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,25 +28,6 @@ void cli_start(struct cli *c, char *argv[], unsigned command, const char *about)
 	setvbuf(stderr, line, _IOLBF, sizeof line);
 }
 
-/* Call getopt_long with the options of this command. */
-static int take_option(const struct cli *c, int argc, char *argv[])
-{
-	struct option longs[OPTIONS_END] = {{0}};
-	char shorts[2 * OPTIONS_END] = "+", *s = shorts + 1;
-	size_t n = 0;
-	for (const struct option_row *r = option_table; r->commands; r++) {
-		if (!r->code || !(r->commands & c->command))
-			continue;
-		longs[n++] = (struct option){r->name, r->value ? required_argument : no_argument, NULL, r->code};
-		if (r->code <= LAST_LETTER)
-			*s++ = (char)r->code;
-		if (r->code <= LAST_LETTER && r->value)
-			*s++ = ':';
-	}
-	*s = '\0';
-	return getopt_long(argc, argv, shorts, longs, NULL);
-}
-
 static _Noreturn void show(const struct cli *c, bool version)
 {
 	if (version)
@@ -62,7 +42,7 @@ static _Noreturn void show(const struct cli *c, bool version)
 int cli_option(struct cli *c, int argc, char *argv[])
 {
 	for (;;) {
-		int code = take_option(c, argc, argv);
+		int code = option_next(c->command, argc, argv);
 		long n = 0;
 		const char *why = NULL;
 		if (code != -1)

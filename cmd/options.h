@@ -21,8 +21,9 @@ enum { TIMED_OUT = 124, FAILED = 125 };
 
 #define MODE_UNSET ((mode_t)-1)
 
-/* The commands, one bit each; those that can listen at SOCKET; and all, those to come included. */
-enum { FDSEND = 1, FDRECV = 2, FDSERVE = 4, FDEXEC = 8, FDHOLD = 16, LISTENERS = 31, FDRUN = 32, FDRELAY = 64, EVERY_COMMAND = 255 };
+/* The commands, one bit each; those that can listen at SOCKET; and all. fdread is fdrecv for the builtin of that name. */
+enum { FDSEND = 1, FDRECV = 2, FDSERVE = 4, FDEXEC = 8, FDHOLD = 16, FDRUN = 32, FDRELAY = 64, FDREAD = 128, LISTENERS = 31 | 128,
+       EVERY_COMMAND = 255 };
 
 /* The code of an option is its letter or, if it has none, one of these. */
 enum {
@@ -66,6 +67,9 @@ void cli_start(struct cli *c, char *argv[], unsigned command, const char *about)
 /* Return the code of the next option that has no value in struct cli, with its argument in optarg; -1 before the first
  * operand. --help, --version and invalid options end the process. */
 int cli_option(struct cli *c, int argc, char *argv[]);
+
+/* Call getopt_long(3) with the options of COMMAND, one bit. */
+int option_next(unsigned command, int argc, char *argv[]);
 
 /* Print what --help says of C's command to standard output. */
 void option_help(const struct cli *c);
