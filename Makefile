@@ -3,6 +3,9 @@
 CFLAGS   = -O2 -g
 PREFIX   = /usr/local
 BINDIR   = $(PREFIX)/bin
+# Where bash looks for builtins to load, and where its headers are (Debian's bash-builtins).
+LOADDIR  = $(PREFIX)/lib/bash
+BASH_H   = $(firstword $(wildcard /usr/include/bash /usr/local/include/bash))
 MANDIR   = $(PREFIX)/share/man
 # Where the shells look for completions.
 BASHDIR  = $(PREFIX)/share/bash-completion/completions
@@ -48,13 +51,23 @@ COMPILE  = $(CC) $(STD) $(WARN) $(WERROR) -Ilib -Icmd $(CPPFLAGS) $(STATIC_CFLAG
 LINK     = $(CC) $(CFLAGS) $(SANFLAGS) $(STATIC_LDFLAGS) $(LDFLAGS)
 
 TOOLS = fdsend fdrecv fdserve fdexec fdhold fdrun fdrelay
-PAGES = $(TOOLS:=.1) fdkit.7 fdkit-protocol.7 fdkit-cookbook.7
+PAGES = $(TOOLS:=.1) fdread.1 fdkit.7 fdkit-protocol.7 fdkit-cookbook.7
 LIB   = $(BUILD)/libfdkit.a
-OBJ   = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=cmd/%.c),$(wildcard lib/*.c cmd/*.c)))
+OBJ   = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=cmd/%.c) cmd/fdread.c,$(wildcard lib/*.c cmd/*.c)))
 BIN   = $(TOOLS:%=$(BUILD)/bin/%)
 MAN   = $(PAGES:%=$(BUILD)/man/$(PROGRAM_PREFIX)%)
 
-all: $(BIN) completions
+# The builtin of bash, which is no part of the archive, needs bash's headers. A sanitizer would have to be in bash as well, a static
+# file loads nothing, and another machine's or libc's bash is not this one.
+ifneq ($(SANITIZE)$(STATIC)$(EMULATOR)$(findstring musl,$(CC)),)
+FDREAD =
+else ifeq ($(BASH_H),)
+FDREAD = no-fdread
+else
+FDREAD = $(BUILD)/lib/bash/fdread
+endif
+
+all: $(BIN) $(FDREAD) completions
 
 # What the commands share, as an archive: each gets only the files that it calls.
 $(LIB): $(OBJ)
@@ -69,6 +82,18 @@ $(BUILD)/%.o: %.c $(wildcard lib/*.h cmd/*.h) Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) -c -o $@ $<
 
+BASH_FLAGS = -DSHELL -isystem $(BASH_H) -isystem $(BASH_H)/include -idirafter lib
+
+$(BUILD)/lib/bash/fdread: cmd/fdread.c cmd/option_table.c cmd/options.h lib/peer.h Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -fPIC -c -o $@-table.o cmd/option_table.c
+	$(CC) $(STD) $(WARN) $(WERROR) $(BASH_FLAGS) $(CPPFLAGS) $(CFLAGS) -fPIC -c -o $@.o $<
+	$(LINK) -shared -o $@ $@.o $@-table.o
+	rm $@.o $@-table.o
+
+no-fdread:
+	@echo 'fdread is not built: there are no headers of bash (bash-builtins)'
+
 man: $(MAN)
 
 # Commands and pages in a page have the names that they are installed under.
@@ -76,7 +101,8 @@ man: $(MAN)
 $(BUILD)/man/$(PROGRAM_PREFIX)%: man/%.scd
 	@mkdir -p $(@D)
 	sed -E -e 's/\<($(subst $() ,|,$(TOOLS)))\>/$(PROGRAM_PREFIX)&/g' -e 's/^(fdkit[a-z-]*)(\(7\)| - )/$(PROGRAM_PREFIX)&/' \
-		-e 's/\*(fdkit[a-z-]*\*\(7\))/*$(PROGRAM_PREFIX)\1/g' $< >$@.scd
+		-e 's/\*(fdkit[a-z-]*\*\(7\))/*$(PROGRAM_PREFIX)\1/g' -e 's/^fdread\(1\)/$(PROGRAM_PREFIX)&/' \
+		-e 's/\*fdread\*\(1\)/*$(PROGRAM_PREFIX)fdread*(1)/g' -e 's/enable -f fdread/enable -f $(PROGRAM_PREFIX)fdread/g' $< >$@.scd
 	scdoc <$@.scd >$@
 
 # For bash and zsh one file for all commands, for fish one for each; each has the table of which --help is made, too.
@@ -167,6 +193,7 @@ scale: all
 install: all man
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
 	$(foreach t,$(TOOLS),$(INSTALL) $(BUILD)/bin/$t $(DESTDIR)$(BINDIR)/$(PROGRAM_PREFIX)$t &&) :
+	$(if $(wildcard $(FDREAD)),install -d $(DESTDIR)$(LOADDIR) && $(INSTALL) -m 644 $(FDREAD) $(DESTDIR)$(LOADDIR)/$(PROGRAM_PREFIX)fdread)
 	install -m 644 $(filter %.1,$(MAN)) $(DESTDIR)$(MANDIR)/man1
 	install -m 644 $(filter %.7,$(MAN)) $(DESTDIR)$(MANDIR)/man7
 	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
@@ -180,7 +207,8 @@ install-strip:
 
 uninstall:
 	cd $(DESTDIR)$(BINDIR) && rm -f $(TOOLS:%=$(PROGRAM_PREFIX)%)
-	cd $(DESTDIR)$(MANDIR) && rm -f $(TOOLS:%=man1/$(PROGRAM_PREFIX)%.1) $(filter %.7,$(PAGES:%=man7/$(PROGRAM_PREFIX)%))
+	rm -f $(DESTDIR)$(LOADDIR)/$(PROGRAM_PREFIX)fdread
+	cd $(DESTDIR)$(MANDIR) && rm -f $(TOOLS:%=man1/$(PROGRAM_PREFIX)%.1) man1/$(PROGRAM_PREFIX)fdread.1 $(filter %.7,$(PAGES:%=man7/$(PROGRAM_PREFIX)%))
 	rm -f $(patsubst %,$(DESTDIR)$(BASHDIR)/$(PROGRAM_PREFIX)%,fdkit $(TOOLS)) $(DESTDIR)$(ZSHDIR)/_$(PROGRAM_PREFIX)fdkit \
 		$(TOOLS:%=$(DESTDIR)$(FISHDIR)/$(PROGRAM_PREFIX)%.fish)
 
@@ -203,7 +231,8 @@ lint: man
 	$(MAKE) --no-print-directory BUILD=build-clang CC=clang WERROR=-Werror programs
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 		--inline-suppr -D_GNU_SOURCE -Ilib -Icmd cmd lib
-	clang-tidy --quiet $(wildcard cmd/*.c lib/*.c .pkg/*/*.c) -- $(STD) -Ilib -Icmd $(TIDY)
+	clang-tidy --quiet $(filter-out cmd/fdread.c,$(wildcard cmd/*.c lib/*.c .pkg/*/*.c)) -- $(STD) -Ilib -Icmd $(TIDY)
+	$(if $(BASH_H),clang-tidy --quiet cmd/fdread.c -- $(STD) $(BASH_FLAGS) $(TIDY))
 	shellcheck -x .ci/run .pkg/*.sh .pkg/*.bats .pkg/completions/*.bash .pkg/debian/tests/suite test/*.sh test/*.bash test/*.bats
 	shellcheck -s sh -e SC2034,SC2154 .pkg/APKBUILD
 	sh test/lint-tests.sh .pkg/*.bats test/*.bats test/*.bash
@@ -212,7 +241,7 @@ lint: man
 programs: all $(REPLAY) $(PEERS) $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/*/*.c))
 
 # What builds, tests and documents; only what is missing is installed. Those after -- are left out where they cannot be had.
-DEPS = gcc libc6-dev make scdoc bats
+DEPS = gcc libc6-dev make scdoc bats bash-builtins
 DEPS_LINT = clang clang-tidy cppcheck mandoc shellcheck
 DEPS_FUZZ = clang libclang-rt-dev
 DEPS_BUILDS = musl-tools gcc-multilib qemu-user binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross
@@ -226,5 +255,5 @@ deps:
 clean:
 	rm -rf $(BUILD) build-*
 
-.PHONY: all man check fuzz demo bench bench-chart scale install install-strip uninstall dist deb rpm lint programs deps clean
+.PHONY: all no-fdread man check fuzz demo bench bench-chart scale install install-strip uninstall dist deb rpm lint programs deps clean
 .SECONDARY:

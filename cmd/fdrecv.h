@@ -9,8 +9,8 @@
 
 #include <stdint.h>
 
-/* Connect to AT, connect:ADDRESS, and send MESSAGE, if it has any. Returns the connection as the only descriptor of a delivery,
- * and the peer of a unix: address; exits if that fails. */
+/* Connect to AT, connect:ADDRESS, and send MESSAGE, if it has any. Returns the connection, no more AT's, as the only descriptor of a
+ * delivery, and the peer of a unix: address; exits if that fails. */
 struct delivery connected(const struct cli *c, struct endpoint *at, const struct text *message, int64_t deadline);
 
 /* Copy from and to D's descriptors, one after the other, and close them; RAW: --raw. Returns the exit status; exits if that

@@ -30,5 +30,6 @@ struct delivery connected(const struct cli *c, struct endpoint *at, const struct
 	if ((message->data && rights_send_all(at->fd, NULL, 0, message->data, message->len, deadline) == -1) ||
 	    set_add(&d.set, at->fd, NULL) == -1)
 		fail(at->arg);
+	at->fd = -1; /* it is the delivery's */
 	return d;
 }

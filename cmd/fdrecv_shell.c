@@ -18,7 +18,7 @@
 
 const char *const fdread_about = "usage: fdread [options] SOCKET VAR...\n\n"
 	"Receive open descriptors into this shell, and their numbers into VAR...\n"
-	"Example: enable -f fdread fdread && fdread connect:unix:s peer && echo hello >&$peer\n";
+	"Example: fdread connect:127.0.0.1:80 web && echo 'GET /' >&$web\n";
 
 int shell_of(int *argc, char ***argv)
 {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: ISC
 # What README.md and the DESCRIPTION and EXAMPLES sections of the manual pages show is run as it stands: each
-# block in an empty directory of its own, with sh -e, which must succeed within 20 seconds. What
+# block in an empty directory of its own, with sh -e (bash -e where that is its first line), which must succeed within 20 seconds. What
 # it prints must be what the document says: in an ```output block after it, or in lines that
 # begin with "# prints: ".
 # shellcheck disable=SC2154  # the helper sets status
@@ -38,9 +38,10 @@ alone() { ! cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | awk -v g="$1" '
 
 # run_block N: its status is in $status; nothing that it started is left.
 run_block() {
-	local group
+	local group shell=sh
 	mkdir "$1"
-	(cd "$1" && exec setsid timeout 20 sh -e "../$1.sh" </dev/null >"../$1.got" 2>"../$1.err" 3>&-) &
+	[ "$(head -n 1 "$1.sh")" != '#!/bin/bash' ] || shell=bash
+	(cd "$1" && exec setsid timeout 20 "$shell" -e "../$1.sh" </dev/null >"../$1.got" 2>"../$1.err" 3>&-) &
 	group=$!
 	status=0
 	wait "$group" || status=$?
@@ -188,6 +189,12 @@ program() { printf '#!/bin/sh\n%s\n' "$2" >"$1" && chmod +x "$1"; }
 
 @test "fdrelay(1): the examples run as they stand" {
 	runs_as_it_stands "$ROOT/man/fdrelay.1.scd"
+}
+
+# Its examples are for bash, with the fdread of this build.
+@test "fdread(1): the examples run as they stand" {
+	need_fdread
+	runs_as_it_stands "$ROOT/man/fdread.1.scd"
 }
 
 @test "fdkit(7): the examples run as they stand" {

@@ -198,6 +198,15 @@ fuse() {
 # need_ipv6: for tests with an address that is not IPv4's.
 need_ipv6() { grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null || skip "this machine has no IPv6 loopback"; }
 
+# need_fdread: it is built where bash's headers are, and not with a sanitizer.
+need_fdread() {
+	local built
+	built=$(dirname "$(dirname "$(type -P fdrecv)")")/lib/bash
+	[ -e "$built/fdread" ] || skip "fdread is not built here"
+	export BASH_LOADABLES_PATH=$built
+	if bash -c 'enable -f fdread fdread' 2>&1 | grep 'wrong ELF class'; then skip "built for another bash"; fi
+}
+
 # need_strace: for tests that make system calls slow or fail. LeakSanitizer cannot run under it.
 need_strace() {
 	strace -o /dev/null true 2>/dev/null || skip "strace cannot trace here"
