@@ -3,7 +3,8 @@
  *
  * It runs fdrecv, which has the options, messages and statuses, and takes from it what it received, by a pair of sockets
  * (fdrecv_shell.c). The shell must not be left with a descriptor, a process or memory, whatever happens:
- *   - SIGCHLD is blocked meanwhile, so that bash, which reaps every child in its handler, leaves fdrecv's status to us;
+ *   - bash reaps every child in its handler of SIGCHLD: meanwhile another is there, so that fdrecv's status is ours, and
+ *     bash looks for its own children afterwards;
  *   - all signals are blocked but while ppoll(2) waits, so that none comes between a look and the wait;
  *   - an interrupt, or a signal with a trap, ends fdrecv by TERM. What fdrecv has taken by then is not lost: it arrives
  *     all the same. Bash acts on the signal when nothing is ours any more. */
@@ -26,7 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,6 +37,7 @@ extern struct builtin fdread_struct;
 enum {
 	FIRST_NUMBER = 10,      /* of a VAR, as bash has it for {VAR}<FILE */
 	DATA_MAX = 33000,       /* bytes that fdrecv sends: a message and its sender */
+	PATIENCE = 2,           /* seconds from TERM to KILL */
 	FDS_MAX = 253,          /* Kernel: descriptors in a message */
 };
 
@@ -50,7 +51,6 @@ struct call {
 	int vars;
 	int sock;               /* what fdrecv sends comes here */
 	pid_t pid;
-	int pidfd;
 	int status;             /* fdrecv's, as wait(2) has it */
 	int *fd;                /* what came: COUNT descriptors */
 	int count;
@@ -118,12 +118,6 @@ static int read_call(struct call *c, WORD_LIST *list, char *number)
 
 /* ---- fdrecv ---- */
 
-static void await_status(struct call *c)
-{
-	while (waitpid(c->pid, &c->status, 0) == -1 && errno == EINTR)
-		;
-}
-
 /* Is there room for a descriptor for each VAR? */
 static bool room(struct call *c)
 {
@@ -167,11 +161,6 @@ static int start(struct call *c, char *number, const sigset_t *before)
 	posix_spawn_file_actions_destroy(&files);
 	posix_spawnattr_destroy(&how);
 	close(pair[1]);
-	if (error || (c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0)) != -1)
-		return error;
-	error = errno;
-	kill(c->pid, SIGTERM);
-	await_status(c);
 	return error;
 }
 
@@ -186,18 +175,16 @@ static int signalled(void)
 	return interrupt_state ? SIGINT : 0;
 }
 
-/* Wait for its end. On a signal end it, by KILL on the second. Returns the signal or 0. */
+/* Wait for its end. On a signal end it by TERM, and later by KILL. Returns the signal or 0. */
 static int await_end(struct call *c, const sigset_t *before)
 {
 	sigset_t during = *before;
-	struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
-	int kills = 0;
-	sigaddset(&during, SIGCHLD);
-	for (int ready = -1; ready != 1; ready = ppoll(&p, 1, NULL, &during))
-		if (ready == -1 && signalled())
+	const struct timespec patience = {.tv_sec = PATIENCE};
+	int kills = 0, ready = -1;
+	sigdelset(&during, SIGCHLD);
+	for (; waitpid(c->pid, &c->status, WNOHANG) == 0; ready = ppoll(NULL, 0, kills == 1 ? &patience : NULL, &during))
+		if (kills ? ready == 0 : signalled())
 			kill(c->pid, kills++ ? SIGKILL : SIGTERM);
-	await_status(c);
-	close(c->pidfd);
 	return kills ? signalled() : 0;
 }
 
@@ -284,23 +271,25 @@ static int assign(struct call *c)
 	return done ? 0 : FAILED;
 }
 
+static void nothing(int sig)
+{
+	(void)sig;
+}
+
 /* Run fdrecv. Returns the status; if it is 0, what came is not yet assigned. */
 static int run(struct call *c, char *number)
 {
 	sigset_t all, before;
-	struct sigaction child, standard = {.sa_handler = SIG_DFL};
+	struct sigaction former, child = {.sa_handler = nothing};
 	int sig = 0;
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	/* Kernel: whose parent ignores SIGCHLD leaves no status (wait(2)). */
-	sigaction(SIGCHLD, NULL, &child);
-	if (child.sa_handler == SIG_IGN)
-		sigaction(SIGCHLD, &standard, NULL);
+	sigaction(SIGCHLD, &child, &former);
 	int error = start(c, number, &before);
 	if (!error)
 		sig = await_end(c, &before);
-	if (child.sa_handler == SIG_IGN)
-		sigaction(SIGCHLD, &child, NULL);
+	sigaction(SIGCHLD, &former, NULL);
+	raise(SIGCHLD);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	if (error) {
 		builtin_error("%s: %s", *fdrecv ? fdrecv : "fdrecv", strerror(error));
