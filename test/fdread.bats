@@ -86,7 +86,7 @@ nobody() { ! pgrep -x fdrecv -s 0 >&2; }
 @test "three hundred descriptors" {
 	need_fdread
 	spawn fdsend -w 5 -f "$(copies 300)" s
-	shell 'fdread s v[{1..300}] && for n in "${v[@]}"; do [ -e /proc/$$/fd/$n ] || echo missing; done; ls -l /proc/self/fd/${v[299]} >/dev/null; echo ${#v[@]} $(printf "%s\n" "${v[@]}" | sort -u | wc -l)' >out
+	shell 'fdread s v[{1..300}] && for n in "${v[@]}"; do [ -e /proc/$$/fd/$n ] || echo missing; done; ls -l /proc/self/fd/${v[299]} >/dev/null || echo closed; echo ${#v[@]} $(printf "%s\n" "${v[@]}" | sort -u | wc -l)' >out
 	ended "$pid" 0
 	[ "$(cat out)" = '300 300' ]
 }
