@@ -200,7 +200,7 @@ static void take(struct call *c)
 	for (;;) {
 		struct iovec io = {.iov_base = c->data + c->len, .iov_len = sizeof c->data - c->len};
 		struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-		ssize_t n = recvmsg(c->sock, &m, MSG_DONTWAIT);
+		ssize_t n = recvmsg(c->sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 		if (n <= 0)
 			return;
 		c->len = c->len ? c->len : (size_t)n;
