@@ -91,6 +91,26 @@ nobody() { ! pgrep -x fdrecv -s 0 >&2; }
 	[ "$(cat out)" = '300 300' ]
 }
 
+@test "QMP: a greeting, commands, and a descriptor with one of them, on one connection" {
+	need_fdread
+	spawn qmp.py q >seen
+	echo pears >notes
+	shell '
+		ask() { echo "$1" >&$qmp; read -r answer <&$qmp; echo "${answer%?}"; }
+		fdread -w 5 connect:unix:q qmp; read -r greeting <&$qmp; echo "${greeting%%:*}"
+		ask "{\"execute\":\"qmp_capabilities\"}"
+		ask "{\"execute\":\"getfd\"}"
+		fdsend -n -m "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"disk\"}}" fd:$qmp 5 5<notes; read -r answer <&$qmp; echo "${answer%?}"' >out
+	ended "$pid" 0
+	diff - out <<-'END'
+		{"QMP"
+		{"return": {}}
+		{"error": {"class": "GenericError", "desc": "No file descriptor supplied via SCM_RIGHTS"}}
+		{"return": {}}
+	END
+	[ "$(cat seen)" = 'disk pears' ]
+}
+
 # ---- failures ----
 
 @test "the statuses and messages are fdrecv's; nothing is open or assigned then" {

@@ -198,14 +198,17 @@ fuse() {
 # need_ipv6: for tests with an address that is not IPv4's.
 need_ipv6() { grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null || skip "this machine has no IPv6 loopback"; }
 
-# need_fdread: it is built where bash's headers are, and not with a sanitizer.
-need_fdread() {
-	local built
-	built=$(dirname "$(dirname "$(type -P fdrecv)")")/lib/bash
-	[ -e "$built/fdread" ] || skip "fdread is not built here"
-	export BASH_LOADABLES_PATH=$built
-	if bash -c 'enable -f fdread fdread' 2>&1 | grep 'wrong ELF class'; then skip "built for another bash"; fi
+# has_fdread: the builtin of this build can be loaded: it is there where bash's headers are, but not with a sanitizer.
+has_fdread() {
+	BASH_LOADABLES_PATH=$(dirname "$(dirname "$(type -P fdrecv)")")/lib/bash
+	export BASH_LOADABLES_PATH
+	[ -e "$BASH_LOADABLES_PATH/fdread" ] || return
+	# 32-bit programs are built beside a 64-bit bash.
+	! bash -c 'enable -f fdread fdread' 2>&1 | grep 'wrong ELF class'
 }
+
+# need_fdread: for tests with it.
+need_fdread() { has_fdread || skip "fdread is not built here, or for another bash"; }
 
 # need_strace: for tests that make system calls slow or fail. LeakSanitizer cannot run under it.
 need_strace() {
