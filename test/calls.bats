@@ -65,7 +65,7 @@ options() { "$1" --help | sed -nE 's/^  (-., |    )(--[^ ]+)( ([^ ]+))?  .*/\1 \
 }
 
 @test "-V and --version: all have the version at the top of NEWS" {
-	version=$(sed -n '/^[0-9]/{s/ .*//p;q}' "$BATS_TEST_DIRNAME/../NEWS")
+	version=$(sed -n '/^[0-9]/{s/ .*//;p;q}' "$BATS_TEST_DIRNAME/../NEWS")
 	for tool in "${TOOLS[@]}"; do
 		for option in -V --version; do
 			exits 0 "$tool" $option >out 2>err

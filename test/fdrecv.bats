@@ -399,7 +399,7 @@ paths() { printf "$PWD/%s\n" "$@"; }
 	one_line err 'fdrecv: --message-to fifo: timed out'
 	receive -v --message-to fifo s true
 	spawn fdsend -w 5 s 2>sent
-	eventually grep -q '1 descriptor from' err
+	eventually grep -q 'uid .*: 1 descriptor' err
 	kill "${PIDS[-2]}"
 	ended "${PIDS[-2]}" 143
 	[ ! -e s ]
