@@ -26,7 +26,7 @@ struct worker {
 	/* PROVED: it has said how much it takes, or got something; TAKES: it has acknowledged something. */
 	enum { STRANGE, PROVED, TAKES } trust;
 	bool full;              /* its socket is: wait for POLLOUT */
-	bool silenced;          /* by us: what it has not acknowledged may still be in its queue */
+	bool silenced;          /* it can say no more, but what it has not acknowledged may still be in its queue */
 	bool reported;          /* that it does not answer */
 	int64_t crowded;        /* until then too many descriptors are in flight; no event tells */
 	int64_t greeted;

@@ -54,10 +54,12 @@ int dispatch_add(struct dispatch *d, int sock)
 	struct share *share = w ? share_join(&d->shares, source_of_uid(peer.uid)) : NULL;
 	if (share) {
 		*w = (struct worker){.wire = {.sock = sock, .peer = peer}, .share = share, .slots = d->plain, .greeted = now()};
-		if (d->plain || wire_send(&w->wire, &hello) == 0) {
+		/* A lack of memory later would lose an acknowledgement that was read. */
+		if (d->plain || (records_reserve(&w->wire.records) == 0 && wire_send(&w->wire, &hello) == 0)) {
 			d->worker[d->workers++] = w;
 			return 0;
 		}
+		records_free(&w->wire.records);
 		share_leave(&d->shares, share);
 	}
 	free(w);
@@ -305,6 +307,8 @@ void dispatch_run(struct dispatch *d, const struct pollfd *p)
 			w->full = false;
 		if (p[i].revents & ~POLLOUT)
 			listen_to(d, w, false);
+		if (w->state == OVER && !(p[i].revents & POLLHUP)) /* it has shut down one direction, and may be there still */
+			w->silenced = true;
 		if (w->crowded && !time_left(w->crowded))
 			w->crowded = 0;
 		bool ended = w->state == BROKEN && p[i].revents & POLLHUP; /* by itself: what it said is all being read */

@@ -225,6 +225,21 @@ static bool parse_line(struct record *r, char *line)
 	return w < WORDS;
 }
 
+static int make_room(struct records *in, size_t room)
+{
+	char *grown = realloc(in->data, room);
+	if (!grown)
+		return -1;
+	in->data = grown;
+	in->room = room;
+	return 0;
+}
+
+int records_reserve(struct records *in)
+{
+	return make_room(in, RECORDS_ROOM);
+}
+
 int records_add(struct records *in, const char *data, size_t len, struct set *fds)
 {
 	if (in->start) {
@@ -237,14 +252,8 @@ int records_add(struct records *in, const char *data, size_t len, struct set *fd
 		errno = EPROTO;
 		return -1;
 	}
-	if (in->end + len > in->room) {
-		size_t room = in->end + len > FEW ? RECORDS_ROOM : FEW;
-		char *grown = realloc(in->data, room);
-		if (!grown)
-			return -1;
-		in->data = grown;
-		in->room = room;
-	}
+	if (in->end + len > in->room && make_room(in, in->end + len > FEW ? RECORDS_ROOM : FEW) == -1)
+		return -1;
 	if (len)
 		memcpy(in->data + in->end, data, len);
 	in->end += len;

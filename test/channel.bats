@@ -400,6 +400,18 @@ answered() { [ "$(cat reply.* 2>/dev/null | wc -l)" -eq "$1" ]; }
 	diff log - <<<$'b\na'
 }
 
+@test "a worker that half-closes with a connection in its queue, and stays: another serves it, and the client sees its end" {
+	serve -l
+	spawn clients.py "$port" 1 1 >got
+	client=$pid
+	eventually queued "$port" 1
+	spawn speak.py connect s until:hello 'slots n=1' shut stay >/dev/null
+	eventually figure returned 1
+	spawn fdexec -q -c s echo b
+	wait "$client"
+	diff got - <<<b
+}
+
 @test "a stopped fdrecv -c leaves its connection to another worker, and runs nothing" {
 	serve -l --ack-timeout 0.3
 	spawn fdrecv -c -i s sh -c 'echo a >>log; echo a' 2>a.err

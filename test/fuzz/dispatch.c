@@ -168,7 +168,7 @@ static void flood(struct world *w, struct far *f, unsigned n)
 /* F reads no more, so that nothing can be sent to it, or says no more. */
 static void stop(struct world *w, const struct far *f, int how)
 {
-	w->doubled = w->doubled || how == SHUT_RD;
+	w->doubled = true;
 	shutdown(f->sock, how);
 }
 
