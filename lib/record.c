@@ -175,14 +175,15 @@ static const struct { const char *name; size_t offset; long most; } numbers[] = 
 static bool parse_field(struct record *r, char *field)
 {
 	char *value = strchr(field, '=');
-	r->args = r->args || strncmp(field, "args", 4) == 0;
+	if (value)
+		*value++ = '\0';
+	r->args = r->args || strcmp(field, "args") == 0;
 	if (!value) {
 		r->more = r->more || strcmp(field, "more") == 0;
 		r->cwd = r->cwd || strcmp(field, "cwd") == 0;
 		r->tty = r->tty || strcmp(field, "tty") == 0;
 		return true;
 	}
-	*value++ = '\0';
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
 		long n;
 		if (strcmp(field, numbers[i].name) != 0)
