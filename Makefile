@@ -156,6 +156,15 @@ $(BUILD)/fuzz/fuzz-%: test/fuzz/%.c test/fuzz/fuzz.c $(wildcard lib/*.c lib/*.h 
 	$(FUZZ_CC) $(STD) $(WARN) -Ilib -Icmd -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 		$(FUZZ_WRAP) -o $@ $(filter %.c,$^)
 
+# Parsers on every input up to some length, under the sanitizers; SHORT=1 for shorter ones.
+EXHAUST = $(wildcard test/exhaust/*.c) $(patsubst %,lib/%.c,record parse set rights wait fd)
+exhaust: $(BUILD)/exhaust/exhaust
+	ASAN_OPTIONS=detect_leaks=0 $< $(if $(SHORT),,full)
+
+$(BUILD)/exhaust/exhaust: $(EXHAUST) $(wildcard lib/*.h) test/exhaust/exhaust.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(STD) $(WARN) $(WERROR) -Ilib $(CPPFLAGS) -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all $(LDFLAGS) -o $@ $(EXHAUST)
+
 # Looks for what nobody thought of, FUZZ_TIME seconds with each harness; replay is part of check.
 fuzz: $(FUZZ:%=$(BUILD)/fuzz/fuzz-%)
 	sh test/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_TIME) $(FUZZ)
@@ -165,6 +174,10 @@ $(BUILD)/emulated/%: $(BUILD)/bin/%
 	@mkdir -p $(@D)
 	printf '#!/bin/sh\nexec %s "%s" "$$@"\n' '$(EMULATOR)' '$(abspath $<)' >$@
 	chmod +x $@
+
+# The models of test/model, with all that may go wrong in them, and with errors that must be found: 10 minutes, 8 GiB.
+model:
+	sh test/model/run.sh $(BUILD)/model
 
 # The tests send signals that nohup, or a script's &, would have the tools ignore. FDKIT_BIN=/usr/bin tests installed commands.
 check: $(if $(EMULATOR),$(TOOLS:%=$(BUILD)/emulated/%),$(if $(FDKIT_BIN),,all) $(REPLAY) $(PEERS))
@@ -247,7 +260,7 @@ DEPS_FUZZ = clang libclang-rt-dev
 DEPS_BUILDS = musl-tools gcc-multilib qemu-user binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross
 DEPS_TEST = bash-completion bsdextrautils bubblewrap busybox curl dbus-daemon fish git gpg gpg-agent gpgconf gunicorn haproxy iproute2 jq less \
 	libio-fdpass-perl lighttpd lsof memcached netbase netcat-openbsd nginx nodejs openssh-client openssh-server perl \
-	postgresql procps python3 python3-yaml redis-server ruby s6 strace telnet socat tmux util-linux uvicorn valgrind vim-tiny weston zsh
+	postgresql procps python3 python3-yaml redis-server ruby s6 strace telnet socat spin tmux util-linux uvicorn valgrind vim-tiny weston zsh
 DEPS_DIST = debhelper dpkg-dev lintian rpm
 deps:
 	@sh test/deps.sh $(DEPS) $(DEPS_LINT) $(DEPS_FUZZ) $(DEPS_TEST) $(DEPS_DIST) -- $(DEPS_BUILDS) systemd
@@ -255,5 +268,5 @@ deps:
 clean:
 	rm -rf $(BUILD) build-*
 
-.PHONY: all no-fdread man check fuzz demo bench bench-chart scale install install-strip uninstall dist deb rpm lint programs deps clean
+.PHONY: all no-fdread man check fuzz model exhaust demo bench bench-chart scale install install-strip uninstall dist deb rpm lint programs deps clean
 .SECONDARY:
