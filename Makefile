@@ -100,9 +100,9 @@ man: $(MAN)
 # scdoc takes the date from SOURCE_DATE_EPOCH where it is set.
 $(BUILD)/man/$(PROGRAM_PREFIX)%: man/%.scd
 	@mkdir -p $(@D)
-	sed -E -e 's/\<($(subst $() ,|,$(TOOLS)))\>/$(PROGRAM_PREFIX)&/g' -e 's/^(fdkit[a-z-]*)(\(7\)| - )/$(PROGRAM_PREFIX)&/' \
-		-e 's/\*(fdkit[a-z-]*\*\(7\))/*$(PROGRAM_PREFIX)\1/g' -e 's/^fdread\(1\)/$(PROGRAM_PREFIX)&/' \
-		-e 's/\*fdread\*\(1\)/*$(PROGRAM_PREFIX)fdread*(1)/g' -e 's/enable -f fdread/enable -f $(PROGRAM_PREFIX)fdread/g' $< >$@.scd
+	sed -E -e 's/\<($(subst $() ,|,$(TOOLS)))\>/$(PROGRAM_PREFIX)&/g' -e 's/^(fdkit[a-z-]*|fdread)(\([17]\)| - )/$(PROGRAM_PREFIX)&/' \
+		-e 's/\*((fdkit[a-z-]*|fdread)\*\([17]\))/*$(PROGRAM_PREFIX)\1/g' \
+		-e 's/enable -f fdread/enable -f $(PROGRAM_PREFIX)fdread/g' $< >$@.scd
 	scdoc <$@.scd >$@
 
 # For bash and zsh one file for all commands, for fish one for each; each has the table of which --help is made, too.
@@ -206,7 +206,7 @@ scale: all
 install: all man
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man7
 	$(foreach t,$(TOOLS),$(INSTALL) $(BUILD)/bin/$t $(DESTDIR)$(BINDIR)/$(PROGRAM_PREFIX)$t &&) :
-	$(if $(wildcard $(FDREAD)),install -d $(DESTDIR)$(LOADDIR) && $(INSTALL) -m 644 $(FDREAD) $(DESTDIR)$(LOADDIR)/$(PROGRAM_PREFIX)fdread)
+	$(if $(filter-out no-fdread,$(FDREAD)),install -d $(DESTDIR)$(LOADDIR) && $(INSTALL) -m 644 $(FDREAD) $(DESTDIR)$(LOADDIR)/$(PROGRAM_PREFIX)fdread)
 	install -m 644 $(filter %.1,$(MAN)) $(DESTDIR)$(MANDIR)/man1
 	install -m 644 $(filter %.7,$(MAN)) $(DESTDIR)$(MANDIR)/man7
 	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)

@@ -11,7 +11,12 @@ shell() {
 }
 
 # nobody: no process of fdrecv's is left that a shell here started.
-nobody() { ! pgrep -x fdrecv -s 0 >&2; }
+nobody() {
+	local p
+	for p in $(pgrep -x fdrecv); do
+		[ "$(readlink "/proc/$p/cwd")" != "$PWD" ] || return 1
+	done
+}
 
 # ---- what arrives ----
 
