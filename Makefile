@@ -124,7 +124,7 @@ define completion
 	@rm $@.table
 endef
 $(COMPLETE)/bash/$(PROGRAM_PREFIX)fdkit: .pkg/completions/fdkit.bash $(COMPLETE)/table
-	$(call completion,$(TOOLS))
+	$(call completion,$(TOOLS) fdread)
 $(COMPLETE)/zsh/_$(PROGRAM_PREFIX)fdkit: .pkg/completions/_fdkit $(COMPLETE)/table
 	$(call completion,$(TOOLS))
 $(COMPLETE)/fish/$(PROGRAM_PREFIX)%.fish: .pkg/completions/fdkit.fish $(COMPLETE)/table
@@ -211,7 +211,7 @@ install: all man
 	install -m 644 $(filter %.7,$(MAN)) $(DESTDIR)$(MANDIR)/man7
 	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
 	install -m 644 $(COMPLETE)/bash/$(PROGRAM_PREFIX)fdkit $(DESTDIR)$(BASHDIR)
-	for name in $(TOOLS:%=$(PROGRAM_PREFIX)%); do ln -sf $(PROGRAM_PREFIX)fdkit $(DESTDIR)$(BASHDIR)/$$name || exit; done
+	for name in $(patsubst %,$(PROGRAM_PREFIX)%,$(TOOLS) fdread); do ln -sf $(PROGRAM_PREFIX)fdkit $(DESTDIR)$(BASHDIR)/$$name || exit; done
 	install -m 644 $(COMPLETE)/zsh/_$(PROGRAM_PREFIX)fdkit $(DESTDIR)$(ZSHDIR)
 	install -m 644 $(TOOLS:%=$(COMPLETE)/fish/$(PROGRAM_PREFIX)%.fish) $(DESTDIR)$(FISHDIR)
 
@@ -222,7 +222,7 @@ uninstall:
 	cd $(DESTDIR)$(BINDIR) && rm -f $(TOOLS:%=$(PROGRAM_PREFIX)%)
 	rm -f $(DESTDIR)$(LOADDIR)/$(PROGRAM_PREFIX)fdread
 	cd $(DESTDIR)$(MANDIR) && rm -f $(TOOLS:%=man1/$(PROGRAM_PREFIX)%.1) man1/$(PROGRAM_PREFIX)fdread.1 $(filter %.7,$(PAGES:%=man7/$(PROGRAM_PREFIX)%))
-	rm -f $(patsubst %,$(DESTDIR)$(BASHDIR)/$(PROGRAM_PREFIX)%,fdkit $(TOOLS)) $(DESTDIR)$(ZSHDIR)/_$(PROGRAM_PREFIX)fdkit \
+	rm -f $(patsubst %,$(DESTDIR)$(BASHDIR)/$(PROGRAM_PREFIX)%,fdkit fdread $(TOOLS)) $(DESTDIR)$(ZSHDIR)/_$(PROGRAM_PREFIX)fdkit \
 		$(TOOLS:%=$(DESTDIR)$(FISHDIR)/$(PROGRAM_PREFIX)%.fish)
 
 # Release files and their checksums, in $(BUILD)/dist: the source, and DIST of it. The same source gives the same files.

@@ -62,6 +62,7 @@ _fdkit_kind() {
 		SOCKET)
 			_fdkit_files '' sockets
 			[[ $cur != [a-z]* ]] || _fdkit_offer '' exec: fd:
+			[[ $cur != [a-z]* || ${words[0]} != *@(fdrecv|fdread) ]] || _fdkit_offer '' connect:
 			[[ $cur != @* ]] || _fdkit_offer '' $(awk '$8 ~ /^@/ { print $8 }' /proc/net/unix)
 			;;
 		ADDRESS)
@@ -72,7 +73,7 @@ _fdkit_kind() {
 			fi
 			;;
 		LIST | FD)
-			if [[ ${words[0]} == *fdrecv ]]; then
+			if [[ ${words[0]} == *@(fdrecv|fdread) ]]; then
 				[[ ! ${given[--connect]-} ]] || _fdkit_offer "$list" $(_fdkit_names)
 			else
 				_fdkit_numbers "${cur%"${cur##*[,=]}"}"
@@ -80,6 +81,7 @@ _fdkit_kind() {
 			;;
 		NAME) _fdkit_offer '' $(_fdkit_names) ;;
 		NAME,...) _fdkit_offer "$list" $(compgen -e) ;;
+		VAR) _fdkit_offer '' $(compgen -v) ;;
 		PID) _fdkit_offer '' $(cd /proc && printf '%s\n' [0-9]*) ;;
 		WHO,...) _fdkit_offer "$list" $(compgen -u) any $(compgen -g -P :) ;;
 		USER) if [[ $cur == *:* ]]; then _fdkit_offer "${cur%%:*}:" $(compgen -g); else _fdkit_offer '' $(compgen -u); fi ;;

@@ -28,6 +28,7 @@ static const struct {
 	{FDHOLD, "fdhold", "--drop", "SOCKET"},
 	{FDRUN, "fdrun", "", "SOCKET ARG..."},
 	{FDRELAY, "fdrelay", "", "SOCKET"},
+	{FDREAD, "fdread", "", "SOCKET VAR..."},
 };
 
 /* TEXT stands between single quotes in a shell: bash, zsh or fish. */
