@@ -30,6 +30,7 @@ enum {
 	DIAL_MS = 10,           /* between attempts to connect: at first, and at most */
 	DIAL_MOST_MS = 250,
 	KILL_MS = 1000,         /* for the end of commands that get KILL */
+	QUIET_MS = 5,           /* after the start of a command */
 	SLOTS_MOST = 128,       /* offered to one dispatcher: twice as many answers fit into its socket's queue */
 };
 
@@ -76,6 +77,7 @@ struct worker {
 	int sigfd;
 	struct delivery waiting; /* received, and not started yet */
 	int64_t dial, give_up;  /* -c: the times of the next attempt to connect and of giving up */
+	int64_t quiet;          /* until then signals and ends of commands may wait for the next delivery; 0: they do not */
 	int pause;
 	bool told;              /* reported that there is no dispatcher */
 	bool timed_out;
@@ -116,7 +118,7 @@ static void job_ended(struct worker *w, const struct job *job, int status)
 	if (job->uid == w->in.paused)
 		w->in.paused = NOBODY;
 	if (is_channel(&w->in, job->connection))
-		inbox_answer(&w->in, job->connection, RECORD_DONE, job->id, NULL);
+		channel_done(&w->in, job->connection, job->id, w->quiet && channel_waits(&w->in, w->jobs.running));
 	else
 		channel_offer_one(&w->in);
 }
@@ -160,7 +162,9 @@ static pid_t begin(struct worker *w, struct delivery *d, char text[SHOWN_MOST])
 		return run(w, d);
 	}
 	show_set(&w->o->cli, &d->set, d->peer.uid, text);
-	const struct job *job = jobs_start(&w->jobs, &w->o->command, d);
+	const struct job *job = jobs_start(&w->jobs, &w->o->command, d, channel_owed(&w->in, d->connection));
+	if (job)
+		channel_paid(&w->in, d->connection);
 	return job ? job->pid : -1;
 }
 
@@ -227,6 +231,32 @@ static void dial(struct worker *w)
 	w->give_up = NEVER;
 }
 
+/* Be quiet for a while, if nobody waits for what we would do meanwhile. */
+static void rest(struct worker *w)
+{
+	if (!w->quiet && w->in.paused == NOBODY && channel_waits(&w->in, w->jobs.running))
+		w->quiet = deadline_in(QUIET_MS);
+}
+
+/* Catch up with what has happened. */
+static void wake(struct worker *w)
+{
+	reap(w);
+	channel_settle(&w->in);
+	w->quiet = 0;
+}
+
+/* Start COMMAND for D, now or when there is memory for it. */
+static void take(struct worker *w, struct delivery *d)
+{
+	if (w->quiet)
+		reap(w);
+	if (start(w, d))
+		rest(w);
+	else
+		w->waiting = *d;
+}
+
 /* Take messages until a signal, and return it; or 0 when no more can arrive. */
 static int work(struct worker *w)
 {
@@ -242,8 +272,11 @@ static int work(struct worker *w)
 			dial(w);
 		if (w->waiting.set.count && start(w, &w->waiting))
 			w->waiting = (struct delivery){0};
+		if (w->quiet && (time_left(w->quiet) == 0 || !channel_waits(&w->in, w->jobs.running)))
+			wake(w);
 		bool waits = w->waiting.set.count;
-		int64_t until = waits ? deadline_in(RETRY_MS) : NEVER;
+		int64_t until = waits ? deadline_in(RETRY_MS) : w->quiet ? w->quiet : NEVER;
+		w->in.besides = w->quiet ? -1 : w->sigfd;
 		if (inbox_over(&w->in) && reconnects(w->o))
 			until = sooner(until, sooner(w->dial, w->give_up));
 		enum inbox_event event = inbox_next(&w->in, &d, waits || w->jobs.running == w->jobs.limit, until);
@@ -260,8 +293,8 @@ static int work(struct worker *w)
 			offer(w, &d);
 		else if (event != INBOX_DELIVERY && event != INBOX_RUN)
 			say_event(&w->o->cli, w->o->at.arg, event, &d);
-		else if (!start(w, &d))
-			w->waiting = d;
+		else
+			take(w, &d);
 	}
 }
 
@@ -332,6 +365,7 @@ int main(int argc, char *argv[])
 	/* Connections that we did not acknowledge stay with their sender. */
 	int status = w.timed_out ? TIMED_OUT : w.in.at->listens && w.in.door.fd == -1 ? FAILED : 0;
 	delivery_close(&w.waiting, &w.closer);
+	channel_settle(&w.in);
 	inbox_close(&w.in);
 	door_close(&o.at, &w.closer);
 	finish(&w);

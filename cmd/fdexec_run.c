@@ -192,7 +192,7 @@ static void begin(struct keeper *k, const struct record *r)
 	if (launch_open(&k->launch, &k->command, -1, -1) == -1 || launch_delivery(&k->launch, &d, NULL) == -1)
 		refuse(k, strerror(errno));
 	launch_lead(&k->launch, dir, tty);
-	launch_acknowledge(&k->launch, k->wire.sock, 1);
+	launch_acknowledge(&k->launch, k->wire.sock, 1, "");
 	k->pid = launch_start(&k->launch, k->error);
 	if (k->pid == -1)
 		refuse(k, strerror(errno));

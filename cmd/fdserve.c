@@ -158,7 +158,7 @@ int main(int argc, char *argv[])
 	struct options o = parse_options(argc, argv);
 	struct server s = {
 		.o = &o, .held = -1, .end_by = NEVER, .pause = DIAL_MS,
-		.dispatch = {.plain = o.plain, .sources = &s.sources, .patience = o.patience},
+		.dispatch = {.plain = o.plain, .sources = o.per_source ? &s.sources : NULL, .patience = o.patience},
 	};
 	s.dispatch.closer = &s.closer;
 	guard_standard();

@@ -47,7 +47,8 @@ static int make_room(struct dispatch *d)
 
 int dispatch_add(struct dispatch *d, int sock)
 {
-	static const struct record hello = {.word = RECORD_HELLO};
+	/* The ends of commands are wanted at once where they are counted. */
+	const struct record hello = {.word = RECORD_HELLO, .late = !d->sources};
 	struct peer peer = {.uid = NOBODY};
 	peer_of(sock, &peer);
 	struct worker *w = make_room(d) == 0 ? malloc(sizeof *w) : NULL;

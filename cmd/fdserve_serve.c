@@ -94,7 +94,7 @@ static void start_command(struct server *s)
 	char *no_name = NULL, client[CLIENT_SHOWN];
 	struct delivery d = {.set = {.fd = &s->held, .name = &no_name, .count = 1}, .peer = {.uid = NOBODY}};
 	show_client(s, s->held, client);
-	struct job *job = jobs_start(&s->jobs, &s->o->command, &d);
+	struct job *job = jobs_start(&s->jobs, &s->o->command, &d, "");
 	if (!job) {
 		if (s->jobs.failures == 1)
 			warn("%s", s->o->command.argv[0]);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "channel.h"
+#include "wait.h"
+
+#include <string.h>
 
 bool is_channel(const struct inbox *in, uint64_t connection)
 {
@@ -22,6 +25,49 @@ void channel_offer(struct inbox *in, uint64_t connection, size_t slots, size_t m
 	size_t left = c->promised < most ? most - c->promised : 0;
 	c->most = most;
 	promise(in, c, slots < left ? slots : left);
+}
+
+bool channel_waits(const struct inbox *in, size_t running)
+{
+	const struct slot *s = in->connections.table.slot;
+	while (in->connections.table.count == 1 && !s->item)
+		s++;
+	const struct connection *c = in->connections.table.count == 1 ? s->item : NULL;
+	return c && c->late && running < c->promised / 2;
+}
+
+const char *channel_owed(const struct inbox *in, uint64_t connection)
+{
+	return in->debtee == connection ? in->owed : "";
+}
+
+void channel_paid(struct inbox *in, uint64_t connection)
+{
+	if (in->debtee == connection)
+		*in->owed = '\0';
+}
+
+void channel_settle(struct inbox *in)
+{
+	const struct connection *c = *in->owed ? table_find(&in->connections.table, in->debtee) : NULL;
+	if (c && rights_send_all(c->wire.sock, NULL, 0, in->owed, strlen(in->owed), AT_ONCE) == -1)
+		inbox_drop(in, c->id);
+	*in->owed = '\0';
+}
+
+void channel_done(struct inbox *in, uint64_t connection, uint64_t id, bool later)
+{
+	size_t len = strlen(in->owed);
+	ssize_t n = -1;
+	if (later && (!len || in->debtee == connection))
+		n = record_format(in->owed + len, sizeof in->owed - 1 - len, &(struct record){.word = RECORD_DONE, .id = id});
+	in->owed[n == -1 ? len : len + (size_t)n] = '\0';
+	if (n != -1) {
+		in->debtee = connection;
+		return;
+	}
+	channel_settle(in);
+	inbox_answer(in, connection, RECORD_DONE, id, NULL);
 }
 
 void channel_offer_one(struct inbox *in)

@@ -31,7 +31,8 @@ struct connection {
 	uint64_t id;
 	bool ours;              /* accepted here, to be closed here */
 	bool delivered;         /* the caller has got something of it */
-	bool channel;           /* a dispatcher's */
+	bool channel;           /* a dispatcher's, */
+	bool late;              /* which can wait a little for done */
 	bool parked;            /* only its end is waited for */
 	int64_t until;          /* when the rest of a set must have come, 0 for none */
 	size_t promised, most;  /* to a dispatcher: sets at once; what it may be promised */

@@ -202,6 +202,7 @@ static enum inbox_event obey(struct inbox *in, struct connection *c, const struc
 	if (r->word == RECORD_HELLO && !c->wire.begun.set.count) {
 		in->channels += !c->channel;
 		c->channel = true;
+		c->late = r->late;
 		return deliver(in, c, INBOX_HELLO); /* a dispatcher may come and go without giving anything */
 	}
 	if (in->runs && r->word == RECORD_RUN && !r->fds && !wire_fds(&c->wire) && !wire_bytes(&c->wire))

@@ -133,13 +133,13 @@ static struct job *confirm(struct jobs *j, struct job *job, pid_t pid, const str
 	return job;
 }
 
-struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery *d)
+struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery *d, const char *owed)
 {
 	struct launch *l = launch_for(j, c);
 	if (!l || launch_delivery(l, d, NULL) == -1)
 		return NULL;
 	if (d->id)
-		launch_acknowledge(l, d->sock, d->id);
+		launch_acknowledge(l, d->sock, d->id, owed);
 	struct job *job = add_for(j, d);
 	return confirm(j, job, launch_start(l, &job->error), l, d);
 }

@@ -52,8 +52,9 @@ size_t jobs_of(const struct jobs *j, uid_t uid);
  * the jobs; after jobs_reserve. The descriptors are the process's from here on, and D has none; or the process has a
  * copy, and D has them still, to be closed. If D wants an answer, the process acknowledges by itself. On NULL there was
  * no process or no memory, D is as it was, and it is worth another try. jobs_reap returns whether COMMAND began:
- * ECANCELED, the peer does not want it any more, or has it still. */
-struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery *d);
+ * ECANCELED, the peer does not want it any more, or has it still. It says OWED before it acknowledges, as
+ * launch_acknowledge. */
+struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery *d, const char *owed);
 
 /* The same, but the process is a copy of ours that goes on here, as fork(2): it has only those descriptors that were
  * open at jobs_reserve, and D's only one, the number of which is in *SOCK; and *ERROR is its job's. */

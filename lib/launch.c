@@ -43,6 +43,8 @@
 
 enum { STACK = 32768 };
 
+_Static_assert(ACK_ROOM >= ANSWERS_ROOM + 64, "a taken fits beside all that is owed");
+
 /* Kernel: include/uapi/linux/close_range.h; not every libc knows it. */
 enum { UNSHARE = 1 << 1 };
 
@@ -225,14 +227,16 @@ void launch_lead(struct launch *l, int dir, int tty)
 		l->fds[l->count++] = dir;
 }
 
-void launch_acknowledge(struct launch *l, int sock, uint64_t id)
+void launch_acknowledge(struct launch *l, int sock, uint64_t id, const char *owed)
 {
+	size_t len = strlen(owed);
 	/* The process needs a number that nobody closes meanwhile, or a table of its own. */
 	if (!l->forks && (l->copy = fcntl(sock, F_DUPFD_CLOEXEC, 0)) == -1)
 		l->forks = true;
 	memmove(l->fds + 1, l->fds, l->count++ * sizeof *l->fds);
 	l->fds[0] = l->forks ? sock : l->copy;
-	l->ack_len = record_format(l->ack, sizeof l->ack, &(struct record){.word = RECORD_TAKEN, .id = id});
+	memcpy(l->ack, owed, len);
+	l->ack_len = (ssize_t)len + record_format(l->ack + len, ACK_ROOM - len, &(struct record){.word = RECORD_TAKEN, .id = id});
 }
 
 /* ---- the process ---- */

@@ -16,6 +16,8 @@ struct closer;
 struct command;
 struct delivery;
 
+enum { ACK_ROOM = 320 };
+
 /* All that a new process needs to become COMMAND; it shares our memory until it has. */
 struct launch {
 	const struct command *command;
@@ -30,7 +32,7 @@ struct launch {
 	int dir, tty;           /* the directory to work in; the terminal in whose foreground it is */
 	pid_t parent;           /* it gets HUP at the end of this process, ours */
 	sigset_t no_signals;
-	char ack[64];           /* the process says this first: ACK_LEN 0 for nothing */
+	char ack[ACK_ROOM];     /* the process says this first: ACK_LEN 0 for nothing */
 	ssize_t ack_len;
 	int copy;               /* of the acknowledging socket, for the process; or -1 */
 	int slot, feed;         /* a pair of sockets that carries the set into the process's own table; -1: there is none, */
@@ -58,8 +60,9 @@ int launch_set(struct launch *l, const int *from, const int *to, size_t count);
  * ENOMEM. */
 int launch_delivery(struct launch *l, const struct delivery *d, const int *where);
 
-/* Have the process acknowledge the set ID on SOCK before anything else. Call launch_start next. */
-void launch_acknowledge(struct launch *l, int sock, uint64_t id);
+/* Have the process say OWED, records of fewer than ANSWERS_ROOM bytes, and acknowledge the set ID on SOCK before anything else.
+ * Call launch_start next. */
+void launch_acknowledge(struct launch *l, int sock, uint64_t id, const char *owed);
 
 /* Have the process, which launch_start then waits for until it has executed COMMAND, lead a group of its own, work in
  * DIR, unless -1, and stand in the foreground of the terminal that is the set's descriptor TTY, unless -1; before

@@ -87,6 +87,7 @@ ssize_t record_format(char *line, size_t size, const struct record *r)
 	if (r->word == RECORD_ENDED)
 		put_number(line, size, &len, r->signal ? " signal=" : " status=", r->signal ? r->signal : r->status);
 	put(line, size, &len, r->more ? " more" : "");
+	put(line, size, &len, r->late ? " late" : "");
 	put(line, size, &len, r->cwd ? " cwd" : "");
 	put(line, size, &len, r->tty ? " tty" : "");
 	if (r->args && r->word == RECORD_RUN)
@@ -180,6 +181,7 @@ static bool parse_field(struct record *r, char *field)
 	r->args = r->args || strcmp(field, "args") == 0;
 	if (!value) {
 		r->more = r->more || strcmp(field, "more") == 0;
+		r->late = r->late || strcmp(field, "late") == 0;
 		r->cwd = r->cwd || strcmp(field, "cwd") == 0;
 		r->tty = r->tty || strcmp(field, "tty") == 0;
 		return true;

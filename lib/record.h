@@ -24,7 +24,7 @@ struct record {
 		RECORD_SET,      /* descriptors: fds, names, text, more, id */
 		RECORD_TAKEN,    /* the set ID is taken */
 		RECORD_REFUSED,  /* it is not, and why */
-		RECORD_HELLO,    /* a dispatcher asks a worker how much it takes */
+		RECORD_HELLO,    /* a dispatcher asks a worker how much it takes; LATE: it can wait a little for done */
 		RECORD_SLOTS,    /* a worker takes N sets more */
 		RECORD_DONE,     /* what the set ID started has ended: one set more */
 		RECORD_GET,      /* fdhold: a set, please, of NAMES or, without, of all */
@@ -44,6 +44,7 @@ struct record {
 	size_t status, signal;  /* ended: SIZE_MAX and 0 unless given */
 	uint64_t id;            /* 0: no answer wanted */
 	bool more;              /* the set goes on in the next record */
+	bool late;
 	const char *names;      /* separated by commas, empty where a descriptor has none */
 	const char *text;       /* TEXT_LEN bytes */
 	size_t text_len;

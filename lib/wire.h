@@ -13,6 +13,8 @@
 
 struct closer;
 
+enum { ANSWERS_ROOM = 256 };    /* bytes of answers that are kept, to be sent with the next */
+
 /* A message: a set of descriptors, or a request, and its sender. The receiver owns it. */
 struct delivery {
 	struct set set;                 /* a request: the names asked for, without descriptors */

@@ -9,6 +9,8 @@
  *   floor spawn HOW ADDRESS COMMAND...  a process per connection; HOW is vfork or clone
  *   floor pass ADDRESS SOCKET           accepts, and sends each connection to SOCKET
  *   floor work HOW SOCKET [COMMAND...]  takes connections; COMMAND for each, or "ok" at once
+ *   floor keep ADDRESS SOCKET           as pass, but keeps each connection until it is acknowledged
+ *   floor acknowledge HOW SOCKET COMMAND...  as work; the process that becomes COMMAND acknowledges
  *   floor copy                          standard input to standard output, pipes both
  *   floor relay FD                      messages with their descriptors between sockets 0 and FD, both ways */
 #include <err.h>
@@ -47,25 +49,25 @@ union control {
 	char room[CMSG_SPACE(sizeof(int))];
 };
 
+/* FD, with its number here, by which it is acknowledged. */
 static void send_fd(int sock, int fd)
 {
 	union control c = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof fd)}};
-	struct iovec iov = {"", 1};
+	struct iovec iov = {&fd, sizeof fd};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c.room};
 	memcpy(CMSG_DATA(&c.header), &fd, sizeof fd);
-	if (sendmsg(sock, &msg, 0) != 1)
+	if (sendmsg(sock, &msg, 0) != sizeof fd)
 		err(1, "sendmsg");
 }
 
-/* The next descriptor; ends the program when there is none. */
-static int recv_fd(int sock)
+/* The next descriptor, and its number there; ends the program when there is none. */
+static int recv_fd(int sock, int *there)
 {
 	union control c;
-	char byte;
 	int fd;
-	struct iovec iov = {&byte, 1};
+	struct iovec iov = {there, sizeof *there};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c.room};
-	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != 1 || !CMSG_FIRSTHDR(&msg))
+	if (recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) < 1 || !CMSG_FIRSTHDR(&msg))
 		exit(0);
 	memcpy(&fd, CMSG_DATA(&c.header), sizeof fd);
 	return fd;
@@ -76,23 +78,26 @@ static int recv_fd(int sock)
 enum { STACK = 8192, STACKS = 1024 };   /* a process has long executed when its stack's turn comes again */
 
 static char **command;
-static int connections[STACKS];
+static struct connection { int fd, there, acknowledge; } connections[STACKS];
 
-static int child(void *fd)
+static int child(void *connection)
 {
-	dup2(*(int *)fd, 0);
-	dup2(*(int *)fd, 1);
+	const struct connection *c = connection;
+	if (c->acknowledge != -1 && send(c->acknowledge, &c->there, sizeof c->there, MSG_NOSIGNAL) == -1)
+		_exit(1);
+	dup2(c->fd, 0);
+	dup2(c->fd, 1);
 	execv(command[0], command);
 	_exit(127);
 }
 
 /* Shares our memory until it has executed: vfork(2) stops us meanwhile, clone alone does not. */
-static void spawn(int fd, int how)
+static void spawn(struct connection c, int how)
 {
 	static char stacks[STACKS][STACK] __attribute__((aligned(64)));
 	static unsigned turn;
 	unsigned i = turn++ % STACKS;
-	connections[i] = fd;
+	connections[i] = c;
 	if (clone(child, stacks[i] + STACK, how | CLONE_VM | SIGCHLD, &connections[i]) == -1)
 		err(1, "clone");
 }
@@ -100,10 +105,38 @@ static void spawn(int fd, int how)
 static void serve(int fd, int how)
 {
 	if (command[0])
-		spawn(fd, how);
+		spawn((struct connection){fd, -1, -1}, how);
 	else if (write(fd, "ok\n", 3) != 3)
 		warn("write");
 	close(fd);
+}
+
+static _Noreturn void work(int sock, int how, bool acknowledges)
+{
+	for (int there;;) {
+		int fd = recv_fd(sock, &there);
+		if (!acknowledges) {
+			serve(fd, how);
+			continue;
+		}
+		spawn((struct connection){fd, there, sock}, how);
+		close(fd);
+	}
+}
+
+static _Noreturn void keep(int from, int to)
+{
+	struct pollfd p[] = {{from, POLLIN, 0}, {to, POLLIN, 0}};
+	for (;;) {
+		int there[64];
+		poll(p, 2, -1);
+		if (p[0].revents)
+			send_fd(to, accept4(from, NULL, NULL, SOCK_CLOEXEC));
+		for (ssize_t n = p[1].revents ? read(to, there, sizeof there) : 0; n > 0; n -= (ssize_t)sizeof *there)
+			close(there[n / (ssize_t)sizeof *there - 1]);
+		if (p[1].revents & POLLHUP)
+			exit(0);
+	}
 }
 
 static int hold(void)
@@ -174,7 +207,7 @@ int main(int argc, char *argv[])
 		return 0;
 	}
 	if (argc > 3 && strcmp(what, "recv") == 0) {
-		dup2(recv_fd(accept4(open_at(argv[2], true), NULL, NULL, SOCK_CLOEXEC)), 0);
+		dup2(recv_fd(accept4(open_at(argv[2], true), NULL, NULL, SOCK_CLOEXEC), &(int){0}), 0);
 		unlink(argv[2]);
 		execv(argv[3], argv + 3);
 		err(127, "%s", argv[3]);
@@ -191,8 +224,11 @@ int main(int argc, char *argv[])
 			send_fd(to, fd);
 			close(fd);
 		}
-	if (argc > 3 && strcmp(what, "work") == 0)
-		for (int sock = accept4(open_at(argv[3], true), NULL, NULL, SOCK_CLOEXEC);;)
-			serve(recv_fd(sock), how);
+	if (argc > 3 && strcmp(what, "keep") == 0) {
+		int to = open_at(argv[3], false);
+		keep(open_at(argv[2], true), to);
+	}
+	if (argc > 3 && (strcmp(what, "work") == 0 || strcmp(what, "acknowledge") == 0))
+		work(accept4(open_at(argv[3], true), NULL, NULL, SOCK_CLOEXEC), how, *what == 'a');
 	errx(2, "see the top of floor.c");
 }
