@@ -109,8 +109,8 @@ static void start_command(struct server *s)
 		note(&s->o->cli, "%s: pid %ld started for %s", s->o->command.argv[0], (long)job->pid, client);
 		job->source = s->held_source;
 	}
-	if (d.set.count)
-		close_client(s, s->held, s->held_from);
+	if (d.set.count) /* COMMAND has it, and may have set SO_LINGER */
+		closer_close(&s->closer, s->held, s->held_from == NOBODY ? 0 : s->held_from);
 	s->held = -1;
 }
 

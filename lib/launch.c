@@ -15,8 +15,9 @@
  * stranger's descriptor lies (jobs_reserve). A pair of sockets, one of them at .slot, carries its set across: it
  * sends the set, closes it in our table, leaves that, and receives the set. What blocks there holds up this one COMMAND.
  *
- * Where the kernel makes no such process (before Linux 5.9, under qemu's user emulation and valgrind), and where
- * there is no slot, fork(2) makes it, with a copy of our memory and table. */
+ * As long as there is no stranger's descriptor in our table but its set's, a process has a copy of that, which is cheaper
+ * (launch_copy). Where the kernel makes no such process (before Linux 5.9, under qemu's user emulation and valgrind), and
+ * where there is no slot, fork(2) makes it, with a copy of our memory and table. */
 #include "launch.h"
 #include "closer.h"
 #include "command.h"
@@ -117,7 +118,7 @@ static int lead(struct launch *l)
 static int run(void *launch)
 {
 	struct launch *l = launch;
-	int error = l->forks ? 0 : leave_table(l);
+	int error = l->copies ? 0 : leave_table(l);
 	if (!error && l->leads && (error = lead(l))) {
 		*l->error = -error;
 		kernel(SYS_exit_group, 0, 0, 0, 0, 0);
@@ -144,20 +145,36 @@ bool launch_shares(void)
 
 int launch_open(struct launch *l, const struct command *c, int slot, int feed)
 {
-	int pair[2];
 	*l = (struct launch){.command = c, .slot = slot, .feed = feed, .received = true};
 	sigemptyset(&l->no_signals);
-	bool ready = slot == -1;
-	if (!ready && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0) {
-		ready = dup3(pair[0], slot, O_CLOEXEC) != -1 && dup3(pair[1], feed, O_CLOEXEC) != -1 &&
-		        (l->stack = aligned_alloc(64, STACK));
-		close(pair[0]);
-		close(pair[1]);
-	}
-	if (ready && env_open(&l->env) == 0)
+	return env_open(&l->env);
+}
+
+static int make_stack(struct launch *l)
+{
+	return l->stack || (l->stack = aligned_alloc(64, STACK)) ? 0 : -1;
+}
+
+int launch_share(struct launch *l)
+{
+	int pair[2];
+	if (l->slot == -1 || l->paired)
 		return 0;
-	free(l->stack);
-	return -1;
+	if (make_stack(l) == -1 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == -1)
+		return -1;
+	l->paired = dup3(pair[0], l->slot, O_CLOEXEC) != -1 && dup3(pair[1], l->feed, O_CLOEXEC) != -1;
+	close(pair[0]);
+	close(pair[1]);
+	return l->paired ? 0 : -1;
+}
+
+int launch_copy(struct launch *l)
+{
+	if (l->slot == -1)
+		return 0;
+	l->copies = true;
+	l->forks = false;
+	return make_stack(l);
 }
 
 /* Begin again: the set FD, which has no placements and no acknowledgement yet, and BYTES of names and text. Three placements
@@ -178,7 +195,7 @@ static int begin(struct launch *l, const int *fd, size_t count, size_t bytes)
 	memcpy(l->fds, fd, count * sizeof *fd);
 	l->count = count;
 	l->single = count == 1;
-	l->forks = l->slot == -1;
+	l->copies = l->forks = l->slot == -1;
 	l->copy = -1;
 	l->forked = 0;
 	l->leads = false;
@@ -231,20 +248,20 @@ void launch_acknowledge(struct launch *l, int sock, uint64_t id, const char *owe
 {
 	size_t len = strlen(owed);
 	/* The process needs a number that nobody closes meanwhile, or a table of its own. */
-	if (!l->forks && (l->copy = fcntl(sock, F_DUPFD_CLOEXEC, 0)) == -1)
-		l->forks = true;
+	if (!l->copies && (l->copy = fcntl(sock, F_DUPFD_CLOEXEC, 0)) == -1)
+		l->copies = l->forks = true;
 	memmove(l->fds + 1, l->fds, l->count++ * sizeof *l->fds);
-	l->fds[0] = l->forks ? sock : l->copy;
+	l->fds[0] = l->copies ? sock : l->copy;
 	memcpy(l->ack, owed, len);
 	l->ack_len = (ssize_t)len + record_format(l->ack + len, ACK_ROOM - len, &(struct record){.word = RECORD_TAKEN, .id = id});
 }
 
 /* ---- the process ---- */
 
-/* A process that shares our table uses L from here on, before it is made. */
+/* A process that shares our memory or table uses L from here on, before it is made. */
 static void lend(struct launch *l)
 {
-	l->received = false;
+	l->received = l->copies;
 	l->closed = 0;
 	l->busy = 1;
 }
@@ -256,8 +273,10 @@ static void take_back(struct launch *l)
 	l->busy = 0;
 	l->received = true;
 	l->forks = errno == EINVAL || errno == ENOSYS || errno == EPERM;
-	if (l->forks)
+	if (l->forks) {
 		l->slot = -1;
+		l->copies = true;
+	}
 }
 
 /* As vfork(2). */
@@ -275,7 +294,8 @@ pid_t launch_start(struct launch *l, int *error)
 	if (!l->forks) {
 		lend(l);
 		/* Kernel: CLONE_CHILD_CLEARTID sets .busy to 0 when the process has executed COMMAND or ended. */
-		pid = clone(run, l->stack + STACK, CLONE_VM | CLONE_FILES | CLONE_CHILD_CLEARTID | SIGCHLD, l, NULL, NULL, &l->busy);
+		pid = clone(run, l->stack + STACK, CLONE_VM | (l->copies ? 0 : CLONE_FILES) | CLONE_CHILD_CLEARTID | SIGCHLD, l,
+		            NULL, NULL, &l->busy);
 		if (pid != -1)
 			return pid;
 		take_back(l);
@@ -321,7 +341,7 @@ pid_t launch_fork(struct launch *l, int *sock, int *error)
 
 void launch_recover(struct launch *l, struct closer *closer)
 {
-	if (l->slot == -1 || l->busy || l->received)
+	if (l->busy || l->received)
 		return;
 	struct set left = {0};
 	char byte;
