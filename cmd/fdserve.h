@@ -33,6 +33,8 @@ struct options {
 /* After want of descriptors, memory or processes; between tries to reach a worker, at first and at most. */
 enum { REST_MS = 100, ACCEPTS_MOST = 64, DIAL_MS = 10, DIAL_MOST_MS = 500 };
 
+enum { QUIET_MS = 5 };  /* after the start of a command */
+
 /* The state of the loop. */
 struct server {
 	struct options *o;
@@ -51,6 +53,7 @@ struct server {
 	uid_t worker_uid;
 	int64_t dial, give_up;  /* when to try the worker again, and to end for want of one */
 	int pause;
+	int64_t quiet;          /* signals and ends of commands wait until then for the next connection; 0: they do not */
 	int64_t resting;        /* accept nothing before: out of descriptors, memory or processes */
 	uint64_t accepted;
 	bool stopping;          /* take nothing new */

@@ -57,6 +57,23 @@ static void end_source(struct server *s, struct share *source)
 		share_leave(&s->sources, source);
 }
 
+static void reap(struct server *s)
+{
+	struct job ended;
+	int status;
+	while (jobs_reap(&s->jobs, &ended, &status)) {
+		if (ended.pid == s->o->worker.child) {
+			s->o->worker.child = 0;
+			continue;
+		}
+		end_source(s, ended.source);
+		if (ended.error)
+			warnx("%s: %s", s->o->command.argv[0], strerror(ended.error));
+		note(&s->o->cli, "%s: pid %ld ended with status %d", s->o->command.argv[0], (long)ended.pid,
+		     exit_status(status));
+	}
+}
+
 static void close_client(struct server *s, int sock, uid_t from)
 {
 	if (from == NOBODY)
@@ -112,6 +129,9 @@ static void start_command(struct server *s)
 	if (d.set.count) /* COMMAND has it, and may have set SO_LINGER */
 		closer_close(&s->closer, s->held, s->held_from == NOBODY ? 0 : s->held_from);
 	s->held = -1;
+	/* Nobody waits for the end of a command while there is room. */
+	if (job && !s->quiet && !s->o->per_source && s->jobs.running < s->jobs.limit / 2)
+		s->quiet = deadline_in(QUIET_MS);
 }
 
 /* How many connections can be handed over now. */
@@ -135,6 +155,8 @@ static bool accept_one(struct server *s, size_t i)
 		return false;
 	}
 	s->accepted++;
+	if (s->quiet)
+		reap(s);
 	uid_t from = l->local ? peer.uid : NOBODY;
 	struct share *source;
 	if (!runs_command(s))
@@ -162,23 +184,6 @@ bool is_over(const struct server *s)
 	return true;
 }
 
-static void reap(struct server *s)
-{
-	struct job ended;
-	int status;
-	while (jobs_reap(&s->jobs, &ended, &status)) {
-		if (ended.pid == s->o->worker.child) {
-			s->o->worker.child = 0;
-			continue;
-		}
-		end_source(s, ended.source);
-		if (ended.error)
-			warnx("%s: %s", s->o->command.argv[0], strerror(ended.error));
-		note(&s->o->cli, "%s: pid %ld ended with status %d", s->o->command.argv[0], (long)ended.pid,
-		     exit_status(status));
-	}
-}
-
 static void tell_figures(const struct server *s)
 {
 	const struct dispatch *d = &s->dispatch;
@@ -201,7 +206,7 @@ static void poll_set(const struct server *s, struct pollfd *p)
 	size_t n = 0;
 	bool accepts = room(s) && !s->stopping;
 	/* cppcheck-suppress ctunullpointer ; fail does not return */
-	p[n++] = (struct pollfd){.fd = s->sigfd, .events = POLLIN};
+	p[n++] = (struct pollfd){.fd = s->quiet ? -1 : s->sigfd, .events = POLLIN};
 	p[n++] = (struct pollfd){.fd = s->o->listen && !s->resting ? s->workers.fd : -1, .events = POLLIN};
 	for (size_t i = 0; i < s->o->addresses.count; i++)
 		p[n++] = (struct pollfd){.fd = accepts ? s->doors[i].fd : -1, .events = POLLIN};
@@ -215,7 +220,12 @@ static int64_t on_time(struct server *s)
 		s->resting = 0;
 	if (s->held != -1 && !s->resting)
 		start_command(s);
+	if (s->quiet && !time_left(s->quiet)) {
+		s->quiet = 0;
+		reap(s);
+	}
 	int64_t next = sooner(s->resting ? s->resting : NEVER, dispatch_deadline(&s->dispatch));
+	next = sooner(next, s->quiet ? s->quiet : NEVER);
 	if (runs_command(s) || s->o->listen || s->dispatch.workers || s->stopping)
 		return sooner(next, s->give_up);
 	if (time_left(s->dial) == 0)

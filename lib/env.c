@@ -197,16 +197,18 @@ union sockname {
 	struct sockaddr_un un;
 };
 
-/* IPv4 that came to an IPv6 socket is shown as what it is. */
+/* IPv4 that came to an IPv6 socket is shown as what it is. inet_ntop(3) would format it by printf. */
 static unsigned ip(const union sockname *s, char text[INET6_ADDRSTRLEN])
 {
-	bool in6 = s->any.sa_family == AF_INET6;
-	if (in6 && IN6_IS_ADDR_V4MAPPED(&s->in6.sin6_addr))
-		inet_ntop(AF_INET, &s->in6.sin6_addr.s6_addr[12], text, INET6_ADDRSTRLEN);
-	else if (in6)
+	bool in6 = s->any.sa_family == AF_INET6, mapped = in6 && IN6_IS_ADDR_V4MAPPED(&s->in6.sin6_addr);
+	const unsigned char *byte = mapped ? &s->in6.sin6_addr.s6_addr[12] : (const void *)&s->in.sin_addr;
+	if (in6 && !mapped)
 		inet_ntop(AF_INET6, &s->in6.sin6_addr, text, INET6_ADDRSTRLEN);
 	else
-		inet_ntop(AF_INET, &s->in.sin_addr, text, INET6_ADDRSTRLEN);
+		for (int i = 0; i < 4; i++) {
+			text += format_number(text, byte[i]);
+			*text++ = i < 3 ? '.' : '\0';
+		}
 	return ntohs(in6 ? s->in6.sin6_port : s->in.sin_port);
 }
 
