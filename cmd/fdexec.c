@@ -198,7 +198,7 @@ static bool start(struct worker *w, struct delivery *d)
 	const struct options *o = w->o;
 	char text[SHOWN_MOST];
 	pid_t pid;
-	if (!w->jobs.reserved \&\& !alone(w, d))
+	if (!w->jobs.reserved && !alone(w, d))
 		share_table(w, d);
 	if (d->id && !inbox_has(&w->in, d->connection)) {
 		say(&o->cli, "%s: a connection was taken back", o->at.arg);
@@ -257,13 +257,6 @@ static void dial(struct worker *w)
 	w->give_up = NEVER;
 }
 
-/* Be quiet for a while, if nobody waits for what we would do meanwhile. */
-static void rest(struct worker *w)
-{
-	if (!w->quiet && w->in.paused == NOBODY && channel_waits(&w->in, w->jobs.running))
-		w->quiet = deadline_in(QUIET_MS);
-}
-
 /* Catch up with what has happened. */
 static void wake(struct worker *w)
 {
@@ -272,15 +265,16 @@ static void wake(struct worker *w)
 	w->quiet = 0;
 }
 
-/* Start COMMAND for D, now or when there is memory for it. */
+/* Start COMMAND for D, now or when there is memory for it; then be quiet for a while, if nobody waits for what we would do
+ * meanwhile. */
 static void take(struct worker *w, struct delivery *d)
 {
 	if (w->quiet)
 		reap(w);
-	if (start(w, d))
-		rest(w);
-	else
+	if (!start(w, d))
 		w->waiting = *d;
+	else if (!w->quiet && w->in.paused == NOBODY && channel_waits(&w->in, w->jobs.running))
+		w->quiet = deadline_in(QUIET_MS);
 }
 
 /* Take messages until a signal, and return it; or 0 when no more can arrive. */

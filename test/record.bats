@@ -439,7 +439,9 @@ refused() {
 @test "fdexec: a wrong record ends its connection and nobody else's, with a line, nothing left open" {
 	spawn fdexec s sh -c 'echo ran >>log' 2>err
 	worker=$pid
-	await_socket s
+	fdsend -w 5 s log=0 # from then on numbers are kept for slots
+	eventually lines log 1
+	eventually childless "$worker"
 	before=$(open_fds "$worker")
 	wire connect s '1:fdkit/1 set fds=1 id=1\n' '1:fdkit/1 rubbish\n' '1:fdkit/1 set fds=1 id=2\n' >answer
 	grep -x 'fdkit/1 taken id=1' answer
@@ -449,7 +451,7 @@ refused() {
 	wire connect s '1:fdkit/1 set fds=1 more\nfdkit/1 rubbish\n' >answer
 	grep '^fdkit/1 refused why=Protocol error' answer
 	fdsend s log=0
-	eventually lines log 2
+	eventually lines log 3
 	lines err 3
 	run ! grep Success err
 	eventually childless "$worker"
