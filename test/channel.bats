@@ -682,6 +682,29 @@ answered() { [ "$(cat reply.* 2>/dev/null | wc -l)" -eq "$1" ]; }
 	done
 }
 
+@test "a dispatcher that can wait for done gets it once for each set, with other records or a little later" {
+	spawn fdexec s true
+	await_socket s
+	local steps=()
+	for id in {1..30}; do
+		steps+=("1:fdkit/1 set fds=1 id=$id\n" "until:$( ((id > 15)) && echo done || echo taken) id=$id")
+	done
+	timeout 20 speak.py connect s 'hello late' 'until:slots' "${steps[@]}" shut hear </dev/null >heard
+	grep done heard | sort -V | diff - <(printf 'fdkit/1 done id=%d\n' {1..30})
+}
+
+@test "fdserve can wait for done, unless it counts with -C what has ended" {
+	spawn speak.py listen s hear accept hear >heard
+	await_socket s
+	for count in '' -C1; do
+		spawn fdserve -q $count 127.0.0.1:0 s
+		eventually lines heard $((${#count} ? 2 : 1))
+		kill "$pid"
+		ended "$pid" 0
+	done
+	printf 'fdkit/1 hello%s\n' ' late' '' | diff heard -
+}
+
 @test "a place whose command was taken back is offered again, to whoever is there by then" {
 	need_strace
 	# It gives a connection and goes; the command's acknowledgement, which is slow, finds nobody.

@@ -75,6 +75,15 @@ service() {
 	ends_soon "$service" 0
 }
 
+@test "fdexec: what came while its sender was alone holds up no COMMAND for the next" {
+	stuck_file
+	service fdexec -a any -M 666 "$pub/s" sh -c 'echo ran >>log'
+	attack send "$pub/mnt/file" 2 'fdkit/1 set fds=2 more\n'
+	quick fdsend "$pub/s" 0
+	eventually lines log 1
+	ends_soon "$service" 0
+}
+
 @test "fdexec: refused peers with what cannot be closed in their queue" {
 	stuck_file
 	service fdexec -M 666 "$pub/s" true
