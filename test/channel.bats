@@ -687,10 +687,10 @@ answered() { [ "$(cat reply.* 2>/dev/null | wc -l)" -eq "$1" ]; }
 	await_socket s
 	local steps=()
 	for id in {1..30}; do
-		steps+=("1:fdkit/1 set fds=1 id=$id\n" "until:$( ((id > 15)) && echo done || echo taken) id=$id")
+		steps+=("1:fdkit/1 set fds=1 id=$id\n" "until:$( ((id > 15)) && echo "done" || echo taken) id=$id")
 	done
 	timeout 20 speak.py connect s 'hello late' 'until:slots' "${steps[@]}" shut hear </dev/null >heard
-	grep done heard | sort -V | diff - <(printf 'fdkit/1 done id=%d\n' {1..30})
+	grep "done" heard | sort -V | diff - <(printf 'fdkit/1 done id=%d\n' {1..30})
 }
 
 @test "fdserve can wait for done, unless it counts with -C what has ended" {
