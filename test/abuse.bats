@@ -352,7 +352,9 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 	# shellcheck disable=SC2016
 	spawn fdexec -q -M 666 -a any -j 4 -i "$pub/s" sh -c 'echo "$FDKIT_PEER_UID" >>log; read -r _' 2>err
 	worker=$pid
-	await_socket "$pub/s"
+	fdsend -w 5 "$pub/s" 0 </dev/null # from then on numbers are kept for slots
+	eventually counted 1 "$(id -u)"
+	eventually childless "$worker"
 	before=$(open_fds "$worker" | wc -w)
 	for _ in 1 2 3 4 5; do
 		spawn as_other timeout 20 fdsend "$pub/s" "$gate"
@@ -365,7 +367,7 @@ counted() { [ "$(grep -cx "$2" log)" -eq "$1" ]; }
 	done
 	fdsend -t $LIMIT "$pub/s" 0
 	eventually counted 3 65533
-	eventually counted 1 0
+	eventually counted 2 0
 	counted 3 65534
 	echo go >&"$gate"               # one of them ends, another may begin
 	eventually counted 4 65534

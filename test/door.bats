@@ -106,7 +106,8 @@ flood() {
 	public
 	spawn fdexec -a any -M 666 "$pub/s" true 2>err
 	worker=$pid
-	await_socket "$pub/s"
+	fdsend -w 5 "$pub/s" 0 # from then on numbers are kept for slots
+	eventually childless "$worker"
 	before=$(open_fds "$worker" | wc -w)
 	spawn as_other door.py idle "$pub/s" 2000 1 >idlers
 	eventually grep -q connected idlers
