@@ -38,18 +38,18 @@ bool channel_waits(const struct inbox *in, size_t running)
 
 const char *channel_owed(const struct inbox *in, uint64_t connection)
 {
-	return in->debtee == connection ? in->owed : "";
+	return in->owed_to == connection ? in->owed : "";
 }
 
 void channel_paid(struct inbox *in, uint64_t connection)
 {
-	if (in->debtee == connection)
+	if (in->owed_to == connection)
 		*in->owed = '\0';
 }
 
 void channel_settle(struct inbox *in)
 {
-	const struct connection *c = *in->owed ? table_find(&in->connections.table, in->debtee) : NULL;
+	const struct connection *c = *in->owed ? table_find(&in->connections.table, in->owed_to) : NULL;
 	if (c && rights_send_all(c->wire.sock, NULL, 0, in->owed, strlen(in->owed), AT_ONCE) == -1)
 		inbox_drop(in, c->id);
 	*in->owed = '\0';
@@ -59,11 +59,11 @@ void channel_done(struct inbox *in, uint64_t connection, uint64_t id, bool later
 {
 	size_t len = strlen(in->owed);
 	ssize_t n = -1;
-	if (later && (!len || in->debtee == connection))
+	if (later && (!len || in->owed_to == connection))
 		n = record_format(in->owed + len, sizeof in->owed - 1 - len, &(struct record){.word = RECORD_DONE, .id = id});
 	in->owed[n == -1 ? len : len + (size_t)n] = '\0';
 	if (n != -1) {
-		in->debtee = connection;
+		in->owed_to = connection;
 		return;
 	}
 	channel_settle(in);

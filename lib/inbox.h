@@ -30,7 +30,7 @@ struct inbox {
 	int besides;                    /* the caller's: a descriptor to watch besides connections; -1 for none */
 	struct connections connections;
 	size_t channels;                /* dispatchers among them */
-	uint64_t debtee;                /* a connection to which these answers are to be sent, a string: */
+	uint64_t owed_to;                /* a connection to which these answers are to be sent, a string: */
 	char owed[ANSWERS_ROOM];
 	int64_t check;                  /* when the first unfinished set may be late, 0 for never */
 	unsigned turn;                  /* whom to look at first */
