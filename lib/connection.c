@@ -107,8 +107,9 @@ int connections_lift(struct connections *all, int low, int *borrowed)
 			continue;
 		if (all->epoll != -1)
 			epoll_ctl(all->epoll, EPOLL_CTL_DEL, c->wire.sock, NULL);
-		result |= closer_lift(all->closer, &c->wire.sock, low, c->wire.peer.uid) | lift_set(all, &c->wire.begun.set, low, c->wire.peer.uid) |
-		          lift_set(all, &c->wire.records.fds, low, c->wire.peer.uid);
+		uid_t uid = c->wire.peer.uid;
+		result |= closer_lift(all->closer, &c->wire.sock, low, uid) | lift_set(all, &c->wire.begun.set, low, uid) |
+		          lift_set(all, &c->wire.records.fds, low, uid);
 		if (!c->ours)
 			*borrowed = c->wire.sock;
 		if (all->epoll != -1)
