@@ -693,6 +693,16 @@ answered() { [ "$(cat reply.* 2>/dev/null | wc -l)" -eq "$1" ]; }
 	grep "done" heard | sort -V | diff - <(printf 'fdkit/1 done id=%d\n' {1..30})
 }
 
+@test "fdexec -c answers on a channel whose number has changed, since its first set is no connection" {
+	spawn timeout 20 speak.py listen s 'hello' 'until:slots' '1:fdkit/1 set fds=1 id=1\n' 'until:done id=1' \
+		'1:fdkit/1 set fds=1 id=2\n' 'until:done id=2' </dev/null >heard
+	speaker=$pid
+	await_socket s
+	spawn fdexec -q -c s true
+	ended "$speaker" 0
+	grep -c taken heard | grep -x 2
+}
+
 @test "fdserve can wait for done, unless it counts with -C what has ended" {
 	spawn speak.py listen s hear accept hear >heard
 	await_socket s
