@@ -5,7 +5,6 @@
 #include "closer.h"
 #include "door.h"
 #include "events.h"
-#include "fd.h"
 #include "inbox.h"
 #include "jobs.h"
 #include "messages.h"
@@ -18,21 +17,18 @@
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 enum {
 	RETRY_MS = 100,         /* after a lack of processes or memory */
 	DIAL_MS = 10,           /* between attempts to connect: at first, and at most */
 	DIAL_MOST_MS = 250,
-	SETTLE_MS = 100,        /* for numbers that are being closed */
 	KILL_MS = 1000,         /* for the end of commands that get KILL */
 	QUIET_MS = 5,           /* after the start of a command */
 	SLOTS_MOST = 128,       /* offered to one dispatcher: twice as many answers fit into its socket's queue */
@@ -139,26 +135,6 @@ static void reap(struct worker *w)
 	}
 }
 
-/* Is no stranger's descriptor in our table but a TCP connection, the set of D, and the dispatcher's that sent it? */
-static bool alone(const struct worker *w, const struct delivery *d)
-{
-	return d->id && d->set.count == 1 && !w->closer.shared && w->in.connections.table.count == 1 &&
-	       fd_option(d->set.fd[0], SO_PROTOCOL) == IPPROTO_TCP;
-}
-
-/* From now on processes share our table, D's first. */
-static void share_table(struct worker *w, struct delivery *d)
-{
-	int low = w->jobs.end, failed = connections_lift(&w->in.connections, low, &w->o->at.fd);
-	for (size_t i = 0; i < d->set.count; i++)
-		failed |= closer_lift(&w->closer, &d->set.fd[i], low, d->peer.uid);
-	const struct connection *c = table_find(&w->in.connections.table, d->connection);
-	d->sock = c ? c->wire.sock : -1;
-	if (failed || !closer_settle(&w->closer, SETTLE_MS))
-		w->jobs.end = 0;
-	jobs_reserve(&w->jobs);
-}
-
 /* Tell the client that asks to run COMMAND, whose connection D has, what it may choose. It answers while its keeper is
  * made. */
 static void tell_takes(const struct options *o, const struct delivery *d)
@@ -185,7 +161,8 @@ static pid_t begin(struct worker *w, struct delivery *d, char text[SHOWN_MOST])
 		snprintf(text, SHOWN_MOST, "a client that waits");
 		return run(w, d);
 	}
-	show_set(&w->o->cli, &d->set, d->peer.uid, text);
+	/* Even our own uid may have locked a socket that it has passed; a dispatcher has just accepted what it passes. */
+	show_set(&w->o->cli, &d->set, d->id ? d->peer.uid : NOBODY, text);
 	const struct job *job = jobs_start(&w->jobs, &w->o->command, d, channel_owed(&w->in, d->connection));
 	if (job)
 		channel_paid(&w->in, d->connection);
@@ -198,8 +175,6 @@ static bool start(struct worker *w, struct delivery *d)
 	const struct options *o = w->o;
 	char text[SHOWN_MOST];
 	pid_t pid;
-	if (!w->jobs.reserved && !alone(w, d))
-		share_table(w, d);
 	if (d->id && !inbox_has(&w->in, d->connection)) {
 		say(&o->cli, "%s: a connection was taken back", o->at.arg);
 	} else if (!command_fits(&o->command, d->set.count)) {
@@ -376,7 +351,7 @@ int main(int argc, char *argv[])
 		return run_on_pair(&o);
 	open_worker(&w);
 	be_ready(&o.cli, true);
-	if (jobs_prepare(&w.jobs, &w.closer) == -1) {
+	if (jobs_reserve(&w.jobs, &w.closer, true) == -1) {
 		endpoint_close(&o.at);
 		fail(o.command.argv[0]);
 	}

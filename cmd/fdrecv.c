@@ -240,7 +240,7 @@ static struct delivery receive(struct options *o, struct inbox *in, int64_t dead
 	}
 	char text[SHOWN_MOST];
 	note(&o->cli, "%s: from pid %ld, uid %lu: %s", o->at.arg, (long)d.peer.pid, (unsigned long)d.peer.uid,
-	     show_set(&o->cli, &d.set, d.peer.uid, text));
+	     show_set(&o->cli, &d.set, d.id ? d.peer.uid : NOBODY, text));
 	return d;
 }
 

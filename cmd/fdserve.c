@@ -172,14 +172,13 @@ int main(int argc, char *argv[])
 	open_server(&s);
 	s.give_up = runs_command(&s) ? NEVER : deadline_in(o.cli.wait);
 	be_ready(&o.cli, true);
-	if (runs_command(&s) && jobs_prepare(&s.jobs, &s.closer) == -1) {
+	bool strangers = false; /* connections from the network wait for nobody when they are closed */
+	for (size_t i = 0; i < o.addresses.count; i++)
+		strangers = strangers || o.addresses.listener[i].local;
+	if (runs_command(&s) && jobs_reserve(&s.jobs, &s.closer, strangers) == -1) {
 		listening_close(&o.addresses);
 		fail(o.addresses.listener[0].arg);
 	}
-	/* Connections from the network, which wait for nobody when they are closed, need no slots. */
-	for (size_t i = 0; runs_command(&s) && i < o.addresses.count && !s.jobs.reserved; i++)
-		if (o.addresses.listener[i].local)
-			jobs_reserve(&s.jobs);
 	int sig = serve(&s);
 	ready_notify("STOPPING=1");
 	if (!sig && !is_over(&s)) {

@@ -43,7 +43,6 @@ struct keeper {
 	const char *name;       /* COMMAND */
 	int sigfd;
 	struct closer closer;
-	bool shares;            /* processes share our table */
 	struct jobs jobs;       /* a slot alone: the numbers of a pair of sockets, and none of a stranger below */
 	struct store_of_command store;
 	struct generation *all; /* the latest first */
@@ -130,7 +129,7 @@ static void start(struct keeper *k)
 		g->notify = notify_open(address);
 		g->pid = -1;
 		if (g->notify != -1)
-			g->pid = begin_command(k->o, &k->store, k->shares ? k->jobs.slot : -1, address, !k->was_ready);
+			g->pid = begin_command(k->o, &k->store, k->jobs.slots ? k->jobs.slot : -1, address, !k->was_ready);
 	}
 	if (!g || g->pid == -1) {
 		warn("%s", k->name);
@@ -337,12 +336,11 @@ int keep_command(struct options *o)
 	struct keeper k = {.o = o, .name = o->command.argv[0], .start = AT_ONCE, .pause = PAUSE_MS};
 	struct cli *c = &o->cli;
 	k.sigfd = signals_open(true);
-	if (k.sigfd == -1 || jobs_open(&k.jobs, 1) == -1 || jobs_prepare(&k.jobs, &k.closer) == -1) {
+	if (k.sigfd == -1 || jobs_open(&k.jobs, 1) == -1 || jobs_reserve(&k.jobs, &k.closer, true) == -1) {
 		warn("%s", k.name);
 		listening_close(&o->addresses);
 		return FAILED;
 	}
-	k.shares = jobs_reserve(&k.jobs);
 	int status = listening_announce(&o->addresses, c, k.sigfd, NEVER);
 	if (status)
 		return status;

@@ -304,15 +304,6 @@ void closer_close(struct closer *c, int fd, uid_t from)
 	errno = error;
 }
 
-int closer_lift(struct closer *c, int *fd, int low, uid_t from)
-{
-	int lifted = *fd < low ? fcntl(*fd, F_DUPFD_CLOEXEC, low) : *fd;
-	if (lifted != -1 && lifted != *fd)
-		closer_close(c, *fd, from);
-	*fd = lifted == -1 ? *fd : lifted;
-	return lifted == -1 ? -1 : 0;
-}
-
 void closer_hang_up(struct closer *c, int sock, uid_t from)
 {
 	int error = errno, type = 0, queued = 1;
@@ -348,14 +339,12 @@ static bool any_left(const struct lane *l)
 	return waits(l);
 }
 
-bool closer_settle(struct closer *c, int ms)
+void closer_settle(struct closer *c, int ms)
 {
 	int64_t deadline = c->shared ? deadline_in(ms) : 0;
-	bool left = false;
 	for (size_t i = 0; c->shared && i < LANES; i++)
-		while ((left = any_left(&c->shared->lane[i])) && time_left(deadline))
+		while (any_left(&c->shared->lane[i]) && time_left(deadline))
 			nap(1, deadline);
-	return !left;
 }
 
 void closer_wait(struct closer *c, int ms)

@@ -21,20 +21,17 @@ struct closer {
  * by a helper process. Where there can be no helper, it is closed at once; where too many wait, it stays open. errno stays. */
 void closer_close(struct closer *c, int fd, uid_t from);
 
-/* Move *FD to a number from LOW on, and close the former number like that. -1 where there is none (EMFILE). */
-int closer_lift(struct closer *c, int *fd, int low, uid_t from);
-
 /* The same as closer_close for all of SET but the first KEEP. */
 void closer_trim(struct closer *c, struct set *set, size_t keep, uid_t from);
 
 /* Close SOCK, a connected Unix socket that we accepted: at once if its queue is empty. */
 void closer_hang_up(struct closer *c, int sock, uid_t from);
 
-/* Wait, MS milliseconds at most, until no number that the closer has is in our table. Returns whether that is so. */
-bool closer_settle(struct closer *c, int ms);
+/* Wait, MS milliseconds at most, until no number that the closer has is in our table. */
+void closer_settle(struct closer *c, int ms);
 
-/* Before exec: the same, and leave to the helpers that are
- * stuck a table of their own, so that they keep nothing open that is COMMAND's, and are none of its children. */
+/* Before exec: the same, and leave to the helpers that are stuck a table of their own, so that they keep nothing open that
+ * is COMMAND's, and are none of its children. */
 void closer_wait(struct closer *c, int ms);
 
 /* The tool ends, and has closed what is its own and unlinked its files. If helpers were used, or it HELD strangers'

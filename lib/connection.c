@@ -90,34 +90,6 @@ void connection_drop(struct connections *all, struct connection *c, bool read)
 	}
 }
 
-static int lift_set(const struct connections *all, struct set *set, int low, uid_t from)
-{
-	int result = 0;
-	for (size_t i = 0; i < set->count; i++)
-		result |= closer_lift(all->closer, &set->fd[i], low, from);
-	return result;
-}
-
-int connections_lift(struct connections *all, int low, int *borrowed)
-{
-	int result = 0;
-	for (size_t i = 0; i < all->table.room; i++) {
-		struct connection *c = all->table.slot[i].item;
-		if (!c)
-			continue;
-		if (all->epoll != -1)
-			epoll_ctl(all->epoll, EPOLL_CTL_DEL, c->wire.sock, NULL);
-		uid_t uid = c->wire.peer.uid;
-		result |= closer_lift(all->closer, &c->wire.sock, low, uid) | lift_set(all, &c->wire.begun.set, low, uid) |
-		          lift_set(all, &c->wire.records.fds, low, uid);
-		if (!c->ours)
-			*borrowed = c->wire.sock;
-		if (all->epoll != -1)
-			result |= watch_by_epoll(all, c, EPOLL_CTL_ADD);
-	}
-	return result;
-}
-
 int connections_fd(const struct connections *all)
 {
 	if (!all->only)

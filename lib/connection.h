@@ -51,10 +51,6 @@ int connection_watch(struct connections *all, struct connection *c, bool parked)
 /* Charge to C's uid what has come on C and belongs to no whole set. */
 void connection_charge(struct connection *c);
 
-/* Move all that came from strangers, and the number *BORROWED of a connection that is not ours, to numbers from LOW on. -1:
- * some of it stays below (EMFILE). */
-int connections_lift(struct connections *all, int low, int *borrowed);
-
 /* Forget C. If its end of file was READ, nothing more can be in its queue. */
 void connection_drop(struct connections *all, struct connection *c, bool read);
 

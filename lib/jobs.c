@@ -30,7 +30,7 @@ int jobs_open(struct jobs *j, size_t limit)
 	return j->job ? 0 : -1;
 }
 
-int jobs_prepare(struct jobs *j, struct closer *closer)
+int jobs_reserve(struct jobs *j, struct closer *closer, bool strangers)
 {
 	struct rlimit limit = {0};
 	getrlimit(RLIMIT_NOFILE, &limit);
@@ -40,29 +40,21 @@ int jobs_prepare(struct jobs *j, struct closer *closer)
 	/* Kernel: a process that leaves a table copies 64 numbers at a time (sane_fdtable_size, fs/file.c). The slots,
 	 * and all other numbers up to their last 64, take a quarter of our descriptors at most. */
 	j->slot = highest_open() + 1;
-	j->end = (j->slot + 2 * (int)slots + 63) / 64 * 64;
-	bool shares = (rlim_t)j->end <= limit.rlim_cur / 4 && launch_shares();
+	int end = (j->slot + 2 * (int)slots + 63) / 64 * 64, fd = -1;
+	bool shares = (rlim_t)end <= limit.rlim_cur / 4 && launch_shares();
 	if (!shares)
-		j->end = (rlim_t)j->slot <= limit.rlim_cur / 4 ? j->slot : 0;
-	j->slots = shares ? slots : 0;
-	j->closer = closer;
-	j->launch = shared((j->slots + 1) * sizeof *j->launch);
-	return j->launch ? 0 : -1;
-}
-
-bool jobs_reserve(struct jobs *j)
-{
-	int fd = j->end ? open("/", O_PATH | O_CLOEXEC) : -1; /* which is copied and closed faster than others */
-	while (fd != -1 && fd < j->end)
+		end = (rlim_t)j->slot <= limit.rlim_cur / 4 ? j->slot : 0;
+	if (end && strangers)
+		fd = open("/", O_PATH | O_CLOEXEC); /* which is copied and closed faster than others */
+	while (fd != -1 && fd < end)
 		fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (fd != -1)
 		close(fd);
-	else
-		j->end = 0;
-	for (size_t i = 0; !j->end && i < j->slots; i++)
-		j->launch[i].slot = -1;
-	j->reserved = true;
-	return j->end && j->slots;
+	j->slots = shares && (fd != -1 || !strangers) ? slots : 0;
+	j->strangers = strangers;
+	j->closer = closer;
+	j->launch = shared((j->slots + 1) * sizeof *j->launch);
+	return j->launch ? 0 : -1;
 }
 
 static struct job *jobs_add(struct jobs *j, const struct job *job)
@@ -113,8 +105,8 @@ static struct launch *launch_for(struct jobs *j, const struct command *c)
 		launch_recover(l, j->closer);
 		return l;
 	}
-	int slot = i < j->slots && j->end ? j->slot + (int)i : -1;
-	if (launch_open(l, c, slot, slot == -1 ? -1 : slot + (int)j->slots) == -1) {
+	int slot = i < j->slots ? j->slot + (int)i : -1;
+	if (launch_open(l, c, slot, slot == -1 || !j->strangers ? -1 : slot + (int)j->slots) == -1) {
 		l->command = NULL;
 		return NULL;
 	}
@@ -145,7 +137,7 @@ static struct job *confirm(struct jobs *j, struct job *job, pid_t pid, const str
 struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery *d, const char *owed)
 {
 	struct launch *l = launch_for(j, c);
-	if (!l || launch_delivery(l, d, NULL) == -1 || (j->reserved ? launch_share(l) : launch_copy(l)) == -1)
+	if (!l || launch_delivery(l, d, NULL) == -1)
 		return NULL;
 	if (d->id)
 		launch_acknowledge(l, d->sock, d->id, owed);
@@ -156,7 +148,7 @@ struct job *jobs_start(struct jobs *j, const struct command *c, struct delivery 
 pid_t jobs_fork(struct jobs *j, const struct command *c, struct delivery *d, int *sock, int **error)
 {
 	struct launch *l = launch_for(j, c);
-	if (!l || launch_share(l) == -1)
+	if (!l)
 		return -1;
 	struct job *job = add_for(j, d);
 	job->keeps = true;

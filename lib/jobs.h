@@ -35,28 +35,23 @@ struct jobs {
 	struct closer *closer;
 	struct launch *launch;  /* one for each slot, opened when it is needed, and one without; in memory that a fork shares */
 	size_t slots;
-	int slot;               /* the first one's number; after the last come as many for their other ends, */
-	int end;                /* all below this number, 0 for none, */
-	bool reserved;          /* where no other descriptor can come */
+	int slot;               /* the first one's number; after the last come as many for their other ends */
+	bool strangers;         /* our table may have strangers' descriptors, so that no process has a copy of it */
 };
 
 /* errno ENOMEM. The jobs last as long as the tool. */
 int jobs_open(struct jobs *j, size_t limit);
 
-/* For jobs_start, once all is open that the tool opens, and before strangers' descriptors come: choose numbers for slots.
- * CLOSER gets what cannot be closed without waiting. errno ENOMEM. */
-int jobs_prepare(struct jobs *j, struct closer *closer);
-
-/* Keep these numbers, while no stranger's descriptor lies below .end: fill whatever is free there. Returns whether processes
- * can share our table from here on. Until it is called, no stranger's descriptor may be in our table when a command is
- * started, but those that this command gets, and what closes without waiting. */
-bool jobs_reserve(struct jobs *j);
+/* For jobs_start, once all is open that the tool opens, and before strangers' descriptors come: keep numbers for slots,
+ * and fill whatever is free below them. Without STRANGERS none will come but what closes without waiting: nothing is
+ * filled, and each process has a copy of our table. CLOSER gets what cannot be closed without waiting. errno ENOMEM. */
+int jobs_reserve(struct jobs *j, struct closer *closer, bool strangers);
 
 /* How many run for UID. */
 size_t jobs_of(const struct jobs *j, uid_t uid);
 
 /* Run C with the descriptors of D in a new process: its places, its environment without NOTIFY_SOCKET, its place among
- * the jobs; after jobs_prepare. The descriptors are the process's from here on, and D has none; or the process has a
+ * the jobs; after jobs_reserve. The descriptors are the process's from here on, and D has none; or the process has a
  * copy, and D has them still, to be closed. If D wants an answer, the process acknowledges by itself. On NULL there was
  * no process or no memory, D is as it was, and it is worth another try. jobs_reap returns whether COMMAND began:
  * ECANCELED, the peer does not want it any more, or has it still. It says OWED before it acknowledges, as

@@ -15,8 +15,8 @@
  * stranger's descriptor lies (jobs_reserve). A pair of sockets, one of them at .slot, carries its set across: it
  * sends the set, closes it in our table, leaves that, and receives the set. What blocks there holds up this one COMMAND.
  *
- * As long as there is no stranger's descriptor in our table but its set's, a process has a copy of that, which is cheaper
- * (launch_copy). Where the kernel makes no such process (before Linux 5.9, under qemu's user emulation and valgrind), and
+ * Where strangers' descriptors never come, but connections from the network, the process has a copy of our table instead,
+ * which is cheaper. Where the kernel makes no such process (before Linux 5.9, under qemu's user emulation and valgrind), and
  * where there is no slot, fork(2) makes it, with a copy of our memory and table. */
 #include "launch.h"
 #include "closer.h"
@@ -145,36 +145,19 @@ bool launch_shares(void)
 
 int launch_open(struct launch *l, const struct command *c, int slot, int feed)
 {
+	int pair[2];
 	*l = (struct launch){.command = c, .slot = slot, .feed = feed, .received = true};
 	sigemptyset(&l->no_signals);
-	return env_open(&l->env);
-}
-
-static int make_stack(struct launch *l)
-{
-	return l->stack || (l->stack = aligned_alloc(64, STACK)) ? 0 : -1;
-}
-
-int launch_share(struct launch *l)
-{
-	int pair[2];
-	if (l->slot == -1 || l->paired)
+	bool ready = feed == -1;
+	if (!ready && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0) {
+		ready = dup3(pair[0], slot, O_CLOEXEC) != -1 && dup3(pair[1], feed, O_CLOEXEC) != -1;
+		close(pair[0]);
+		close(pair[1]);
+	}
+	if (ready && (slot == -1 || (l->stack = aligned_alloc(64, STACK))) && env_open(&l->env) == 0)
 		return 0;
-	if (make_stack(l) == -1 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == -1)
-		return -1;
-	l->paired = dup3(pair[0], l->slot, O_CLOEXEC) != -1 && dup3(pair[1], l->feed, O_CLOEXEC) != -1;
-	close(pair[0]);
-	close(pair[1]);
-	return l->paired ? 0 : -1;
-}
-
-int launch_copy(struct launch *l)
-{
-	if (l->slot == -1)
-		return 0;
-	l->copies = true;
-	l->forks = false;
-	return make_stack(l);
+	free(l->stack);
+	return -1;
 }
 
 /* Begin again: the set FD, which has no placements and no acknowledgement yet, and BYTES of names and text. Three placements
@@ -195,7 +178,8 @@ static int begin(struct launch *l, const int *fd, size_t count, size_t bytes)
 	memcpy(l->fds, fd, count * sizeof *fd);
 	l->count = count;
 	l->single = count == 1;
-	l->copies = l->forks = l->slot == -1;
+	l->forks = l->slot == -1;
+	l->copies = l->forks || l->feed == -1;
 	l->copy = -1;
 	l->forked = 0;
 	l->leads = false;

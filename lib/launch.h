@@ -35,10 +35,9 @@ struct launch {
 	char ack[ACK_ROOM];     /* the process says this first: ACK_LEN 0 for nothing */
 	ssize_t ack_len;
 	int copy;               /* of the acknowledging socket, for the process; or -1 */
-	int slot, feed;         /* a pair of sockets, PAIRED, that carries the set into the process's own table; -1: there is */
-	bool paired;            /* none, and the process has a copy of our table; */
-	bool copies;            /* so it has this time, */
-	bool forks;             /* and of our memory */
+	int slot, feed;         /* a pair of sockets that carries the set into the process's own table; FEED -1: there is none, */
+	bool copies;            /* and the process has a copy of our table; so it has this time, */
+	bool forks;             /* and SLOT -1: of our memory */
 	pid_t busy;             /* not 0: the process uses this; */
 	pid_t forked;           /* this one by launch_fork */
 	size_t closed;          /* so many of the numbers it has closed in the table that we share, */
@@ -50,18 +49,11 @@ struct launch {
 /* Can a process leave our table (Linux 5.9)? For a tool that does not share it just now. */
 bool launch_shares(void);
 
-/* COMMAND's environment is ours, less what fdkit sets. SLOT and FEED: for launch_share, or -1. On -1 (ENOMEM) nothing has
- * changed. A launch lasts as long as the tool. */
+/* COMMAND's environment is ours, less what fdkit sets. SLOT and FEED, unless -1, are open descriptors, which the
+ * launch's sockets replace; at SLOT and below no stranger's descriptor may lie. Without FEED a process has a copy of our table,
+ * and SLOT is not used; without SLOT it has one of our memory, too. On -1 (ENOMEM, EMFILE) nothing has changed. A launch lasts
+ * as long as the tool. */
 int launch_open(struct launch *l, const struct command *c, int slot, int feed);
-
-/* Have the next process share our table until it leaves that with its set: SLOT and FEED are open descriptors, which sockets
- * of the launch replace, and at SLOT and below no stranger's descriptor lies. On -1 (ENOMEM, EMFILE) nothing has changed. Where
- * SLOT is -1 a process has a copy of our table and memory. */
-int launch_share(struct launch *l);
-
-/* Have the next process have a copy of our table, in which no stranger's descriptor but its set's is, and share our memory. After
- * launch_delivery. errno ENOMEM. */
-int launch_copy(struct launch *l);
 
 /* Forget what was set before, and set the placements FROM to TO, of which the first is told to COMMAND. errno ENOMEM. */
 int launch_set(struct launch *l, const int *from, const int *to, size_t count);
