@@ -54,7 +54,7 @@ int dispatch_add(struct dispatch *d, int sock)
 	struct worker *w = make_room(d) == 0 ? malloc(sizeof *w) : NULL;
 	struct share *share = w ? share_join(&d->shares, source_of_uid(peer.uid)) : NULL;
 	if (share) {
-		*w = (struct worker){.wire = {.sock = sock, .peer = peer}, .share = share, .slots = d->plain, .greeted = now()};
+		*w = (struct worker){.wire = {.sock = sock, .peer = peer, .frugal = true}, .share = share, .slots = d->plain, .greeted = now()};
 		/* A lack of memory later would lose an acknowledgement that was read. */
 		if (d->plain || (records_reserve(&w->wire.records) == 0 && wire_send(&w->wire, &hello) == 0)) {
 			d->worker[d->workers++] = w;

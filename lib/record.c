@@ -240,7 +240,13 @@ static int make_room(struct records *in, size_t room)
 
 int records_reserve(struct records *in)
 {
-	return make_room(in, RECORDS_ROOM);
+	return make_room(in, FEW);
+}
+
+size_t records_room(const struct records *in)
+{
+	size_t left = in->end - in->start;
+	return left < in->room ? in->room - left : RECORDS_ROOM;
 }
 
 int records_add(struct records *in, const char *data, size_t len, struct set *fds)

@@ -76,8 +76,11 @@ int record_send(int sock, const struct record *r, const int *fd, int64_t deadlin
  * errno as record_send. */
 ssize_t set_send(int sock, const struct set *set, size_t sent, const char *text, size_t text_len, bool answered);
 
-/* Have room for whatever will be received, so that records_add, without descriptors, cannot lack memory. errno ENOMEM. */
+/* Have room for most lines. errno ENOMEM. */
 int records_reserve(struct records *in);
+
+/* The bytes that records_add takes without more memory. If one line fills all the room, more than it has. */
+size_t records_room(const struct records *in);
 
 /* Append what was received, once all that is whole was read; the descriptors move. errno EPROTO: more bytes or
  * descriptors than one line can have. */

@@ -88,8 +88,8 @@ enum wire_event wire_read(struct wire *w, size_t gather, struct record *r, struc
 {
 	char data[MESSAGE_MAX];
 	struct set none = {0}, *to = w->form == FORM_RECORD ? &w->records.fds : &w->begun.set;
-	size_t before = to->count;
-	ssize_t n = rights_receive(w->sock, to, data, sizeof data, from);
+	size_t before = to->count, room = records_room(&w->records);
+	ssize_t n = rights_receive(w->sock, to, data, w->frugal && room < sizeof data ? room : sizeof data, from);
 	if (n == -1)
 		return errno == EAGAIN ? WIRE_NONE : WIRE_FAILED;
 	/* An empty packet can carry descriptors; without them it looks like end of file. */

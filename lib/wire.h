@@ -8,6 +8,7 @@
 #include "record.h"
 #include "set.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,11 +32,12 @@ struct delivery {
 /* Close D's descriptors by C, for its sender, and free the rest. D is empty afterwards. */
 void delivery_close(struct delivery *d, struct closer *c);
 
-/* All zero but for the first two: new. */
+/* All zero but for .sock, .peer and .frugal: new. */
 struct wire {
 	int sock;                       /* borrowed */
 	struct peer peer;
 	enum { FORM_UNKNOWN, FORM_PLAIN, FORM_RECORD } form;
+	bool frugal;                    /* read no more at once than .records has room for: a lack of memory loses nothing */
 	struct records records;         /* record form: what is not parsed yet */
 	struct delivery begun;          /* the set that has come so far */
 };
