@@ -405,7 +405,7 @@ answered() { [ "$(cat reply.* 2>/dev/null | wc -l)" -eq "$1" ]; }
 	spawn clients.py "$port" 1 1 >got
 	client=$pid
 	eventually queued "$port" 1
-	spawn speak.py connect s until:hello 'slots n=1' shut stay >/dev/null
+	spawn speak.py connect s until:hello 'slots n=1' peek shut stay >/dev/null
 	eventually figure returned 1
 	spawn fdexec -q -c s echo b
 	wait "$client"

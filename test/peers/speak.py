@@ -8,6 +8,7 @@ N:TEXT      send TEXT, in which Python's escapes count, in one message with N co
 bytes:TEXT  send it byte by byte, each when the last one was read
 until:TEXT  hear until TEXT was heard
 hear        hear to the end of the connection; prints "reset" where that is its end
+peek        wait until something has come, and leave it there
 shut        half-close
 *N          the step before N times in all, as far as they can be sent within a second
 *           the step before until no more fits
@@ -89,6 +90,8 @@ def do(step, last):
                 pass
         except ConnectionResetError:
             peer.say("reset")
+    elif step == "peek":
+        sock.recv(1, socket.MSG_PEEK)
     elif step == "shut":
         sock.shutdown(socket.SHUT_WR)
     elif step == "accept":
